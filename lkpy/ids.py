@@ -1,0 +1,29 @@
+"""Names of things: typed identifiers and LiveKit's SID format."""
+
+from __future__ import annotations
+
+import secrets
+from typing import NewType
+
+RoomName = NewType("RoomName", str)
+RoomID = NewType("RoomID", str)
+ParticipantIdentity = NewType("ParticipantIdentity", str)
+ParticipantID = NewType("ParticipantID", str)
+TrackID = NewType("TrackID", str)
+NodeID = NewType("NodeID", str)
+ConnectionID = NewType("ConnectionID", str)
+
+ROOM_PREFIX = "RM_"
+PARTICIPANT_PREFIX = "PA_"
+TRACK_PREFIX = "TR_"
+NODE_PREFIX = "ND_"
+CONNECTION_PREFIX = "CO_"
+
+# LiveKit's alphabet leaves out look-alikes (0 O 1 I l); clients only rely on the prefix.
+_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_LENGTH = 12
+
+
+def new_id(prefix: str) -> str:
+    """Return ``prefix`` followed by 12 random characters (protocol ``utils/guid/id.go``)."""
+    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))

@@ -1,0 +1,83 @@
+"""Every limit in one place, with LiveKit's defaults.
+
+Sizes are bytes, times are seconds unless the name says otherwise. Sources are livekit-server's
+``pkg/config/config.go`` and the files named beside a line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits that configuration may change (``limit.*`` of livekit.yaml)."""
+
+    max_metadata_size: int = 512 * 1024
+    max_attributes_size: int = 64 * 1024
+    max_room_name_length: int = 256
+    max_participant_identity_length: int = 256
+    max_participant_name_length: int = 256
+    signal_message_size_limit: int = 2 * 1024 * 1024
+    max_api_request_body_size: int = 10 * 1024 * 1024
+    num_tracks: int = 0
+    bytes_per_sec: float = 0.0
+    subscription_limit_video: int = 0
+    subscription_limit_audio: int = 0
+
+
+DEFAULT_LIMITS = Limits()
+
+# -- sizes and counts ---------------------------------------------------------------------------
+JOIN_REQUEST_MAX = 1024 * 1024
+"""Decoded ``join_request``, before and after gunzip (Go ``http.DefaultMaxHeaderBytes``)."""
+MESSAGE_CHANNEL_SIZE = 200
+"""Messages a signal channel holds (``pkg/routing/messagechannel.go``)."""
+SIGNAL_STREAM_BUFFER = 1000
+"""``signal_relay.stream_buffer_size``."""
+MAX_PENDING_TRACKS = 20
+MAX_QUEUED_TRACKS_PER_CID = 3
+"""``pkg/rtc/participant.go``."""
+UPDATE_CHUNK = 128 * 1024
+"""Serialised size at which a ParticipantUpdate is split."""
+USER_PACKET_NONCES = 100
+RELIABLE_CATCH_UP_BYTES = 100_000
+RELIABLE_CATCH_UP_S = 2.0
+"""Reliable data held for participants that are still joining (``pkg/rtc/room.go``)."""
+DATA_MESSAGE_MAX = 65_535
+"""SCTP ``a=max-message-size`` advertised and enforced."""
+MAX_REMOTE_CANDIDATES = 100
+"""Remote candidates held before a description; LiveKit has no bound here."""
+MAX_MEDIA_SECTIONS = 1024
+"""m-lines in one description; LiveKit has no bound here."""
+ROOM_INBOX = 10_000
+"""Messages waiting for a room's task."""
+
+# -- times --------------------------------------------------------------------------------------
+PING_INTERVAL_S = 5
+PING_TIMEOUT_S = 15
+WS_PING_INTERVAL_S = 10.0
+WS_WRITE_TIMEOUT_S = 2.0
+JOIN_VERIFY_S = 60.0
+PC_CLEANUP_S = 5.0
+"""Between a failed peer connection and the participant's removal."""
+NEGOTIATION_FAST_S = 0.010
+NEGOTIATION_DEBOUNCE_S = 0.150
+NEGOTIATION_FAILED_S = 15.0
+RECONCILE_INTERVAL_S = 3.0
+SUBSCRIPTION_NOT_FOUND_S = 60.0
+SUBSCRIPTION_FAILED_S = 15.0
+SUBSCRIBER_UPDATE_INTERVAL_S = 3.0
+"""Batching of updates about participants who only watch."""
+ROOM_UPDATE_INTERVAL_S = 5.0
+ROOM_IDLE_CHECK_S = 1.0
+TOKEN_REFRESH_S = 300.0
+TOKEN_REFRESH_TTL_S = 600.0
+TOKEN_LEEWAY_S = 60.0
+TOKEN_DEFAULT_TTL_S = 6 * 3600.0
+SIGNAL_FIRST_RESPONSE_S = (3.0, 4.0, 5.0)
+"""Wait for the first response per attempt (``pkg/service/utils.go``)."""
+API_TIMEOUT_S = 3.0
+"""psrpc client timeout: an absent room or participant is ``unavailable`` after it."""
+STREAM_FLUSH_S = 0.250
+"""Responses queued just before a signal connection ends are still sent within this time."""

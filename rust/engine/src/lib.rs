@@ -1,0 +1,1 @@
+//! Workers: sockets, timers, demultiplexing; the only crate with I/O and a clock.

@@ -1,0 +1,1 @@
+//! RTP, RTCP, SRTP and codec descriptors: bytes in, bytes out.

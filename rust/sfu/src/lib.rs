@@ -1,0 +1,1 @@
+//! Receivers, down tracks and what lies between them, sans-IO.

@@ -1,0 +1,1 @@
+//! One peer connection, sans-IO: ICE, DTLS, SRTP, SCTP.
