@@ -1,0 +1,78 @@
+# One command each: `make demo` sets up and runs the main job, `make test` sets up and tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SCENARIO ?= scenarios/100-subs.yaml
+
+RUST_SOURCES := $(shell find rust benches -name '*.rs' -not -path '*/target/*') \
+	$(shell find rust benches -name 'Cargo.toml' -not -path '*/target/*') rust/Cargo.lock
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-rust test-python test-browser check check-rust check-python \
+	bench fmt clean lock proto
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.engine ## make .venv with the engine built in release; then .venv/bin/lkpy runs
+
+$(VENV)/.python: requirements.lock
+	@tools/prerequisites.sh $(PYTHON)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "lkpy: installing Python packages into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@touch $@
+
+$(VENV)/.engine: $(VENV)/.python pyproject.toml $(RUST_SOURCES)
+	@tools/prerequisites.sh $(BIN)/python
+	@echo "lkpy: building the media engine (the first time takes a few minutes)"
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --skip-install --quiet
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--config-settings=build-args="--locked" --editable .
+	@touch $@
+
+demo: setup ## start a server, send a simulated audience of 100 through it, print the verdict
+	@$(BIN)/lkpy sim run $(SCENARIO)
+
+test: test-rust test-python ## set up, then every test that needs nothing but Python and Rust
+
+test-rust: setup
+	cd rust && cargo test --locked --workspace --exclude lkpy-engine-python
+
+test-python: setup
+	$(BIN)/python -m pytest
+
+test-browser: setup ## livekit-client in headless Chromium (needs chromium, node and npm)
+	cd tests/browser && npm install --no-audit --no-fund
+	$(BIN)/python -m pytest -m browser --override-ini 'addopts=-ra --strict-markers' tests/browser
+
+check: check-rust check-python ## formatting, lint, types and the direction of imports
+
+check-rust: setup
+	cd rust && cargo fmt --all --check
+	cd rust && cargo clippy --locked --workspace --all-targets -- -D warnings
+
+check-python: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup ## cost per forwarded packet beside its floor; rows also go to build/bench.json
+	@$(BIN)/python benches/run.py
+
+fmt: $(VENV)/.python ## format Rust and Python
+	cd rust && cargo fmt --all
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+proto: $(VENV)/.python ## generate Python from proto/
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --mypy_out=. \
+		$(shell find proto -name '*.proto' | sed 's,^proto/,,')
+
+lock: ## pin the newest Python packages that pyproject.toml allows
+	@$(PYTHON) -m venv build/lock-venv && build/lock-venv/bin/pip install --quiet pip-tools
+	@build/lock-venv/bin/python tools/lock.py
+
+clean: ## remove what the other targets make
+	rm -rf $(VENV) build rust/target lkpy/_engine*.so out .mypy_cache .ruff_cache .pytest_cache .hypothesis
