@@ -44,7 +44,7 @@ test-python: setup
 
 test-browser: setup ## livekit-client in headless Chromium (needs chromium, node and npm)
 	cd tests/browser && npm install --no-audit --no-fund
-	$(BIN)/python -m pytest -m browser --override-ini 'addopts=-ra --strict-markers' tests/browser
+	$(BIN)/python -m pytest -m browser tests/browser
 
 check: check-rust check-python ## formatting, lint, types and the direction of imports
 

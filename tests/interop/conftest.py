@@ -1,0 +1,83 @@
+"""A real ``lkpy server`` in its own process, and tokens for it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from livekit import api
+
+
+@dataclasses.dataclass(frozen=True)
+class RunningServer:
+    """Where the server is and whom it trusts."""
+
+    url: str
+    api_key: str
+    api_secret: str
+
+    @property
+    def http_url(self) -> str:
+        return self.url.replace("ws", "http", 1)
+
+    def token(self, room: str, identity: str, **grants: object) -> str:
+        """Mint a join token with the official SDK, not with ours."""
+        return (
+            api.AccessToken(self.api_key, self.api_secret)
+            .with_identity(identity)
+            .with_grants(api.VideoGrants(room_join=True, room=room, **grants))
+            .to_jwt()
+        )
+
+
+@contextlib.contextmanager
+def run_server(directory: pathlib.Path, *arguments: str) -> Iterator[RunningServer]:
+    """Start ``lkpy server`` on free loopback ports and stop it at the end."""
+    ready = directory / "ready.json"
+    log = directory / "server.log"
+    command = [
+        *(sys.executable, "-m", "lkpy", "server", "start", "--dev"),
+        *("--bind", "127.0.0.1", "--port", "0", "--udp-port", "0", "--ready-file", str(ready)),
+        *arguments,
+    ]
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, stdout=output, stderr=output) as process,
+    ):
+        try:
+            deadline = time.monotonic() + 20
+            while not ready.exists():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail(f"the server did not start:\n{log.read_text()}")
+                time.sleep(0.02)
+            info = json.loads(ready.read_text())
+            yield RunningServer(info["url"], info["api_key"], info["api_secret"])
+        finally:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+                try:
+                    process.wait(5)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    pytest.fail("two SIGTERMs did not stop the server")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server for the session. ``LIVEKIT_TEST_URL`` points the tests at another one (dev keys)."""
+    if url := os.environ.get("LIVEKIT_TEST_URL"):
+        yield RunningServer(url, "devkey", "secret")
+        return
+    with run_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
