@@ -71,6 +71,8 @@ SUBSCRIBER_UPDATE_INTERVAL_S = 3.0
 """Batching of updates about participants who only watch."""
 ROOM_UPDATE_INTERVAL_S = 5.0
 ROOM_IDLE_CHECK_S = 1.0
+TOKEN_MAX_SIZE = 1024 * 1024
+"""Bytes of a JWT; Go bounds it by its header limit (``http.DefaultMaxHeaderBytes``)."""
 TOKEN_REFRESH_S = 300.0
 TOKEN_REFRESH_TTL_S = 600.0
 TOKEN_LEEWAY_S = 60.0

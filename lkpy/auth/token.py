@@ -1,0 +1,148 @@
+"""Access tokens: mint, verify, refresh.
+
+A token is a JWT signed with HS256 by an API secret and issued (``iss``) by the API key
+(protocol ``auth/accesstoken.go``, ``auth/verifier.go``). Nothing here reads a clock: callers pass
+``now`` in Unix seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+from lkpy.auth.grants import Grants, GrantsError
+from lkpy.errors import Code, LkpyError
+from lkpy.limits import TOKEN_DEFAULT_TTL_S, TOKEN_LEEWAY_S, TOKEN_MAX_SIZE, TOKEN_REFRESH_TTL_S
+
+_ALGORITHM = "HS256"
+
+INVALID_TOKEN = "invalid authorization token"  # noqa: S105 - a message
+INVALID_KEY = "invalid API key"
+
+
+class TokenError(LkpyError):
+    """A token is not acceptable; the message is the body of the 401."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(Code.UNAUTHENTICATED, message, hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A token that passed: what it allows and the key that issued it."""
+
+    grants: Grants
+    api_key: str
+
+
+def mint(
+    grants: Grants,
+    *,
+    api_key: str,
+    api_secret: str,
+    now: float,
+    ttl_s: float = TOKEN_DEFAULT_TTL_S,
+) -> str:
+    """Sign a token valid from ``now`` for ``ttl_s`` seconds."""
+    claims: dict[str, Any] = {
+        "iss": api_key,
+        "iat": int(now),
+        "nbf": int(grants.not_before or now),
+        "exp": int(now + ttl_s),
+    }
+    if grants.identity:
+        claims["sub"] = grants.identity
+    return jwt.encode(claims | grants.to_claims(), api_secret, algorithm=_ALGORITHM)
+
+
+def verify(token: str, keys: Mapping[str, str], *, now: float) -> Verified:
+    """Check a token against the API keys.
+
+    The order of the checks decides which message a client sees: form, issuer, then signature and
+    times together.
+    """
+    api_key = _issuer(token)
+    secret = keys.get(api_key)
+    if not secret:
+        raise TokenError(INVALID_KEY)
+    try:
+        # PyJWT reads the machine's clock for exp and nbf; they are checked below against `now`.
+        claims = jwt.decode(
+            token,
+            secret,
+            algorithms=[_ALGORITHM],
+            options={
+                "verify_exp": False,
+                "verify_nbf": False,
+                "verify_iat": False,
+                "verify_aud": False,
+                "verify_sub": False,
+                "verify_jti": False,
+            },
+        )
+        grants = Grants.from_claims(claims)
+    except (jwt.InvalidTokenError, GrantsError) as error:
+        raise TokenError(f"{INVALID_TOKEN}: {error}") from error
+    if claims.get("exp") is None:
+        raise TokenError(f"{INVALID_TOKEN}: token is missing required claim: exp claim is required")
+    if now - TOKEN_LEEWAY_S >= grants.expires_at:
+        raise TokenError(f"{INVALID_TOKEN}: token has invalid claims: token is expired")
+    if now + TOKEN_LEEWAY_S < grants.not_before:
+        raise TokenError(f"{INVALID_TOKEN}: token has invalid claims: token is not valid yet")
+    return Verified(grants, api_key)
+
+
+def unverified_claims(token: str) -> dict[str, Any]:
+    """The claims of a token whose signature nobody checked: for display only."""
+    _check_form(token)
+    try:
+        claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    except jwt.InvalidTokenError as error:
+        raise TokenError(f"{INVALID_TOKEN}: {error}") from error
+    return claims
+
+
+def refresh(grants: Grants, *, api_key: str, api_secret: str, now: float) -> str:
+    """Mint the token that a connected client reconnects with.
+
+    It keeps who the participant is and what it may do, and lives for ten minutes or for what
+    remains of the original. ``kindDetails``, ``sip``, ``agent``, ``inference`` and
+    ``observability`` are not carried over, as in livekit-server ``pkg/service/roommanager.go``.
+    """
+    carried = Grants(
+        identity=grants.identity,
+        name=grants.name,
+        kind=grants.kind,
+        video=grants.video,
+        room_config=grants.room_config,
+        room_preset=grants.room_preset,
+        metadata=grants.metadata,
+        attributes=grants.attributes,
+    )
+    ttl_s = max(TOKEN_REFRESH_TTL_S, grants.expires_at - now)
+    return mint(carried, api_key=api_key, api_secret=api_secret, now=now, ttl_s=ttl_s)
+
+
+def _check_form(token: str) -> None:
+    if len(token) > TOKEN_MAX_SIZE or token.count(".") != 2:
+        raise TokenError(INVALID_TOKEN)
+
+
+def _issuer(token: str) -> str:
+    """The ``iss`` claim of a well-formed HS256 token, not yet verified."""
+    _check_form(token)
+    try:
+        unverified = jwt.decode_complete(token, options={"verify_signature": False})
+    except jwt.InvalidTokenError as error:
+        raise TokenError(INVALID_TOKEN) from error
+    header, payload = unverified["header"], unverified["payload"]
+    # An extension that must be understood (RFC 7515 4.1.11) is never one of ours.
+    if header.get("alg") != _ALGORITHM or "crit" in header:
+        raise TokenError(INVALID_TOKEN)
+    issuer = payload.get("iss", "")
+    if not isinstance(issuer, str):
+        raise TokenError(INVALID_TOKEN)
+    return issuer

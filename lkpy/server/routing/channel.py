@@ -1,0 +1,87 @@
+"""A bounded queue of signal messages: what one side writes and the other reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Generic, Self, TypeVar
+
+from google.protobuf.message import Message
+
+from lkpy.errors import Code, LkpyError
+from lkpy.limits import MESSAGE_CHANNEL_SIZE
+
+M = TypeVar("M", bound=Message)
+
+
+class ChannelClosed(LkpyError):
+    """The other side is gone."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(Code.UNAVAILABLE, f"channel closed: {reason or 'no reason given'}")
+
+
+class ChannelFull(LkpyError):
+    """The reader is too slow; the channel has been closed with its messages."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(Code.RESOURCE_EXHAUSTED, f"{name} channel is full")
+
+
+class MessageChannel(Generic[M]):
+    """One direction of a signal connection. Implements both ``MessageSink`` and ``MessageSource``.
+
+    Writing never waits. A reader that falls behind by ``size`` messages loses the connection
+    (livekit-server ``pkg/routing/messagechannel.go``): a client resumes, a gap in the messages
+    could not be repaired. Messages written before :meth:`close` are still read.
+    """
+
+    def __init__(self, name: str, *, size: int = MESSAGE_CHANNEL_SIZE) -> None:
+        self._name = name
+        self._size = size
+        self._messages: deque[M] = deque()
+        self._wake = asyncio.Event()
+        self._closed = False
+        self._reason = ""
+
+    def write(self, message: M) -> None:
+        """Queue a message. Raises :class:`ChannelClosed` or :class:`ChannelFull`."""
+        if self._closed:
+            raise ChannelClosed(self._reason)
+        if len(self._messages) >= self._size:
+            self._messages.clear()
+            self.close("full")
+            raise ChannelFull(self._name)
+        self._messages.append(message)
+        self._wake.set()
+
+    def close(self, reason: str = "") -> None:
+        """End the stream after what is queued. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._reason = reason
+        self._wake.set()
+
+    @property
+    def closed(self) -> bool:
+        """Whether either side closed it."""
+        return self._closed
+
+    @property
+    def reason(self) -> str:
+        """Why it was closed."""
+        return self._reason
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> M:
+        while not self._messages:
+            if self._closed:
+                raise StopAsyncIteration
+            self._wake.clear()
+            await self._wake.wait()
+        return self._messages.popleft()
