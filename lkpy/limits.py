@@ -71,6 +71,10 @@ SUBSCRIBER_UPDATE_INTERVAL_S = 3.0
 """Batching of updates about participants who only watch."""
 ROOM_UPDATE_INTERVAL_S = 5.0
 ROOM_IDLE_CHECK_S = 1.0
+NODE_STATS_INTERVAL_S = 2.0
+NODE_STATS_MAX_AGE_S = 4.0
+"""The health route answers 406 when the stats are older (``pkg/service/server.go``)."""
+DRAIN_POLL_S = 5.0
 TOKEN_MAX_SIZE = 1024 * 1024
 """Bytes of a JWT; Go bounds it by its header limit (``http.DefaultMaxHeaderBytes``)."""
 TOKEN_REFRESH_S = 300.0

@@ -25,8 +25,10 @@ class MessageSink(Protocol):
         """Whether either side closed it."""
 
     def write(self, message: rtc.SignalResponse, /) -> None:
-        """Queue one response. Raises :class:`lkpy.errors.LkpyError` when closed, or when the
-        reader is too slow: then the stream is closed."""
+        """Queue one response, which must not change afterwards.
+
+        Raises :class:`lkpy.errors.LkpyError` when closed, or when the reader is too slow: then
+        the stream is closed."""
 
     def close(self, reason: str = "") -> None:
         """End the stream after what is queued. Idempotent."""
@@ -68,3 +70,13 @@ class StartSession:
     publisher_offer: rtc.SessionDescription | None = None
     api_key: str = ""
     """The key that issued the join token; refresh tokens are signed with the same one."""
+
+
+class SessionHandler(Protocol):
+    """Who takes sessions on a room's node."""
+
+    async def start_session(
+        self, start: StartSession, sink: MessageSink, source: MessageSource
+    ) -> None:
+        """Join or resume; returns once the first response is in ``sink``. Raises
+        :class:`lkpy.errors.LkpyError` to refuse."""

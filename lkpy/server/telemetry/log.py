@@ -1,0 +1,92 @@
+"""Structured logs with LiveKit's keys, as ``key=value`` text or as JSON lines.
+
+A message is a constant sentence; what it is about goes into fields. Tokens, network addresses and
+metadata belong in neither.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+_FIELDS = "lkpy_fields"
+
+
+def fields(
+    *,
+    room: str | None = None,
+    participant: str | None = None,
+    pID: str | None = None,
+    track: str | None = None,
+    connID: str | None = None,
+    node: str | None = None,
+    **others: Any,  # noqa: ANN401 - any printable value
+) -> dict[str, Any]:
+    """The ``extra`` of a log call: LiveKit's keys first, values of None left out."""
+    named = {
+        "room": room,
+        "participant": participant,
+        "pID": pID,
+        "track": track,
+        "connID": connID,
+        "node": node,
+    }
+    return {_FIELDS: {k: v for k, v in (named | others).items() if v is not None}}
+
+
+def _record_fields(record: logging.LogRecord) -> dict[str, Any]:
+    values: dict[str, Any] = dict(getattr(record, _FIELDS, {}))
+    if record.exc_info and record.exc_info[0] is not None:
+        values["exception"] = logging.Formatter().formatException(record.exc_info)
+    return values
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
+
+def _quote(value: object) -> str:
+    text = str(value)
+    plain = text.isprintable() and not any(c in ' "=' for c in text) and text != ""
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+class TextFormatter(logging.Formatter):
+    """``time LEVEL message key=value …``"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, except that a traceback keeps its own lines."""
+        values = _record_fields(record)
+        exception = values.pop("exception", None)
+        pairs = "".join(f" {key}={_quote(value)}" for key, value in values.items())
+        line = f"{_time(record)} {record.levelname:<7} {record.getMessage()}{pairs}"
+        return line if exception is None else f"{line}\n{exception}"
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, with zap's names for time, level and message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        head = {
+            "level": record.levelname.lower(),
+            "ts": _time(record),
+            "logger": record.name,
+            "msg": record.getMessage(),
+        }
+        return json.dumps(head | _record_fields(record), ensure_ascii=False, default=str)
+
+
+def configure(*, level: str = "info", as_json: bool = False, stream: TextIO | None = None) -> None:
+    """Send lkpy's logs to standard error. Other libraries' are shown from warnings up."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("lkpy").setLevel(level.upper())
+    # aiohttp's access log would repeat tokens in query strings.
+    logging.getLogger("aiohttp.access").setLevel(logging.CRITICAL)
