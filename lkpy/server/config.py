@@ -1,0 +1,223 @@
+"""The server's configuration: LiveKit's ``livekit.yaml``, environment and flags.
+
+Only keys with an effect are fields here; :mod:`lkpy.server.config_keys` lists the others.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from lkpy import limits
+
+_DURATION = re.compile(r"([0-9]*\.?[0-9]+)(ns|us|µs|ms|s|m|h)")
+_UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_duration(value: object) -> object:
+    """Go's durations (``1m30s``, ``500ms``) as seconds; bare integers are nanoseconds."""
+    if isinstance(value, bool):
+        raise ValueError("expected a duration such as 500ms")  # noqa: TRY004 - pydantic's way
+    if isinstance(value, int):
+        return value * 1e-9
+    if isinstance(value, str):
+        parts = _DURATION.findall(value)
+        if not parts or "".join(number + unit for number, unit in parts) != value:
+            raise ValueError("expected a duration such as 500ms, 2s or 1m30s")
+        return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """Ports ``start`` to ``end``, both included."""
+
+    start: int
+    end: int
+
+
+def parse_ports(value: object) -> object:
+    """``7882`` or ``7882-7892``."""
+    if isinstance(value, PortRange) or value is None:
+        return value
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(value))
+    if match is None or isinstance(value, bool):
+        raise ValueError("expected a port or a range such as 7882-7892")
+    start, end = int(match[1]), int(match[2] or match[1])
+    if not start <= end <= 65535:
+        raise ValueError("ports are 0 to 65535, the lower one first")
+    return PortRange(start, end)
+
+
+def parse_node_ip(value: object) -> object:
+    """``v4[,v6]``, or LiveKit's mapping of families to addresses."""
+    if isinstance(value, dict):
+        value = ",".join(str(part) for part in value.values() if part)
+    if not isinstance(value, str):
+        return value
+    addresses = [part.strip() for part in value.split(",") if part.strip()]
+    for address in addresses:
+        ipaddress.ip_address(address)
+    return tuple(addresses)
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A part of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class CodecSpec(Section):
+    """A codec that rooms offer."""
+
+    mime: str
+    fmtp_line: str = ""
+
+
+class PliThrottleConfig(Section):
+    """Least time between key-frame requests to a publisher."""
+
+    low_quality: Duration = 0.5
+    mid_quality: Duration = 1.0
+    high_quality: Duration = 1.0
+
+
+class CongestionControlConfig(Section):
+    """``allow_pause`` is the default for clients that do not say."""
+
+    allow_pause: bool = False
+
+
+class RtcConfig(Section):
+    """Media sockets."""
+
+    udp_port: Annotated[PortRange | None, BeforeValidator(parse_ports)] = None
+    port_range_start: Port = 0
+    port_range_end: Port = 0
+    tcp_port: Port = 7881
+    node_ip: Annotated[tuple[str, ...], BeforeValidator(parse_node_ip)] = ()
+    use_ice_lite: bool = False
+    enable_loopback_candidate: bool = False
+    stun_servers: tuple[str, ...] = ()
+    packet_buffer_size_video: Annotated[int, Field(ge=16, le=16384)] = 500
+    packet_buffer_size_audio: Annotated[int, Field(ge=16, le=16384)] = 200
+    pli_throttle: PliThrottleConfig = PliThrottleConfig()
+    congestion_control: CongestionControlConfig = CongestionControlConfig()
+
+
+DEFAULT_CODECS = tuple(
+    CodecSpec(mime=mime)
+    for mime in (
+        "audio/PCMU",
+        "audio/PCMA",
+        "audio/opus",
+        "audio/red",
+        "video/VP8",
+        "video/H264",
+        "video/VP9",
+        "video/AV1",
+        "video/H265",
+        "video/rtx",
+    )
+)
+
+
+class RoomConfig(Section):
+    """Defaults of rooms."""
+
+    auto_create: bool = True
+    empty_timeout: Count = 300
+    departure_timeout: Count = 20
+    max_participants: Count = 0
+    enabled_codecs: tuple[CodecSpec, ...] = DEFAULT_CODECS
+    enable_remote_unmute: bool = False
+    room_configurations: dict[str, dict[str, Any]] = {}
+    update_batch_target_size: Annotated[int, Field(gt=0)] = limits.UPDATE_CHUNK
+
+
+class AudioConfig(Section):
+    """Active-speaker detection."""
+
+    active_level: Annotated[int, Field(ge=0, le=127)] = 35
+    min_percentile: Annotated[int, Field(ge=0, le=100)] = 40
+    update_interval: Annotated[int, Field(gt=0)] = 400
+    smooth_intervals: Count = 2
+
+
+class VideoConfig(Section):
+    """No key of this section has an effect."""
+
+
+class LimitConfig(Section):
+    """Limits, see :class:`lkpy.limits.Limits`."""
+
+    num_tracks: Count = 0
+    subscription_limit_video: Count = 0
+    subscription_limit_audio: Count = 0
+    max_metadata_size: Count = limits.DEFAULT_LIMITS.max_metadata_size
+    max_attributes_size: Count = limits.DEFAULT_LIMITS.max_attributes_size
+    max_room_name_length: Count = limits.DEFAULT_LIMITS.max_room_name_length
+    max_participant_identity_length: Count = limits.DEFAULT_LIMITS.max_participant_identity_length
+    max_participant_name_length: Count = limits.DEFAULT_LIMITS.max_participant_name_length
+    signal_message_size_limit: Annotated[int, Field(gt=0)] = (
+        limits.DEFAULT_LIMITS.signal_message_size_limit
+    )
+    max_api_request_body_size: Annotated[int, Field(gt=0)] = (
+        limits.DEFAULT_LIMITS.max_api_request_body_size
+    )
+
+    def to_limits(self) -> limits.Limits:
+        """The same values for the rest of the server."""
+        return limits.Limits(**self.model_dump())
+
+
+class SignalRelayConfig(Section):
+    """``connect_attempts`` bounds how often a join is tried."""
+
+    connect_attempts: Annotated[int, Field(gt=0)] = 3
+    retry_timeout: Duration = 7.5
+    min_retry_interval: Duration = 0.5
+    max_retry_interval: Duration = 4.0
+    stream_buffer_size: Annotated[int, Field(gt=0)] = limits.SIGNAL_STREAM_BUFFER
+
+
+class LoggingConfig(Section):
+    """What goes to standard error."""
+
+    level: Literal["debug", "info", "warn", "warning", "error"] | None = None
+    json_format: bool = Field(default=False, alias="json")
+
+
+class ServerConfig(Section):
+    """The whole file."""
+
+    port: Port = 7880
+    bind_addresses: tuple[str, ...] = ()
+    """Empty: every interface; in development loopback."""
+    keys: dict[str, str] = {}
+    key_file: str = ""
+    development: bool = False
+    region: str = ""
+    rtc: RtcConfig = RtcConfig()
+    room: RoomConfig = RoomConfig()
+    audio: AudioConfig = AudioConfig()
+    video: VideoConfig = VideoConfig()
+    limit: LimitConfig = LimitConfig()
+    signal_relay: SignalRelayConfig = SignalRelayConfig()
+    logging: LoggingConfig = LoggingConfig()
+
+    @property
+    def first_media_port(self) -> int:
+        """UDP port of the first media worker; 0 lets the system choose."""
+        if self.rtc.udp_port is not None:
+            return self.rtc.udp_port.start
+        return self.rtc.port_range_start or 7882

@@ -1,0 +1,104 @@
+"""Keys of LiveKit's configuration whose features are not here.
+
+A LiveKit file must load, but an operator must not believe in a feature that is missing: a value
+that would change what the server does is refused, one that only tunes a missing part is accepted
+with a warning (key list: livekit-server ``pkg/config/config.go``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_NAMES: Mapping[str, str] = {
+    "": "log_level prometheus_port enable_data_tracks enable_participant_data_blob",
+    "rtc": (
+        "use_external_ip advertise_internal_ip external_ip_only skip_external_ip_validation "
+        "interfaces ips additional_host_ips require_ipv4 use_mdns batch_io use_stun_port_as_ice "
+        "sctp_min_cwnd sctp_min_cwnd_mtu_factor srflx_acceptance_min_wait "
+        "host_acceptance_min_wait prflx_acceptance_min_wait relay_acceptance_min_wait "
+        "enable_warp strict_acks turn_servers force_tcp packet_buffer_size allow_tcp_fallback "
+        "tcp_fallback_rtt_threshold allow_udp_unstable_fallback reconnect_on_publication_error "
+        "reconnect_on_subscription_error reconnect_on_data_channel_error "
+        "datachannel_slow_threshold datachannel_lossy_target_latency "
+        "datachannel_data_track_target_latency data_channel_max_buffered_amount "
+        "enable_rtp_stream_restart_detection forward_stats"
+    ),
+    "rtc.congestion_control": (
+        "enabled use_send_side_bwe use_send_side_bwe_interceptor send_side_bwe_pacer "
+        "stream_allocator remote_bwe send_side_bwe"
+    ),
+    "room": (
+        "playout_delay sync_streams enable_full_room_in_webhooks create_room_timeout "
+        "create_room_attempts max_metadata_size max_room_name_length "
+        "max_participant_identity_length"
+    ),
+    "audio": "active_red_encoding enable_loss_proxying",
+    "video": "dynacast_pause_delay codec_regression_threshold stream_tracker_manager",
+    "limit": (
+        "bytes_per_sec max_data_blob_key_length max_data_blobs_size "
+        "max_data_track_custom_encoding_length agent_signal_message_size_limit"
+    ),
+    "logging": "sample pion_level component_levels sample_initial sample_interval",
+    "redis": (
+        "address username password db use_tls tls sentinel_master_name sentinel_addresses "
+        "sentinel_username sentinel_password cluster_addresses dial_timeout read_timeout "
+        "write_timeout max_redirects pool_timeout pool_size"
+    ),
+    "turn": (
+        "enabled domain cert_file key_file tls_port udp_port relay_range_start relay_range_end "
+        "external_tls bind_addresses per_user_relay_allocation_limit ttl_seconds "
+        "allow_restricted_peer_cidrs deny_peer_cidrs"
+    ),
+    "webhook": "urls api_key url_notifier resource_url_notifier filter_params",
+    "node_selector": "kind sort_by algorithm cpu_load_limit sysload_limit regions",
+    "psrpc": "max_attempts timeout backoff buffer_size",
+    "node_stats": "stats_update_interval stats_rate_measurement_intervals stats_max_delay",
+    "api": (
+        "execution_timeout check_interval max_check_interval enable_psrpc_for_get_list_participants"
+    ),
+    "agents": "enable_user_data_recording enable_user_data_redaction target_load",
+    "ingress": "rtmp_base_url whip_base_url",
+    "sip": "",
+    "prometheus": "port username password",
+    "debug_handler": "port",
+    "trace": "jaeger_url",
+    "metric": "timestamper collector",
+}
+
+PENDING: Mapping[str, tuple[str, ...]] = {
+    section: tuple(names.split()) for section, names in _NAMES.items()
+}
+"""Names by the section they are in."""
+
+REFUSED: Mapping[str, str] = {
+    "redis.address": "several nodes are not supported: remove the redis section",
+    "redis.sentinel_addresses": "several nodes are not supported: remove the redis section",
+    "redis.cluster_addresses": "several nodes are not supported: remove the redis section",
+    "turn.enabled": "there is no TURN server: run one beside lkpy, or set turn.enabled to false",
+    "rtc.turn_servers": "TURN servers are not passed on to clients: remove rtc.turn_servers",
+    "rtc.use_external_ip": "set rtc.node_ip to the public address instead",
+    "rtc.force_tcp": "media always prefers UDP: remove rtc.force_tcp",
+    "rtc.interfaces": "list the addresses in bind_addresses instead",
+    "rtc.ips": "list the addresses in bind_addresses instead",
+    "rtc.additional_host_ips": "set rtc.node_ip instead",
+    "room.playout_delay.enabled": "playout delay is not applied: remove room.playout_delay",
+    "room.sync_streams": "stream synchronisation is always on by the publisher's clock: remove it",
+    "webhook.urls": "webhooks are not sent: remove the webhook section",
+    "prometheus.port": "there is no Prometheus listener: use /lkpy/v1/stats or `lkpy top`",
+    "prometheus_port": "there is no Prometheus listener: use /lkpy/v1/stats or `lkpy top`",
+    "debug_handler.port": "there is no debug listener: remove debug_handler",
+    "trace.jaeger_url": "traces are not exported: remove the trace section",
+    "enable_participant_data_blob": "data blobs are not supported: set it to false",
+    "limit.bytes_per_sec": "the node's byte rate is not limited: remove limit.bytes_per_sec",
+    "rtc.congestion_control.use_send_side_bwe": "remove it: estimation is not configurable",
+}
+"""Paths at which a value other than empty, zero or false cannot be honoured, and what to do."""
+
+DEFAULTS: Mapping[str, object] = {
+    "enable_data_tracks": True,
+    "rtc.congestion_control.enabled": True,
+    "rtc.allow_tcp_fallback": True,
+    "rtc.use_external_ip": False,
+    "logging.pion_level": "error",
+}
+"""Values that need no warning because they are LiveKit's defaults."""
