@@ -1,0 +1,257 @@
+"""The three views of ``lkpy top``: a snapshot and a path in, a table out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lkpy.stats.v1 import stats_pb2 as stats
+from lkpy.top import units
+from lkpy.top.model import Column, History, Path, Row, Table, View
+
+Cell = tuple[str, float | str]
+
+ROOM_COLUMNS = (
+    Column("room", "ROOM", 14, left=True, flexible=True),
+    Column("age", "AGE", 7, priority=3),
+    Column("participants", "PART", 5),
+    Column("publishers", "PUB", 4, priority=2),
+    Column("tracks", "TRK", 4, priority=1),
+    Column("down", "DOWN", 5, priority=2),
+    Column("in", "IN", 6),
+    Column("out", "OUT", 6),
+    Column("loss", "LOSS%", 6, priority=1),
+    Column("history", "OUT 60s", 20, priority=4, left=True),
+)
+
+PARTICIPANT_COLUMNS = (
+    Column("identity", "IDENTITY", 14, left=True, flexible=True),
+    Column("state", "STATE", 7, left=True),
+    Column("kind", "KIND", 8, priority=4, left=True),
+    Column("sdk", "SDK", 10, priority=5, left=True),
+    Column("pc", "PC", 6, priority=6, left=True),
+    Column("up", "UP", 3),
+    Column("down", "DN", 4),
+    Column("in", "IN", 6),
+    Column("out", "OUT", 6),
+    Column("loss", "LOSS%", 6, priority=1),
+    Column("rtt", "RTT", 5, priority=1),
+    Column("ice", "ICE", 9, priority=3, left=True),
+    Column("age", "AGE", 7, priority=4),
+)
+
+TRACK_COLUMNS = (
+    Column("direction", "", 2, left=True),
+    Column("track", "TRACK", 15, left=True, flexible=True),
+    Column("peer", "FROM/TO", 10, priority=3, left=True),
+    Column("source", "SOURCE", 12, priority=4, left=True),
+    Column("codec", "CODEC", 5, left=True),
+    Column("layer", "LAYER", 6, left=True),
+    Column("bitrate", "RATE", 6),
+    Column("fps", "FPS", 4, priority=2),
+    Column("loss", "LOSS%", 6),
+    Column("jitter", "JIT", 5, priority=3),
+    Column("rtt", "RTT", 5, priority=1),
+    Column("nack", "NACK", 5, priority=3),
+    Column("pli", "PLI", 4, priority=3),
+    Column("packets", "PKTS", 6, priority=5),
+    Column("state", "STATE", 6, priority=2, left=True),
+)
+
+
+def build(
+    snapshot: stats.Snapshot, path: Path, history: History, *, ascii_only: bool = False
+) -> Table | None:
+    """Return the table of ``path``, or None when what it points at has gone."""
+    if path.room is None:
+        rows = tuple(_room_row(snapshot, room, history, ascii_only) for room in snapshot.rooms)
+        return Table(View.ROOMS, "rooms", ROOM_COLUMNS, rows, "out")
+    room = next((room for room in snapshot.rooms if room.sid == path.room), None)
+    if room is None:
+        return None
+    if path.participant is None:
+        members = tuple(_participant_row(snapshot, who) for who in room.participants)
+        return Table(View.PARTICIPANTS, room.name, PARTICIPANT_COLUMNS, members, "out")
+    who = next((who for who in room.participants if who.sid == path.participant), None)
+    if who is None:
+        return None
+    tracks = tuple(_track_rows(who))
+    return Table(View.TRACKS, f"{room.name} / {who.identity}", TRACK_COLUMNS, tracks, "")
+
+
+def _row(key: str, cells: Iterable[Cell], *, dim: bool = False, alert: bool = False) -> Row:
+    texts, values = zip(*cells, strict=True)
+    return Row(key, texts, values, dim, alert)
+
+
+def _text(value: str) -> Cell:
+    return value or "-", value
+
+
+def _count(value: int) -> Cell:
+    return units.scaled(value), float(value)
+
+
+def _rate(value: float) -> Cell:
+    return units.bitrate(value), value
+
+
+def _loss(value: float) -> Cell:
+    return units.percent(value), value
+
+
+def _ms(value: float) -> Cell:
+    return units.milliseconds(value), value
+
+
+def _age(now_ms: int, since_ms: int) -> Cell:
+    seconds = (now_ms - since_ms) / 1000 if since_ms else -1.0
+    return (units.age(seconds) if seconds >= 0 else "-"), seconds
+
+
+def _room_row(
+    snapshot: stats.Snapshot, room: stats.Room, history: History, ascii_only: bool
+) -> Row:
+    loss = max(
+        (down.fraction_lost for who in room.participants for down in who.subscribed), default=-1.0
+    )
+    return _row(
+        room.sid,
+        (
+            _text(room.name),
+            _age(snapshot.timestamp_ms, room.created_at_ms),
+            _count(len(room.participants)),
+            _count(sum(bool(who.published) for who in room.participants)),
+            _count(sum(len(who.published) for who in room.participants)),
+            _count(sum(len(who.subscribed) for who in room.participants)),
+            _rate(room.bitrate_in_bps),
+            _rate(room.bitrate_out_bps),
+            _loss(loss),
+            (units.sparkline(history.of(room.sid), 20, ascii_only=ascii_only), 0.0),
+        ),
+        alert=loss > 0.05,
+    )
+
+
+def _participant_row(snapshot: stats.Snapshot, who: stats.Participant) -> Row:
+    loss = max((down.fraction_lost for down in who.subscribed), default=-1.0)
+    rtt = max((transport.rtt_ms for transport in who.transports), default=-1.0)
+    ice = next((t.ice_state for t in who.transports if t.ice_state), "")
+    protocol = next((t.protocol for t in who.transports if t.protocol), "")
+    return _row(
+        who.sid,
+        (
+            _text(who.identity),
+            _text(who.state),
+            _text(who.kind),
+            _text(f"{who.sdk} {who.sdk_version}".strip()),
+            _text(who.topology),
+            _count(len(who.published)),
+            _count(len(who.subscribed)),
+            _rate(who.bitrate_in_bps),
+            _rate(who.bitrate_out_bps),
+            _loss(loss),
+            _ms(rtt),
+            _text(f"{ice}/{protocol}" if protocol and ice != "connected" else protocol or ice),
+            _age(snapshot.timestamp_ms, who.joined_at_ms),
+        ),
+        dim=who.state != "active",
+        alert=loss > 0.05 or ice in ("disconnected", "failed"),
+    )
+
+
+def _codec(mime_type: str) -> str:
+    return mime_type.rpartition("/")[2]
+
+
+def _track_rows(who: stats.Participant) -> Iterable[Row]:
+    for track in who.published:
+        yield _published_row(track)
+        if len(track.layers) > 1:
+            for layer in track.layers:
+                yield _layer_row(track, layer)
+    for down in who.subscribed:
+        yield _subscribed_row(down)
+
+
+def _published_row(track: stats.Track) -> Row:
+    layers = track.layers
+    packets = sum(layer.packets for layer in layers)
+    lost = sum(layer.packets_lost for layer in layers)
+    live = sum(layer.live for layer in layers)
+    return _row(
+        track.sid,
+        (
+            ("↑", "up"),
+            _text(track.name or track.sid),
+            (f"{track.subscribers} subs", str(track.subscribers)),
+            _text(track.source),
+            _text(_codec(track.mime_type)),
+            (f"{live}/{len(layers)}", float(live)),
+            _rate(track.bitrate_bps),
+            _fps(max((layer.frames_per_second for layer in layers), default=0.0), track.kind),
+            _loss(lost / (packets + lost) if packets + lost > 0 else -1.0),
+            _ms(max((layer.jitter_ms for layer in layers), default=-1.0)),
+            _ms(-1.0),
+            _count(sum(layer.nacks_sent for layer in layers)),
+            _count(sum(layer.plis_sent for layer in layers)),
+            _count(packets),
+            _text("muted" if track.muted else "live" if live else "silent"),
+        ),
+        dim=track.muted,
+    )
+
+
+def _layer_row(track: stats.Track, layer: stats.Layer) -> Row:
+    total = layer.packets + layer.packets_lost
+    return _row(
+        f"{track.sid}/{layer.spatial}",
+        (
+            ("", "up"),
+            (f"  {layer.rid or 'ssrc ' + str(layer.ssrc)}", layer.rid),
+            ("", ""),
+            ("", track.source),
+            ("", _codec(track.mime_type)),
+            (f"S{layer.spatial}", float(layer.spatial)),
+            _rate(layer.bitrate_bps),
+            _fps(layer.frames_per_second, track.kind),
+            _loss(layer.packets_lost / total if total > 0 else -1.0),
+            _ms(layer.jitter_ms),
+            _ms(-1.0),
+            _count(layer.nacks_sent),
+            _count(layer.plis_sent),
+            _count(layer.packets),
+            _text("live" if layer.live else "off"),
+        ),
+        dim=not layer.live,
+    )
+
+
+def _subscribed_row(down: stats.DownTrack) -> Row:
+    flowing = down.spatial >= 0
+    layer = f"S{down.spatial}T{down.temporal}" if flowing and down.kind == "video" else "-"
+    return _row(
+        f"{down.track_sid}/{down.ssrc}",
+        (
+            ("↓", "down"),
+            _text(down.track_sid),
+            _text(down.publisher_identity),
+            _text(down.source),
+            _text(_codec(down.mime_type)),
+            (layer, float(down.spatial)),
+            _rate(down.bitrate_bps),
+            _fps(-1.0, down.kind),
+            _loss(down.fraction_lost),
+            _ms(down.jitter_ms),
+            _ms(down.rtt_ms),
+            _count(down.nacks_received),
+            _count(down.plis_received),
+            _count(down.packets),
+            _text("muted" if down.muted else "live" if down.active else "waits"),
+        ),
+        dim=down.muted,
+        alert=down.fraction_lost > 0.05,
+    )
+
+
+def _fps(value: float, kind: str) -> Cell:
+    return (f"{value:.0f}" if value >= 0 and kind == "video" else "-"), value

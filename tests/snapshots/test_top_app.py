@@ -1,0 +1,118 @@
+"""The monitor as a person uses it, at 80x24, against a real HTTP server with made-up statistics."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from lkpy.errors import LkpyError
+from lkpy.top.app import TopApp
+from lkpy.top.source import PATH, StatsSource
+from lkpy.top.table import LineTable
+from tests.top_snapshots import snapshot
+
+
+@pytest.fixture
+async def stats_url() -> AsyncIterator[str]:
+    async def stats(request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Authorization") == "Bearer wrong":
+            return web.Response(status=401, text="invalid authorization token")
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            return web.Response(body=snapshot().SerializeToString())
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_bytes(snapshot().SerializeToString())
+        async for _ in socket:
+            pass
+        return socket
+
+    app = web.Application()
+    app.router.add_get(PATH, stats)
+    async with TestServer(app, host="127.0.0.1") as server:
+        yield str(server.make_url("")).rstrip("/")
+
+
+def screen(app: TopApp) -> list[str]:
+    """What the terminal shows, line by line."""
+    width, height = app.size
+    compositor = app.screen._compositor
+    strips = compositor.render_strips()
+    assert len(strips) == height
+    return ["".join(segment.text for segment in strip)[:width].rstrip() for strip in strips]
+
+
+async def shown(app: TopApp, pilot: object, text: str) -> list[str]:
+    """Wait until ``text`` is on the screen."""
+    for _ in range(200):
+        await pilot.pause(0.02)  # type: ignore[attr-defined]
+        lines = screen(app)
+        if any(text in line for line in lines):
+            return lines
+    pytest.fail(f"{text!r} never appeared:\n" + "\n".join(screen(app)))
+
+
+async def test_walk_through_the_views(stats_url: str) -> None:
+    app = TopApp(StatsSource(stats_url), interval_ms=1000)
+    async with app.run_test(size=(80, 24)) as pilot:
+        lines = await shown(app, pilot, "room-1")
+        assert lines[0].startswith("lkpy 0.1.0  serving")
+        assert "part 8" in lines[1]
+        assert [line.split()[0] for line in lines[4:6]] == ["room-1", "room-0"]
+        assert all(len(line) <= 80 for line in lines)
+        await pilot.press("enter")
+        lines = await shown(app, pilot, "viewer-2")
+        assert "PARTICIPANTS  room-1" in lines[2]
+        await pilot.press("slash", *"publisher", "enter")
+        lines = await shown(app, pilot, "1 of 4")
+        await pilot.press("enter")
+        lines = await shown(app, pilot, "camera")
+        assert any("S2" in line and "off" in line for line in lines)
+        await pilot.press("escape", "escape")
+        await shown(app, pilot, "ROOMS  rooms")
+
+
+async def test_sort_reverse_pause_and_help(stats_url: str) -> None:
+    app = TopApp(StatsSource(stats_url), interval_ms=1000, ascii_only=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shown(app, pilot, "room-1")
+        await pilot.press("r")
+        lines = await shown(app, pilot, "room-0")
+        assert lines[4].startswith("room-0")
+        await pilot.press("space")
+        await shown(app, pilot, "PAUSED")
+        await pilot.press("question_mark")
+        await shown(app, pilot, "Filter")
+        await pilot.press("x")
+        lines = await shown(app, pilot, "PAUSED")
+        assert all(line.isascii() for line in lines[1:3])
+
+
+async def test_cursor_follows_its_row(stats_url: str) -> None:
+    app = TopApp(StatsSource(stats_url), interval_ms=1000)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shown(app, pilot, "room-1")
+        table = app.query_one(LineTable)
+        await pilot.press("j")
+        assert table.selected == "RM_0"
+        await pilot.press("r")
+        assert table.selected == "RM_0"
+        await pilot.press("G", "g")
+        assert table.selected == "RM_0"
+
+
+async def test_a_server_that_is_away_is_said_so() -> None:
+    app = TopApp(StatsSource("ws://127.0.0.1:9"), interval_ms=1000)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shown(app, pilot, "cannot reach ws://127.0.0.1:9")
+
+
+async def test_once_and_its_errors(stats_url: str) -> None:
+    assert len((await StatsSource(stats_url).once()).rooms) == 2
+    with pytest.raises(LkpyError, match="invalid authorization token") as refused:
+        await StatsSource(stats_url, "wrong").once()
+    assert refused.value.hint
+    with pytest.raises(LkpyError, match="not an lkpy server"):
+        await StatsSource(stats_url + "/elsewhere").once()

@@ -1,0 +1,121 @@
+"""The monitor's pure half: numbers, views, filter, sort, fit."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lkpy.top import model, plain, units, views
+from tests.top_snapshots import snapshot
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (999.7, "1.00k"),
+        (1_234_567, "1.23M"),
+        (99_960, "100k"),
+        (2.5e9, "2.50G"),
+        (-1, "-"),
+    ],
+)
+def test_scaled(value: float, text: str) -> None:
+    assert units.scaled(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(5, "5s"), (65, "1m05s"), (11_520, "3h12m"), (200_000, "2d07h")]
+)
+def test_age(seconds: float, text: str) -> None:
+    assert units.age(seconds) == text
+
+
+def test_sparkline_scales_to_its_own_maximum() -> None:
+    assert units.sparkline([0, 5, 10], 8) == "▁▅█"
+    assert units.sparkline([0.0] * 3, 2, ascii_only=True) == "__"
+
+
+def test_drilling_goes_down_and_up() -> None:
+    path = model.Path()
+    assert path.view is model.View.ROOMS
+    room = path.enter("RM_1")
+    who = room.enter("PA_1_0")
+    assert (room.view, who.view) == (model.View.PARTICIPANTS, model.View.TRACKS)
+    assert who.enter("TR_x") == who
+    assert who.leave() == room
+    assert room.leave() == path == path.leave()
+
+
+def test_rooms_are_sorted_by_outgoing_bitrate() -> None:
+    observed = snapshot()
+    table = views.build(observed, model.Path(), model.History())
+    assert table is not None
+    rows = model.arrange(table, table.sort, True, "")
+    assert [row.key for row in rows] == ["RM_1", "RM_0"]
+    assert [row.key for row in model.arrange(table, table.sort, False, "")] == ["RM_0", "RM_1"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "keys"),
+    [
+        ("viewer-0", ["PA_0_0"]),
+        ("identity:viewer !viewer-0", ["PA_0_1", "PA_0_2"]),
+        ("loss>5", ["PA_0_1"]),
+        ("in>1M", ["PA_0_pub"]),
+        ("out<1", ["PA_0_pub"]),
+        ("nothing-like-this", []),
+    ],
+)
+def test_filter(wanted: str, keys: list[str]) -> None:
+    table = views.build(snapshot(), model.Path("RM_0"), model.History())
+    assert table is not None
+    assert [row.key for row in model.arrange(table, "identity", False, wanted)] == keys
+
+
+def test_a_simulcast_track_shows_its_layers() -> None:
+    table = views.build(snapshot(), model.Path("RM_0", "PA_0_pub"), model.History())
+    assert table is not None
+    assert [row.key for row in table.rows] == ["TR_VC0", "TR_VC0/0", "TR_VC0/1", "TR_VC0/2"]
+    layer = [column.key for column in table.columns].index("layer")
+    assert [row.cells[layer] for row in table.rows] == ["2/3", "S0", "S1", "S2"]
+
+
+def test_what_has_gone_has_no_table() -> None:
+    assert views.build(snapshot(), model.Path("RM_gone"), model.History()) is None
+    assert views.build(snapshot(), model.Path("RM_0", "PA_gone"), model.History()) is None
+
+
+@pytest.mark.parametrize(
+    "columns", [views.ROOM_COLUMNS, views.PARTICIPANT_COLUMNS, views.TRACK_COLUMNS]
+)
+@pytest.mark.parametrize("width", [80, 100, 132, 200])
+def test_columns_fit_the_width(columns: tuple[model.Column, ...], width: int) -> None:
+    layout = model.fit(columns, width)
+    titles = tuple(column.title for column in columns)
+    assert len(model.line(columns, layout, titles)) <= width
+    assert {index for index, _ in layout} >= {i for i, c in enumerate(columns) if not c.priority}
+
+
+def test_history_forgets_rooms_that_have_gone() -> None:
+    history = model.History()
+    history.observe(snapshot(rooms=2))
+    history.observe(snapshot(rooms=1))
+    assert len(history.of("RM_0")) == 2
+    assert history.of("RM_1") == []
+
+
+def test_json_has_numbers_and_zeros() -> None:
+    fields = json.loads(plain.as_json(snapshot(rooms=1)))
+    assert fields["server"]["memory_bytes"] == 212_000_000
+    assert fields["rooms"][0]["participants"][1]["subscribed"][0]["packets"] == 500
+    assert fields["rooms"][0]["participants"][1]["published"] == []
+    assert fields["server"]["region"] == ""
+
+
+def test_text_lists_rooms_then_their_participants() -> None:
+    lines = list(plain.as_text(snapshot()))
+    assert sum("viewer-1" in line for line in lines) == 2
+    assert max(map(len, lines)) <= plain.WIDTH
