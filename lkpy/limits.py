@@ -87,3 +87,9 @@ API_TIMEOUT_S = 3.0
 """psrpc client timeout: an absent room or participant is ``unavailable`` after it."""
 STREAM_FLUSH_S = 0.250
 """Responses queued just before a signal connection ends are still sent within this time."""
+
+# -- lkpy's own ---------------------------------------------------------------------------------
+STATS_INTERVAL_MIN_MS = 200
+STATS_INTERVAL_DEFAULT_MS = 1000
+STATS_INTERVAL_MAX_MS = 10_000
+"""Between two messages of a statistics stream."""

@@ -40,12 +40,12 @@ def decode(frame: bytes | str, message_type: type[M]) -> M:
     unknown request becomes a message whose oneof is not set."""
     message = message_type()
     try:
-        if isinstance(frame, bytes):
-            message.ParseFromString(frame)
-        else:
+        if isinstance(frame, str):
             json_format.Parse(
                 frame, message, ignore_unknown_fields=True, max_recursion_depth=_JSON_DEPTH
             )
+        else:
+            message.ParseFromString(frame)
     except (DecodeError, json_format.ParseError, RecursionError, ValueError) as error:
         name = message_type.DESCRIPTOR.name
         raise FrameError(f"frame is not a {name}: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, Self, TypeVar
 
 from google.protobuf.message import Message
@@ -43,6 +44,7 @@ class MessageChannel(Generic[M]):
         self._wake = asyncio.Event()
         self._closed = False
         self._reason = ""
+        self._on_close: Callable[[], object] | None = None
 
     def write(self, message: M) -> None:
         """Queue a message. Raises :class:`ChannelClosed` or :class:`ChannelFull`."""
@@ -57,10 +59,19 @@ class MessageChannel(Generic[M]):
 
     def close(self, reason: str = "") -> None:
         """End the stream after what is queued. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            self._reason = reason
+        if self._closed:
+            return
+        self._closed = True
+        self._reason = reason
         self._wake.set()
+        if self._on_close is not None:
+            self._on_close()
+
+    def on_close(self, callback: Callable[[], object]) -> None:
+        """Call back once, when the channel closes or now if it has. There is one callback."""
+        self._on_close = callback
+        if self._closed:
+            callback()
 
     @property
     def closed(self) -> bool:

@@ -31,6 +31,9 @@ class Router(Protocol):
     def available_nodes(self) -> list[NodeID]:
         """Nodes that take rooms."""
 
+    def num_tracks(self) -> int:
+        """Tracks that this node receives and sends."""
+
     def start_participant_signal(self, start: StartSession) -> SignalConnection:
         """Connect to the session's room. Raises ``not_found`` for a room without a node."""
 
@@ -64,6 +67,10 @@ class LocalRouter:
     def available_nodes(self) -> list[NodeID]:
         """This node, unless it is draining."""
         return [self._node.id] if self._node.state is NodeState.SERVING else []
+
+    def num_tracks(self) -> int:
+        """Tracks that this node receives and sends, as of the last statistics."""
+        return self._node.stats.num_tracks_in + self._node.stats.num_tracks_out
 
     def start_participant_signal(self, start: StartSession) -> SignalConnection:
         """Join step 4: find the room's node and open the signal connection to it."""

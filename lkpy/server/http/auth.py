@@ -1,0 +1,55 @@
+"""From a request to its verified token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from lkpy.auth.grants import Grants
+from lkpy.auth.token import TokenError, Verified, verify
+from lkpy.errors import Code, LkpyError
+
+BEARER = "Bearer "
+_FORM = "application/x-www-form-urlencoded"
+
+VERIFIED = "lkpy.verified"
+"""Where a request carries its verified token."""
+
+
+class PermissionDenied(LkpyError):
+    """The token does not allow it. LiveKit calls this unauthenticated (401), never forbidden."""
+
+    def __init__(self, message: str = "permissions denied") -> None:
+        super().__init__(Code.UNAUTHENTICATED, message)
+
+
+async def authenticate(
+    request: web.Request, keys: Mapping[str, str], *, now: float
+) -> Verified | None:
+    """Join step 2 (first half): the token of a request, verified; None when it carries none.
+
+    It is looked for in the Authorization header, then in ``access_token`` of the query or of a
+    posted form. Raises :class:`TokenError`.
+    """
+    header = request.headers.get("Authorization")
+    if header:
+        if not header.startswith(BEARER):
+            raise TokenError("invalid authorization header. Must start with Bearer ")
+        token = header.removeprefix(BEARER)
+    else:
+        token = request.query.get("access_token", "")
+        if not token and request.method == "POST" and request.content_type == _FORM:
+            token = str((await request.post()).get("access_token", ""))
+    return verify(token, keys, now=now) if token else None
+
+
+def verified(request: web.Request) -> Verified | None:
+    """What the middleware found."""
+    return request.get(VERIFIED)
+
+
+def grants_of(request: web.Request) -> Grants | None:
+    """The grants of a request that carries a token."""
+    found = verified(request)
+    return None if found is None else found.grants

@@ -1,0 +1,38 @@
+"""The health route: whether the server's own loop still turns."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Protocol
+
+from aiohttp import web
+
+from lkpy.clock import Clock
+from lkpy.server.http.service import not_found, path_of, text
+from lkpy.server.routing.node import LocalNode
+
+
+class HasNode(Protocol):
+    """The part of the router that this needs."""
+
+    @property
+    def node(self) -> LocalNode:
+        """This node."""
+
+
+class Health:
+    """``GET /``: 200 while the node's statistics are fresh, 406 when they are not."""
+
+    def __init__(self, router: HasNode, clock: Clock) -> None:
+        self._router = router
+        self._clock = clock
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Answer a load balancer."""
+        if path_of(request) != "/":
+            return await not_found(request)
+        node = self._router.node
+        if node.is_fresh(self._clock.wall()):
+            return text(200, "OK")
+        updated = datetime.fromtimestamp(node.stats.updated_at, UTC)
+        return text(406, f"Not Ready\nNode Updated At {updated:%Y-%m-%d %H:%M:%S} +0000 UTC")

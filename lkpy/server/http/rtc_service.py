@@ -1,0 +1,129 @@
+"""The signalling routes: ``/rtc``, ``/rtc/v1`` and their dry runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+from aiohttp import hdrs, web
+from livekit.protocol import rtc
+
+from lkpy.clock import Clock
+from lkpy.errors import Blame, Code, LkpyError
+from lkpy.ids import NodeID, RoomName
+from lkpy.limits import SIGNAL_FIRST_RESPONSE_S, Limits
+from lkpy.server.http import join
+from lkpy.server.http.service import text
+from lkpy.server.http.signal_socket import SignalSocket, SocketRegistry
+from lkpy.server.routing.router import Router
+from lkpy.server.routing.signal_client import SignalConnection
+from lkpy.server.rtc.session import StartSession
+from lkpy.server.telemetry.log import fields
+
+logger = logging.getLogger(__name__)
+
+
+class Allocator(join.Allocator, Protocol):
+    """The part of the room allocator that this needs."""
+
+    def select_room_node(self, name: RoomName, wanted: NodeID | None = None) -> NodeID:
+        """Place the room."""
+
+
+class RTCService:
+    """Admits participants and connects their sockets to their rooms."""
+
+    def __init__(
+        self,
+        router: Router,
+        allocator: Allocator,
+        limits: Limits,
+        clock: Clock,
+        *,
+        connect_attempts: int = 3,
+    ) -> None:
+        self._router = router
+        self._allocator = allocator
+        self._limits = limits
+        self._clock = clock
+        self._connect_attempts = connect_attempts
+        self.sockets = SocketRegistry()
+
+    async def v0(self, request: web.Request) -> web.StreamResponse:
+        """``/rtc``: the query form, or a join request."""
+        return await self._serve(request, required=False)
+
+    async def v1(self, request: web.Request) -> web.StreamResponse:
+        """``/rtc/v1``: a join request."""
+        return await self._serve(request, required=True)
+
+    async def v0_validate(self, request: web.Request) -> web.StreamResponse:
+        """``/rtc/validate``: why a join would be refused, which a browser cannot read from a
+        failed upgrade."""
+        join.validate(request, self._allocator, self._limits, required=False, strict=True)
+        return text(200, "success")
+
+    async def v1_validate(self, request: web.Request) -> web.StreamResponse:
+        """``/rtc/v1/validate``."""
+        join.validate(request, self._allocator, self._limits, required=True, strict=True)
+        return text(200, "success")
+
+    async def _serve(self, request: web.Request, *, required: bool) -> web.StreamResponse:
+        """Join step 1: validate, start the session, and only then upgrade."""
+        if not _wants_upgrade(request):
+            return web.Response(status=404)
+        start = join.validate(
+            request, self._allocator, self._limits, required=required, strict=False
+        )
+        context = fields(room=start.room, participant=start.identity, connID=start.connection_id)
+        try:
+            connection, first = await self._connect(start)
+        except LkpyError as error:
+            logger.warning(
+                "could not connect participant", extra=context | fields(error=error.message)
+            )
+            raise
+        try:
+            socket = SignalSocket(connection, self._limits, self._clock)
+            return await socket.run(request, first, self.sockets)
+        finally:
+            connection.close("signal connection ended")
+            logger.debug("signal connection ended", extra=context)
+
+    async def _connect(self, start: StartSession) -> tuple[SignalConnection, rtc.SignalResponse]:
+        """Start the session and wait for the room's first response; try again when it fails."""
+        attempts = range(self._connect_attempts)
+        for attempt in attempts:
+            wait_s = SIGNAL_FIRST_RESPONSE_S[min(attempt, len(SIGNAL_FIRST_RESPONSE_S) - 1)]
+            self._allocator.select_room_node(start.room)
+            connection = self._router.start_participant_signal(start)
+            try:
+                return connection, await _first_response(connection, wait_s)
+            except LkpyError:
+                connection.close("no first response")
+                if attempt == attempts[-1]:
+                    raise
+            except BaseException:
+                connection.close("client went away")
+                raise
+        raise AssertionError("connect_attempts is at least 1")
+
+
+async def _first_response(connection: SignalConnection, wait_s: float) -> rtc.SignalResponse:
+    try:
+        async with asyncio.timeout(wait_s):
+            return await anext(connection.responses)
+    except StopAsyncIteration:
+        # The reason stays in the room's log: clients get the same answer whatever it was.
+        raise LkpyError(Code.INTERNAL, "connection closed by media", blame=Blame.US) from None
+    except TimeoutError:
+        raise LkpyError(
+            Code.INTERNAL, "timed out while waiting for signal response", blame=Blame.US
+        ) from None
+
+
+def _wants_upgrade(request: web.Request) -> bool:
+    connection = request.headers.get(hdrs.CONNECTION, "").lower()
+    upgrade = request.headers.get(hdrs.UPGRADE, "").lower()
+    return "upgrade" in connection and upgrade == "websocket"

@@ -1,0 +1,120 @@
+"""The HTTP application: a table of routes behind the middleware that every request passes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+from aiohttp import hdrs, web
+
+from lkpy.auth.token import TokenError
+from lkpy.clock import Clock
+from lkpy.errors import LkpyError
+from lkpy.limits import Limits
+from lkpy.server.http import cors
+from lkpy.server.http.auth import VERIFIED, authenticate
+from lkpy.server.telemetry.log import fields
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_ANY_ORIGIN_PATHS = frozenset({"/rtc/validate", "/rtc/v1/validate"})
+
+
+class HttpService:
+    """Dispatches requests by exact path, or by prefix for the APIs.
+
+    The route is looked up by hand because authentication and CORS also cover paths that do not
+    exist, and because one leading slash too many is forgiven.
+    """
+
+    def __init__(self, keys: Mapping[str, str], limits: Limits, clock: Clock) -> None:
+        self._keys = keys
+        self._limits = limits
+        self._clock = clock
+        self._routes: dict[str, Handler] = {}
+        self._prefixes: dict[str, Handler] = {}
+
+    @property
+    def routes(self) -> list[str]:
+        """Every path and prefix that is served."""
+        return [*self._routes, *self._prefixes]
+
+    def add(self, path: str, handler: Handler) -> None:
+        """Serve one path."""
+        self._routes[path] = handler
+
+    def add_prefix(self, prefix: str, handler: Handler) -> None:
+        """Serve everything below a path that ends in a slash."""
+        self._prefixes[prefix] = handler
+
+    def application(self) -> web.Application:
+        """The aiohttp application."""
+        application = web.Application(client_max_size=self._limits.max_api_request_body_size)
+        application.router.add_route("*", "/{path:.*}", self._serve)
+        application.on_response_prepare.append(self._add_cors)
+        return application
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return await self._handle(request)
+        except web.HTTPRequestEntityTooLarge:
+            return text(413, "request body too large")
+        except web.HTTPException:
+            raise
+        except LkpyError as error:
+            return text(error.http_status, error.message)
+        except Exception:
+            # A request must not take the server down; its client learns no details.
+            logger.exception("handling a request failed", extra=fields(path=path_of(request)))
+            return text(500, "")
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if cors.is_preflight(request.method, request.headers):
+            return web.Response(status=204)
+        if (request.content_length or 0) > self._limits.max_api_request_body_size:
+            return text(413, "request body too large")
+        try:
+            token = await authenticate(request, self._keys, now=self._clock.wall())
+        except TokenError as error:
+            logger.info("refused a token", extra=fields(path=path_of(request), error=error.message))
+            return text(401, error.message)
+        if token is not None:
+            request[VERIFIED] = token
+        return await self._handler(path_of(request))(request)
+
+    def _handler(self, path: str) -> Handler:
+        handler = self._routes.get(path)
+        if handler is not None:
+            return handler
+        for prefix, handler in self._prefixes.items():
+            if path.startswith(prefix):
+                return handler
+        return not_found
+
+    async def _add_cors(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        if cors.is_preflight(request.method, request.headers):
+            response.headers.update(cors.preflight_headers(request.headers))
+            return
+        response.headers.update(cors.response_headers(request.headers, request.method))
+        if path_of(request) in _ANY_ORIGIN_PATHS:
+            response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
+
+
+def path_of(request: web.BaseRequest) -> str:
+    """The path, without one slash of a double one: clients are given URLs that end in a slash."""
+    path = request.rel_url.path
+    return path[1:] if path.startswith("//") else path
+
+
+def text(status: int, body: str) -> web.Response:
+    """A plain-text answer, as Go's handlers give."""
+    return web.Response(status=status, text=body, content_type="text/plain", charset="utf-8")
+
+
+async def not_found(_request: web.Request) -> web.StreamResponse:
+    """Go's default answer. Clients tell it from a room that does not exist by its words."""
+    response = text(404, "404 page not found\n")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response

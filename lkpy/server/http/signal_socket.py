@@ -1,0 +1,148 @@
+"""One participant's WebSocket: frames to requests, responses to frames."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from aiohttp import WSCloseCode, WSMsgType, web
+from livekit.protocol import rtc
+
+from lkpy.clock import Clock
+from lkpy.errors import LkpyError
+from lkpy.limits import STREAM_FLUSH_S, WS_PING_INTERVAL_S, WS_WRITE_TIMEOUT_S, Limits
+from lkpy.server.routing.signal_client import SignalConnection
+from lkpy.signal.codec import Encoding, FrameError, SharedEncoder, decode, encode
+
+logger = logging.getLogger(__name__)
+
+
+class SocketRegistry:
+    """The open signal sockets, and the encoder that they share: an update for a whole room is
+    serialised once."""
+
+    def __init__(self) -> None:
+        self.encoder = SharedEncoder()
+        self._sockets: set[web.WebSocketResponse] = set()
+
+    def add(self, socket: web.WebSocketResponse) -> None:
+        """Know a socket until :meth:`discard`."""
+        self._sockets.add(socket)
+
+    def discard(self, socket: web.WebSocketResponse) -> None:
+        """Forget a socket. Idempotent."""
+        self._sockets.discard(socket)
+
+    def __len__(self) -> int:
+        return len(self._sockets)
+
+    async def close(self) -> None:
+        """Close all sockets."""
+        await asyncio.gather(
+            *(socket.close(code=WSCloseCode.OK) for socket in list(self._sockets)),
+            return_exceptions=True,
+        )
+
+
+class SignalSocket:
+    """Two pumps between a WebSocket and a signal connection.
+
+    Responses are sent in the encoding of the last frame received. Pings are answered here, on the
+    node that holds the socket, and go no further.
+    """
+
+    def __init__(self, connection: SignalConnection, limits: Limits, clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._socket = web.WebSocketResponse(
+            max_msg_size=limits.signal_message_size_limit,
+            compress=True,
+            timeout=WS_WRITE_TIMEOUT_S,
+        )
+        self._encoding = Encoding.BINARY
+        # Two tasks send: responses, and answers to pings. A frame must not enter another.
+        self._sending = asyncio.Lock()
+
+    async def run(
+        self, request: web.Request, first: rtc.SignalResponse, registry: SocketRegistry
+    ) -> web.StreamResponse:
+        """Join step 9: upgrade, send the first response, then pump until either side ends."""
+        await self._socket.prepare(request)
+        registry.add(self._socket)
+        writer = asyncio.create_task(self._write_responses(first, registry.encoder))
+        pumps = [
+            writer,
+            asyncio.create_task(self._read_requests()),
+            asyncio.create_task(self._ping()),
+        ]
+        responses = self._connection.responses
+        responses.on_close(
+            lambda: asyncio.get_running_loop().call_later(STREAM_FLUSH_S, writer.cancel)
+        )
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            if responses.closed and not self._socket.closed:
+                # The room ended it, and what it said last (`leave`) is still on its way.
+                await asyncio.wait([writer])
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            registry.discard(self._socket)
+            with contextlib.suppress(ConnectionError):
+                await self._socket.close(code=WSCloseCode.OK)
+        return self._socket
+
+    async def _write_responses(self, first: rtc.SignalResponse, encoder: SharedEncoder) -> None:
+        with contextlib.suppress(ConnectionError):
+            await self._send(encode(first, self._encoding))
+            async for response in self._connection.responses:
+                await self._send(encoder.encode(response, self._encoding))
+
+    async def _read_requests(self) -> None:
+        async for message in self._socket:
+            if message.type is WSMsgType.ERROR:
+                return
+            try:
+                request = decode(message.data, rtc.SignalRequest)
+            except FrameError as error:
+                logger.info("closing a signal connection: %s", error.code)
+                return
+            self._encoding = Encoding.TEXT if message.type is WSMsgType.TEXT else Encoding.BINARY
+            try:
+                await self._handle(request)
+            except (LkpyError, ConnectionError):
+                return
+
+    async def _handle(self, request: rtc.SignalRequest) -> None:
+        kind = request.WhichOneof("message")
+        if kind == "ping":
+            await self._answer(rtc.SignalResponse(pong=self._now_ms()))
+        elif kind == "ping_req":
+            sent = request.ping_req.timestamp
+            pong = rtc.Pong(last_ping_timestamp=sent, timestamp=self._now_ms())
+            await self._answer(rtc.SignalResponse(pong_resp=pong))
+        elif kind is not None:
+            self._connection.requests.write(request)
+
+    async def _answer(self, response: rtc.SignalResponse) -> None:
+        await self._send(encode(response, self._encoding))
+
+    async def _send(self, frame: bytes | str) -> None:
+        async with self._sending:
+            if isinstance(frame, bytes):
+                await self._socket.send_bytes(frame)
+            else:
+                await self._socket.send_str(frame)
+
+    async def _ping(self) -> None:
+        """Keep proxies from closing an idle connection."""
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await asyncio.sleep(WS_PING_INTERVAL_S)
+                async with self._sending:
+                    await asyncio.wait_for(self._socket.ping(), WS_WRITE_TIMEOUT_S)
+
+    def _now_ms(self) -> int:
+        return int(self._clock.wall() * 1000)

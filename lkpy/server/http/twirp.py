@@ -1,0 +1,136 @@
+"""Twirp: one POST per call, protobuf or JSON.
+
+https://twitchtv.github.io/twirp/docs/spec_v7.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from google.protobuf import json_format, message_factory
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+
+from lkpy.auth.grants import Grants
+from lkpy.errors import Code, LkpyError
+from lkpy.server.http.auth import grants_of
+from lkpy.server.http.service import path_of
+from lkpy.server.telemetry.log import fields
+
+logger = logging.getLogger(__name__)
+
+Method = Callable[[Any, Grants | None], Awaitable[Message]]
+
+_PROTOBUF = "application/protobuf"
+_JSON = "application/json"
+_JSON_DEPTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _BadRoute(Exception):
+    message: str
+
+
+class TwirpService:
+    """Serves the methods of one protobuf service below :attr:`prefix`."""
+
+    def __init__(self, descriptor: ServiceDescriptor, methods: Mapping[str, Method]) -> None:
+        unknown = set(methods) - {method.name for method in descriptor.methods}
+        if unknown:
+            raise ValueError(f"{descriptor.full_name} has no methods {sorted(unknown)}")
+        self._descriptor = descriptor
+        self._methods = methods
+
+    @property
+    def prefix(self) -> str:
+        """The path of all methods, with a slash at the end."""
+        return f"/twirp/{self._descriptor.full_name}/"
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Answer one call."""
+        try:
+            method = self._route(request)
+            call = _decode(method, await request.read(), request.content_type)
+            answer = await self._call(method, call, request)
+        except _BadRoute as error:
+            route = f"{request.method} {path_of(request)}"
+            return _error("bad_route", error.message, 404, {"twirp_invalid_route": route})
+        except LkpyError as error:
+            return _error(error.code, error.message, error.http_status)
+        except web.HTTPException:
+            raise
+        except Exception:
+            # One call's failure stays its own; the client learns no details.
+            logger.exception("API call failed", extra=fields(path=path_of(request)))
+            return _error(Code.INTERNAL, "internal error", 500)
+        return _encode(answer, request.content_type)
+
+    def _route(self, request: web.Request) -> MethodDescriptor:
+        path = path_of(request)
+        if request.method != "POST":
+            raise _BadRoute(f'unsupported method "{request.method}" (only POST is allowed)')
+        method = self._descriptor.methods_by_name.get(path.removeprefix(self.prefix))
+        if method is None:
+            raise _BadRoute(f'no handler for path "{path}"')
+        if request.content_type not in (_PROTOBUF, _JSON):
+            given = request.headers.get("Content-Type", "")
+            raise _BadRoute(f'unexpected Content-Type: "{given}"')
+        return method
+
+    async def _call(self, method: MethodDescriptor, call: Message, request: web.Request) -> Message:
+        handler = self._methods.get(method.name)
+        if handler is None:
+            raise LkpyError(Code.UNIMPLEMENTED, f"{method.name} is not implemented by this server")
+        try:
+            async with asyncio.timeout(_timeout_s(request)):
+                return await handler(call, grants_of(request))
+        except TimeoutError as error:
+            raise LkpyError(Code.DEADLINE_EXCEEDED, "request timed out") from error
+
+
+def _timeout_s(request: web.Request) -> float | None:
+    text = request.headers.get("X-Twirp-Timeout-Ms", "")
+    return int(text) / 1000 if text.isascii() and text.isdigit() else None
+
+
+def _decode(method: MethodDescriptor, body: bytes, content_type: str) -> Message:
+    call: Message = message_factory.GetMessageClass(method.input_type)()
+    try:
+        if content_type == _JSON:
+            json_format.Parse(
+                body or b"{}", call, ignore_unknown_fields=True, max_recursion_depth=_JSON_DEPTH
+            )
+        else:
+            call.ParseFromString(body)
+    except (DecodeError, json_format.ParseError, RecursionError, ValueError) as error:
+        form = "json" if content_type == _JSON else "protobuf"
+        raise LkpyError(Code.MALFORMED, f"the {form} request could not be decoded") from error
+    return call
+
+
+def _encode(answer: Message, content_type: str) -> web.Response:
+    if content_type == _JSON:
+        body = json_format.MessageToJson(
+            answer,
+            preserving_proto_field_name=True,
+            always_print_fields_with_no_presence=True,
+            indent=None,
+        ).encode()
+    else:
+        body = answer.SerializeToString()
+    return web.Response(body=body, content_type=content_type)
+
+
+def _error(
+    code: str, message: str, status: int, meta: Mapping[str, str] | None = None
+) -> web.Response:
+    body: dict[str, Any] = {"code": str(code), "msg": message}
+    if meta:
+        body["meta"] = meta
+    return web.Response(status=status, body=json.dumps(body).encode(), content_type=_JSON)

@@ -1,0 +1,233 @@
+"""The rooms of this node: who enters which, and what the outside may do to them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from livekit.protocol import models, rtc
+from livekit.protocol import room as room_pb
+
+from lkpy.errors import Blame, Code, LkpyError
+from lkpy.ids import ParticipantIdentity, RoomName
+from lkpy.limits import Limits
+from lkpy.server.rooms.allocator import ROOM_NOT_FOUND, RoomAllocator
+from lkpy.server.rooms.store import LocalStore
+from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
+from lkpy.server.telemetry.log import fields
+
+logger = logging.getLogger(__name__)
+
+_LEAVE_ACTION_PROTOCOL = 13
+"""First signal protocol version with ``LeaveRequest.action``."""
+
+
+class ManagedRoom(Protocol):
+    """What the manager needs of a room (:class:`lkpy.server.rtc.room.Room`)."""
+
+    closed: asyncio.Event
+
+    def start(self) -> None:
+        """Begin the room's task."""
+
+    async def join(self, session: StartSession, sink: MessageSink, source: MessageSource) -> None:
+        """Take a participant in, or resume one."""
+
+    def participants(self) -> Sequence[models.ParticipantInfo]:
+        """Everybody in the room."""
+
+    async def remove_participant(
+        self, identity: ParticipantIdentity, reason: models.DisconnectReason
+    ) -> None:
+        """Close one participant. Raises ``not_found``."""
+
+    async def mute_published_track(
+        self, identity: ParticipantIdentity, sid: str, muted: bool
+    ) -> models.TrackInfo | None:
+        """Mute or unmute; None when the participant has no such track."""
+
+    async def send_data(self, request: room_pb.SendDataRequest) -> None:
+        """Send a user packet from the server."""
+
+    def to_proto(self) -> models.Room:
+        """The room as clients see it."""
+
+    async def close(self, reason: models.DisconnectReason) -> None:
+        """Send everybody away. Idempotent."""
+
+
+RoomFactory = Callable[[models.Room], ManagedRoom]
+
+
+class RoomManager:
+    """Owns the map from names to live rooms; the rooms own everything else."""
+
+    def __init__(
+        self,
+        allocator: RoomAllocator,
+        store: LocalStore,
+        factory: RoomFactory,
+        *,
+        limits: Limits,
+        forget_node: Callable[[RoomName], None],
+    ) -> None:
+        self._allocator = allocator
+        self._store = store
+        self._factory = factory
+        self._limits = limits
+        self._forget_node = forget_node
+        self._rooms: dict[RoomName, ManagedRoom] = {}
+
+    # -- sessions -------------------------------------------------------------------------------
+
+    async def start_session(
+        self, start: StartSession, sink: MessageSink, source: MessageSource
+    ) -> None:
+        """Join step 7: resume in the live room, or get or create the room and enter it.
+
+        Whoever resumes but is not there is told to join afresh, by a first frame of ``leave``.
+        """
+        self._check_sizes(start)
+        if start.reconnect and not self._has_participant(start.room, start.identity):
+            logger.info(
+                "could not resume an absent participant",
+                extra=fields(
+                    room=start.room, participant=start.identity, connID=start.connection_id
+                ),
+            )
+            sink.write(rtc.SignalResponse(leave=_rejoin(start.client.protocol)))
+            sink.close("resume refused")
+            return
+        room = self._get_or_create(start.create_room)
+        await room.join(start, sink, source)
+
+    def _check_sizes(self, start: StartSession) -> None:
+        if self._limits.max_metadata_size and (
+            len(start.grants.metadata.encode()) > self._limits.max_metadata_size
+        ):
+            raise LkpyError(Code.INVALID_ARGUMENT, "metadata size exceeds limits")
+        size = sum(len(k.encode()) + len(v.encode()) for k, v in start.grants.attributes.items())
+        if self._limits.max_attributes_size and size > self._limits.max_attributes_size:
+            raise LkpyError(Code.INVALID_ARGUMENT, "attribute size exceeds limits")
+
+    def _has_participant(self, name: RoomName, identity: ParticipantIdentity) -> bool:
+        room = self.room(name)
+        return room is not None and any(p.identity == identity for p in room.participants())
+
+    # -- rooms ----------------------------------------------------------------------------------
+
+    @property
+    def rooms(self) -> list[ManagedRoom]:
+        """The live rooms."""
+        return list(self._rooms.values())
+
+    def room(self, name: RoomName) -> ManagedRoom | None:
+        """A live room."""
+        room = self._rooms.get(name)
+        return None if room is None or room.closed.is_set() else room
+
+    def create_room(self, request: room_pb.CreateRoomRequest) -> models.Room:
+        """A room that is live is returned as it is; the request changes nothing."""
+        return self._get_or_create(request).to_proto()
+
+    async def delete_room(self, name: RoomName) -> None:
+        """Close a room and forget it. Raises ``not_found``."""
+        if self._store.load_room(name) is None:
+            raise LkpyError(Code.NOT_FOUND, ROOM_NOT_FOUND)
+        room = self.room(name)
+        if room is not None:
+            await room.close(models.DisconnectReason.ROOM_DELETED)
+        self._forget(name, room)
+
+    async def remove_participant(self, name: RoomName, identity: ParticipantIdentity) -> None:
+        """Send one participant away."""
+        await self._live(name).remove_participant(
+            identity, models.DisconnectReason.PARTICIPANT_REMOVED
+        )
+
+    async def mute_published_track(
+        self, name: RoomName, identity: ParticipantIdentity, sid: str, muted: bool
+    ) -> models.TrackInfo | None:
+        """Mute or unmute a track. Raises ``unavailable`` when nobody answers for it."""
+        if not self._has_participant(name, identity):
+            raise _no_response()
+        return await self._live(name).mute_published_track(identity, sid, muted)
+
+    async def send_data(self, request: room_pb.SendDataRequest) -> None:
+        """Send a packet into a room. Raises ``unavailable`` when nobody answers for it."""
+        await self._live(RoomName(request.room)).send_data(request)
+
+    async def close(self, reason: models.DisconnectReason) -> None:
+        """Close every room at once."""
+        rooms = list(self._rooms.items())
+        await asyncio.gather(*(room.close(reason) for _, room in rooms))
+        for name, room in rooms:
+            self._forget(name, room)
+
+    def num_participants(self) -> int:
+        """Participants of all rooms, whatever their kind."""
+        return sum(len(room.participants()) for room in self.rooms)
+
+    def _live(self, name: RoomName) -> ManagedRoom:
+        room = self.room(name)
+        if room is None:
+            raise _no_response()
+        return room
+
+    def _get_or_create(self, request: room_pb.CreateRoomRequest) -> ManagedRoom:
+        name = RoomName(request.name)
+        room = self.room(name)
+        if room is not None:
+            return room
+        room = self._factory(self._allocator.create_room(request))
+        self._rooms[name] = room
+        room.start()
+        logger.info("room started", extra=fields(room=name, roomID=room.to_proto().sid))
+        return room
+
+    def _forget(self, name: RoomName, room: ManagedRoom | None) -> None:
+        """Drop a closed room, unless another of the same name has begun."""
+        current = self._rooms.get(name)
+        if current is not None and current is not room:
+            return
+        self._rooms.pop(name, None)
+        self._store.delete_room(name)
+        self._forget_node(name)
+
+    # -- RoomObserver ---------------------------------------------------------------------------
+
+    def room_updated(self, room: ManagedRoom) -> None:
+        """Keep the stored record current."""
+        info = room.to_proto()
+        if self._rooms.get(RoomName(info.name)) is room:
+            self._store.store_room(info)
+
+    def participant_changed(self, room: ManagedRoom, info: models.ParticipantInfo) -> None:
+        """Keep the stored participant current."""
+        self._store.store_participant(RoomName(room.to_proto().name), info)
+
+    def participant_left(self, room: ManagedRoom, info: models.ParticipantInfo) -> None:
+        """Forget a participant."""
+        self._store.delete_participant(RoomName(room.to_proto().name), info)
+
+    def room_closed(self, room: ManagedRoom) -> None:
+        """Forget a room that ended by itself."""
+        name = RoomName(room.to_proto().name)
+        logger.info("room closed", extra=fields(room=name))
+        self._forget(name, room)
+
+
+def _rejoin(protocol: int) -> rtc.LeaveRequest:
+    leave = rtc.LeaveRequest(reason=models.DisconnectReason.STATE_MISMATCH)
+    if protocol >= _LEAVE_ACTION_PROTOCOL:
+        leave.action = rtc.LeaveRequest.Action.RECONNECT
+    else:
+        leave.can_reconnect = True
+    return leave
+
+
+def _no_response() -> LkpyError:
+    # On LiveKit's bus nobody listens for what is not there, so this is not `not_found`.
+    return LkpyError(Code.UNAVAILABLE, "no response from servers", blame=Blame.CLIENT)
