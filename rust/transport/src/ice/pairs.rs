@@ -1,0 +1,279 @@
+//! The candidate pairs on which something authentic was heard, and which of them is selected.
+//!
+//! The controlling side decides. What the controlled side has to do is to follow it at once when it
+//! moves (its address changed), without being led astray by agents that nominate every pair they
+//! check ("aggressive", RFC 5245 8.1.1.2) or by checks that were overtaken on the way.
+
+use std::time::{Duration, Instant};
+
+use crate::limits;
+use crate::types::CandidatePair;
+
+/// A nomination after this long without one on the same pair is news, so it is followed at once.
+const FRESH_AFTER: Duration = Duration::from_secs(10);
+/// A pair without repeated nominations for this long is given up for one that has them.
+const STALE_AFTER: Duration = Duration::from_secs(3);
+/// Repeated nominations do not move the selection within this time of a move: they may be late.
+const HOLD: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+struct Entry {
+    pair: CandidatePair,
+    /// PRIORITY of the last request.
+    priority: u32,
+    /// May be sent on: our own check was answered (full) or a request arrived (lite).
+    valid: bool,
+    nominated: Option<Instant>,
+    /// The nomination is news that was not acted upon yet.
+    fresh: bool,
+    heard: Instant,
+    rtt: Option<Duration>,
+}
+
+/// Bounded by [`limits::PAIRS`].
+#[derive(Debug)]
+pub(crate) struct Pairs {
+    entries: Vec<Entry>,
+    selected: Option<CandidatePair>,
+    moved: Option<Instant>,
+    /// The last nomination wins whatever its priority: a lite agent is nominated regularly.
+    latest_wins: bool,
+}
+
+impl Pairs {
+    pub(crate) fn new(latest_wins: bool) -> Self {
+        Pairs {
+            entries: Vec::new(),
+            selected: None,
+            moved: None,
+            latest_wins,
+        }
+    }
+
+    /// The pair to send on.
+    pub(crate) fn selected(&self) -> Option<CandidatePair> {
+        self.selected
+    }
+
+    /// When the last authentic check or answer arrived on `pair`.
+    pub(crate) fn heard(&self, pair: CandidatePair) -> Option<Instant> {
+        Some(self.entry(pair)?.heard)
+    }
+
+    /// Round trip of the last answered check on `pair`.
+    pub(crate) fn rtt(&self, pair: CandidatePair) -> Option<Duration> {
+        self.entry(pair)?.rtt
+    }
+
+    pub(crate) fn contains(&self, pair: CandidatePair) -> bool {
+        self.entry(pair).is_some()
+    }
+
+    /// Whether anything authentic came from `remote` lately.
+    pub(crate) fn has_remote(&self, remote: std::net::SocketAddr) -> bool {
+        self.selected.is_some_and(|pair| pair.remote == remote)
+            || self.entries.iter().any(|entry| entry.pair.remote == remote)
+    }
+
+    /// An authentic request arrived.
+    pub(crate) fn request(&mut self, now: Instant, pair: CandidatePair, priority: u32) {
+        let entry = self.entry_mut(now, pair);
+        entry.heard = now;
+        entry.priority = priority;
+    }
+
+    /// The pair may be sent on.
+    pub(crate) fn validate(&mut self, now: Instant, pair: CandidatePair, rtt: Option<Duration>) {
+        let entry = self.entry_mut(now, pair);
+        entry.heard = now;
+        entry.valid = true;
+        entry.rtt = rtt.or(entry.rtt);
+        self.consider(now, pair);
+    }
+
+    /// The controlling peer nominated the pair (USE-CANDIDATE).
+    pub(crate) fn nominate(&mut self, now: Instant, pair: CandidatePair) {
+        let entry = self.entry_mut(now, pair);
+        let last = entry.nominated.replace(now);
+        entry.fresh |= last.is_none_or(|last| now.duration_since(last) >= FRESH_AFTER);
+        self.consider(now, pair);
+    }
+
+    /// We control and decided for this pair.
+    pub(crate) fn select(&mut self, now: Instant, pair: CandidatePair) {
+        self.entry_mut(now, pair);
+        self.selected = Some(pair);
+        self.moved = Some(now);
+    }
+
+    /// A valid pair that was heard within `recent`, other than the selected one.
+    pub(crate) fn alternative(&self, now: Instant, recent: Duration) -> Option<CandidatePair> {
+        self.entries
+            .iter()
+            .filter(|entry| entry.valid && Some(entry.pair) != self.selected)
+            .filter(|entry| now.duration_since(entry.heard) <= recent)
+            .max_by_key(|entry| entry.heard)
+            .map(|entry| entry.pair)
+    }
+
+    /// Forgets pairs without consent.
+    pub(crate) fn prune(&mut self, now: Instant) {
+        let selected = self.selected;
+        self.entries.retain(|entry| {
+            Some(entry.pair) == selected || now.duration_since(entry.heard) < limits::SOURCE_VALID
+        });
+    }
+
+    fn consider(&mut self, now: Instant, pair: CandidatePair) {
+        let Some(entry) = self.entry(pair) else {
+            return;
+        };
+        if !entry.valid || entry.nominated.is_none() || self.selected == Some(pair) {
+            return;
+        }
+        let settled = self
+            .moved
+            .is_none_or(|moved| now.duration_since(moved) >= HOLD);
+        let follow = match self.selected.and_then(|selected| self.entry(selected)) {
+            None => true,
+            Some(_) if entry.fresh => true,
+            Some(current) => {
+                let stale = current
+                    .nominated
+                    .is_none_or(|at| now.duration_since(at) > STALE_AFTER);
+                settled && (self.latest_wins || stale || entry.priority > current.priority)
+            }
+        };
+        if follow {
+            self.entry_mut(now, pair).fresh = false;
+            self.selected = Some(pair);
+            self.moved = Some(now);
+        }
+    }
+
+    fn entry(&self, pair: CandidatePair) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.pair == pair)
+    }
+
+    fn entry_mut(&mut self, now: Instant, pair: CandidatePair) -> &mut Entry {
+        let index = match self.entries.iter().position(|entry| entry.pair == pair) {
+            Some(index) => index,
+            None => {
+                if self.entries.len() >= limits::PAIRS {
+                    self.evict();
+                }
+                self.entries.push(Entry {
+                    pair,
+                    priority: 0,
+                    valid: false,
+                    nominated: None,
+                    fresh: false,
+                    heard: now,
+                    rtt: None,
+                });
+                self.entries.len() - 1
+            }
+        };
+        &mut self.entries[index]
+    }
+
+    fn evict(&mut self) {
+        let selected = self.selected;
+        let oldest = self
+            .entries
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| Some(entry.pair) != selected)
+            .min_by_key(|(_, entry)| entry.heard)
+            .map(|(index, _)| index);
+        if let Some(index) = oldest {
+            self.entries.swap_remove(index);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Protocol;
+
+    fn pair(port: u16) -> CandidatePair {
+        CandidatePair {
+            local: "192.0.2.1:1".parse().unwrap(),
+            remote: format!("198.51.100.1:{port}").parse().unwrap(),
+            protocol: Protocol::Udp,
+        }
+    }
+
+    /// A request with USE-CANDIDATE on a pair that is (or becomes) valid.
+    fn nominated(pairs: &mut Pairs, now: Instant, port: u16, priority: u32) {
+        pairs.request(now, pair(port), priority);
+        pairs.validate(now, pair(port), None);
+        pairs.nominate(now, pair(port));
+    }
+
+    const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn nothing_is_selected_before_it_is_valid() {
+        let (mut pairs, now) = (Pairs::new(false), Instant::now());
+        pairs.request(now, pair(1), 9);
+        pairs.nominate(now, pair(1));
+        assert_eq!(pairs.selected(), None);
+        pairs.validate(now, pair(1), Some(S));
+        assert_eq!(pairs.selected(), Some(pair(1)));
+        assert_eq!(pairs.rtt(pair(1)), Some(S));
+    }
+
+    #[test]
+    fn a_new_nomination_is_followed_at_once_even_downwards() {
+        for latest_wins in [false, true] {
+            let (mut pairs, now) = (Pairs::new(latest_wins), Instant::now());
+            nominated(&mut pairs, now, 1, 9);
+            nominated(&mut pairs, now + S / 10, 2, 3);
+            assert_eq!(pairs.selected(), Some(pair(2)));
+            // A check from before the move that arrives late changes nothing.
+            nominated(&mut pairs, now + S / 5, 1, 9);
+            assert_eq!(pairs.selected(), Some(pair(2)));
+        }
+    }
+
+    #[test]
+    fn aggressive_nomination_settles_on_the_highest_priority() {
+        let (mut pairs, now) = (Pairs::new(false), Instant::now());
+        for round in 0..10 {
+            for (port, priority) in [(1, 5), (2, 9), (3, 7)] {
+                nominated(&mut pairs, now + round * S, port, priority);
+            }
+        }
+        assert_eq!(pairs.selected(), Some(pair(2)));
+    }
+
+    #[test]
+    fn a_pair_that_is_nominated_no_more_loses_to_one_that_is() {
+        let (mut pairs, now) = (Pairs::new(false), Instant::now());
+        nominated(&mut pairs, now, 2, 3);
+        nominated(&mut pairs, now, 1, 9);
+        assert_eq!(pairs.selected(), Some(pair(1)));
+        nominated(&mut pairs, now + S, 2, 3);
+        assert_eq!(pairs.selected(), Some(pair(1)));
+        nominated(&mut pairs, now + 4 * S, 2, 3);
+        assert_eq!(pairs.selected(), Some(pair(2)));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_selected_pair_stays() {
+        let (mut pairs, now) = (Pairs::new(true), Instant::now());
+        nominated(&mut pairs, now, 1, 9);
+        for port in 2..500 {
+            pairs.request(now + S, pair(port), 1);
+        }
+        assert_eq!(pairs.entries.len(), limits::PAIRS);
+        assert!(pairs.has_remote(pair(1).remote));
+        assert!(pairs.has_remote(pair(499).remote));
+        assert!(!pairs.has_remote(pair(2).remote));
+        pairs.prune(now + 60 * S);
+        assert!(pairs.has_remote(pair(1).remote));
+        assert_eq!(pairs.entries.len(), 1);
+    }
+}

@@ -1,0 +1,121 @@
+//! Messages that arrived: user data and the channel protocol.
+
+use sctp_proto::{Chunks, PayloadProtocolIdentifier as Ppid};
+
+use super::{ChannelState, Phase, Sctp, config};
+use crate::dcep::{Message, Open, Reliability};
+use crate::limits;
+use crate::types::TransportEvent;
+
+impl Sctp {
+    pub(super) fn read(&mut self) -> bool {
+        let mut progress = false;
+        while let Some((id, chunks)) = self.next_message() {
+            progress = true;
+            self.message(id, &chunks);
+        }
+        progress
+    }
+
+    fn next_message(&mut self) -> Option<(u16, Chunks)> {
+        let Phase::Running { association, .. } = &mut self.phase else {
+            return None;
+        };
+        for (id, channel) in &mut self.channels {
+            if channel.readable {
+                let read = association.stream(*id).and_then(|mut s| s.read());
+                match read {
+                    Ok(Some(chunks)) => return Some((*id, chunks)),
+                    _ => channel.readable = false,
+                }
+            }
+        }
+        None
+    }
+
+    fn message(&mut self, id: u16, chunks: &Chunks) {
+        let length = chunks.len();
+        if length > limits::MESSAGE_MAX {
+            return self.fail_channel(id);
+        }
+        let mut bytes = vec![0; length];
+        if chunks.read(&mut bytes).is_err() {
+            return self.fail_channel(id);
+        }
+        let binary = match chunks.ppi {
+            Ppid::Dcep => return self.dcep(id, &bytes),
+            Ppid::String => false,
+            Ppid::Binary => true,
+            Ppid::StringEmpty | Ppid::BinaryEmpty => {
+                bytes.clear();
+                chunks.ppi == Ppid::BinaryEmpty
+            }
+            Ppid::Unknown => return self.fail_channel(id),
+        };
+        match self.channels.get(&id).map(|channel| channel.state) {
+            Some(ChannelState::Open) => {}
+            // Unordered data may overtake the acknowledgement.
+            Some(ChannelState::Opening) => self.opened(id),
+            _ => return self.fail_channel(id),
+        }
+        self.events.push_back(TransportEvent::Data {
+            stream_id: id,
+            bytes,
+            binary,
+        });
+    }
+
+    fn dcep(&mut self, id: u16, bytes: &[u8]) {
+        let state = self.channels.get(&id).map(|channel| channel.state);
+        match (Message::parse(bytes), state) {
+            (Ok(Message::Ack), Some(ChannelState::Opening)) => self.opened(id),
+            // The acknowledgement of a channel that its data opened already.
+            (Ok(Message::Ack), Some(ChannelState::Open)) => {}
+            (Ok(Message::Open(open)), Some(ChannelState::Announced)) => self.acknowledge(id, open),
+            _ => self.fail_channel(id),
+        }
+    }
+
+    fn acknowledge(&mut self, id: u16, open: Open) {
+        let Phase::Running { association, .. } = &mut self.phase else {
+            return;
+        };
+        let acknowledged = association.stream(id).is_ok_and(|mut stream| {
+            // The acknowledgement itself is reliable: it goes before the channel's own policy.
+            let written = stream.write_with_ppi(&Message::Ack.to_bytes(), Ppid::Dcep);
+            config::configure(&mut stream, &open);
+            written.is_ok()
+        });
+        if !acknowledged {
+            return self.fail_channel(id);
+        }
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.open = Some(open);
+        }
+        self.opened(id);
+    }
+
+    fn opened(&mut self, id: u16) {
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return;
+        };
+        channel.state = ChannelState::Open;
+        let Some(open) = &channel.open else {
+            return;
+        };
+        let clamp = |value: u32| Some(value.min(u16::MAX.into()) as u16);
+        let (max_retransmits, max_packet_life_time) = match open.reliability {
+            Reliability::Reliable => (None, None),
+            Reliability::MaxRetransmits(count) => (clamp(count), None),
+            Reliability::MaxLifeTime(milliseconds) => (None, clamp(milliseconds)),
+        };
+        self.events.push_back(TransportEvent::ChannelOpened {
+            stream_id: id,
+            label: open.label.clone(),
+            protocol: open.protocol.clone(),
+            ordered: open.ordered,
+            max_retransmits,
+            max_packet_life_time,
+        });
+    }
+}

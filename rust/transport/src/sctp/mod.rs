@@ -1,0 +1,444 @@
+//! One SCTP association over DTLS and its data channels (RFC 8831).
+//!
+//! The association begins when the peer sends INIT, or when there is a channel to open: at once by
+//! the DTLS client, a little later by the DTLS server, because most peers send INIT whatever their
+//! role and two crossing INITs cost a retransmission timeout.
+
+mod config;
+mod messages;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustc_hash::FxHashSet;
+use sctp_proto::{
+    Association, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, Event, Payload,
+    PayloadProtocolIdentifier as Ppid, StreamEvent,
+};
+
+use crate::dcep::{Message, Open, Reliability};
+use crate::limits;
+use crate::types::{ChannelOptions, DataError, TransportError, TransportEvent};
+
+/// How long a DTLS server waits for the peer's INIT before it sends its own.
+const SERVER_PATIENCE: Duration = Duration::from_millis(300);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ChannelState {
+    /// The peer uses the stream but DATA_CHANNEL_OPEN was not read yet.
+    Announced,
+    /// We sent DATA_CHANNEL_OPEN.
+    Opening,
+    Open,
+}
+
+struct Channel {
+    state: ChannelState,
+    open: Option<Open>,
+    readable: bool,
+}
+
+enum Phase {
+    /// No association. The instant is when a DTLS server's patience ends.
+    Idle(Option<Instant>),
+    Running {
+        handle: AssociationHandle,
+        association: Box<Association>,
+        established: bool,
+        /// We sent the INIT.
+        ours: bool,
+    },
+    Ended,
+}
+
+pub(crate) struct Sctp {
+    endpoint: Option<Endpoint>,
+    phase: Phase,
+    /// Role in DTLS, known once it is connected.
+    is_client: Option<bool>,
+    channels: BTreeMap<u16, Channel>,
+    /// Streams whose reset is under way: not to be used again yet.
+    resetting: FxHashSet<u16>,
+    waiting: VecDeque<ChannelOptions>,
+    paused: bool,
+    channel_buffer: usize,
+    /// Packets to send over DTLS, oldest first.
+    pub(crate) packets: VecDeque<Bytes>,
+    pub(crate) events: VecDeque<TransportEvent>,
+}
+
+impl Sctp {
+    pub(crate) fn new(channel_buffer: usize) -> Self {
+        Sctp {
+            endpoint: None,
+            phase: Phase::Idle(None),
+            is_client: None,
+            channels: BTreeMap::new(),
+            resetting: FxHashSet::default(),
+            waiting: VecDeque::new(),
+            paused: false,
+            channel_buffer,
+            packets: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// DTLS is connected.
+    pub(crate) fn start(&mut self, now: Instant, is_client: bool) {
+        self.is_client = Some(is_client);
+        self.connect_if_wanted(now);
+    }
+
+    pub(crate) fn open_channel(
+        &mut self,
+        now: Instant,
+        options: ChannelOptions,
+    ) -> Result<(), TransportError> {
+        if options.label.len() > limits::LABEL_MAX || options.protocol.len() > limits::PROTOCOL_MAX
+        {
+            return Err(TransportError::Channel("label or protocol too long"));
+        }
+        if self.channels.len() + self.waiting.len() >= limits::CHANNELS {
+            return Err(TransportError::Channel("too many channels"));
+        }
+        if matches!(self.phase, Phase::Ended) {
+            return Err(TransportError::Channel("SCTP has ended"));
+        }
+        self.waiting.push_back(options);
+        self.connect_if_wanted(now);
+        Ok(())
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        stream_id: u16,
+        bytes: &[u8],
+        binary: bool,
+    ) -> Result<(), DataError> {
+        if bytes.len() > limits::MESSAGE_MAX {
+            return Err(DataError::TooLarge);
+        }
+        let channel = self.channels.get(&stream_id).ok_or(DataError::Unknown)?;
+        if channel.state != ChannelState::Open {
+            return Err(DataError::NotReady);
+        }
+        let Phase::Running { association, .. } = &mut self.phase else {
+            return Err(DataError::NotReady);
+        };
+        let mut stream = association
+            .stream(stream_id)
+            .map_err(|_gone| DataError::Unknown)?;
+        let buffered = stream.buffered_amount().unwrap_or(0);
+        if buffered + bytes.len() > self.channel_buffer {
+            return Err(DataError::Full { buffered });
+        }
+        // SCTP cannot carry an empty message: it is one byte under a protocol identifier that says
+        // so (RFC 8831 6.6).
+        let (payload, ppid): (&[u8], Ppid) = match (bytes.is_empty(), binary) {
+            (false, true) => (bytes, Ppid::Binary),
+            (false, false) => (bytes, Ppid::String),
+            (true, true) => (&[0], Ppid::BinaryEmpty),
+            (true, false) => (&[0], Ppid::StringEmpty),
+        };
+        stream
+            .write_with_ppi(payload, ppid)
+            .map_err(|_refused| DataError::NotReady)?;
+        self.transmit(now);
+        Ok(())
+    }
+
+    /// While paused, messages stay in SCTP, whose receive window closes as they fill it.
+    pub(crate) fn pause(&mut self, now: Instant, paused: bool) {
+        self.paused = paused;
+        self.drive(now);
+    }
+
+    pub(crate) fn handle_packet(&mut self, now: Instant, packet: Bytes) {
+        if self.is_client.is_none() || matches!(self.phase, Phase::Ended) {
+            return;
+        }
+        let established = matches!(
+            self.phase,
+            Phase::Running {
+                established: true,
+                ..
+            }
+        );
+        // A late copy of the peer's INIT is no reason to end the association.
+        if established && config::is_init(&packet) {
+            return;
+        }
+        let endpoint = self.endpoint.get_or_insert_with(config::new_endpoint);
+        match endpoint.handle(now, config::PEER, None, None, packet) {
+            Some((handle, DatagramEvent::NewAssociation(association))) => {
+                self.accept(handle, association);
+            }
+            Some((handle, DatagramEvent::AssociationEvent(event))) => {
+                if let Phase::Running {
+                    handle: known,
+                    association,
+                    ..
+                } = &mut self.phase
+                    && *known == handle
+                {
+                    association.handle_event(event);
+                }
+            }
+            None => {}
+        }
+        self.drive(now);
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        match &mut self.phase {
+            Phase::Idle(Some(at)) if *at <= now => self.connect(),
+            Phase::Running { association, .. } => association.handle_timeout(now),
+            _ => {}
+        }
+        self.drive(now);
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Idle(at) => *at,
+            Phase::Running { association, .. } => association.poll_timeout(),
+            Phase::Ended => None,
+        }
+    }
+
+    /// Says goodbye, if there is anybody to say it to. Packets may follow; nothing else does.
+    pub(crate) fn close(&mut self, now: Instant) {
+        if let Phase::Running { association, .. } = &mut self.phase {
+            let _already_closing = association.shutdown();
+            self.transmit(now);
+        }
+        self.phase = Phase::Ended;
+        self.channels.clear();
+        self.waiting.clear();
+    }
+
+    /// The association is over: every channel is closed.
+    pub(crate) fn end(&mut self) {
+        self.phase = Phase::Ended;
+        self.endpoint = None;
+        self.waiting.clear();
+        let closed = std::mem::take(&mut self.channels);
+        let announced = closed
+            .into_iter()
+            .filter(|(_, channel)| channel.state != ChannelState::Announced);
+        self.events
+            .extend(announced.map(|(stream_id, _)| TransportEvent::ChannelClosed { stream_id }));
+    }
+
+    fn connect_if_wanted(&mut self, now: Instant) {
+        let Some(is_client) = self.is_client else {
+            return;
+        };
+        if !self.waiting.is_empty() && matches!(self.phase, Phase::Idle(None)) {
+            if is_client {
+                self.connect();
+            } else {
+                self.phase = Phase::Idle(Some(now + SERVER_PATIENCE));
+            }
+        }
+        self.drive(now);
+    }
+
+    fn connect(&mut self) {
+        let endpoint = self.endpoint.get_or_insert_with(config::new_endpoint);
+        let mut client = ClientConfig::new();
+        client.transport = Arc::clone(&config::TRANSPORT);
+        if let Ok((handle, association)) = endpoint.connect(client, config::PEER) {
+            if self.is_client == Some(true) {
+                endpoint.reject_new_associations();
+            }
+            self.phase = Phase::Running {
+                handle,
+                association: Box::new(association),
+                established: false,
+                ours: true,
+            };
+        }
+    }
+
+    /// The peer's INIT arrived. When ours crossed it the DTLS client's is the one that counts.
+    fn accept(&mut self, handle: AssociationHandle, association: Association) {
+        let crossing_ours = matches!(
+            self.phase,
+            Phase::Running {
+                established: false,
+                ours: true,
+                ..
+            }
+        );
+        let give_way = crossing_ours && self.is_client == Some(false);
+        if matches!(self.phase, Phase::Idle(_)) || give_way {
+            self.phase = Phase::Running {
+                handle,
+                association: Box::new(association),
+                established: false,
+                ours: false,
+            };
+            if let Some(endpoint) = &mut self.endpoint {
+                endpoint.reject_new_associations();
+            }
+        }
+    }
+
+    fn drive(&mut self, now: Instant) {
+        loop {
+            let mut progress = self.take_events(now);
+            self.open_waiting();
+            if !self.paused {
+                progress |= self.read();
+            }
+            self.transmit(now);
+            if !progress {
+                break;
+            }
+        }
+    }
+
+    fn transmit(&mut self, now: Instant) {
+        let Phase::Running { association, .. } = &mut self.phase else {
+            return;
+        };
+        while let Some(transmit) = association.poll_transmit(now) {
+            if let Payload::RawEncode(packets) = transmit.payload {
+                self.packets.extend(packets);
+            }
+        }
+    }
+
+    fn take_events(&mut self, now: Instant) -> bool {
+        let mut progress = false;
+        loop {
+            let Phase::Running {
+                association,
+                established,
+                ..
+            } = &mut self.phase
+            else {
+                return progress;
+            };
+            // The endpoint keeps one association and is dropped with it.
+            while association.poll_endpoint_event().is_some() {}
+            let Some(event) = association.poll() else {
+                return progress;
+            };
+            progress = true;
+            match event {
+                Event::Connected => *established = true,
+                Event::HandshakeFailed { .. } | Event::AssociationLost { .. } => {
+                    // An ABORT may be waiting to be sent.
+                    self.transmit(now);
+                    self.end();
+                }
+                Event::Stream(event) => self.stream_event(event),
+                _ => {}
+            }
+        }
+    }
+
+    fn stream_event(&mut self, event: StreamEvent) {
+        match event {
+            StreamEvent::Opened { id } | StreamEvent::Readable { id } => {
+                if self.resetting.contains(&id) {
+                    return;
+                }
+                if let Some(channel) = self.channels.get_mut(&id) {
+                    channel.readable = true;
+                } else if self.channels.len() < limits::CHANNELS {
+                    self.channels.insert(
+                        id,
+                        Channel {
+                            state: ChannelState::Announced,
+                            open: None,
+                            readable: true,
+                        },
+                    );
+                } else {
+                    self.reset(id);
+                }
+            }
+            StreamEvent::Finished { id } | StreamEvent::Stopped { id, .. } => {
+                self.forget(id);
+                self.resetting.insert(id);
+            }
+            StreamEvent::ResetComplete { id } => {
+                self.resetting.remove(&id);
+            }
+            _ => {}
+        }
+    }
+
+    fn open_waiting(&mut self) {
+        let Phase::Running {
+            association,
+            established: true,
+            ..
+        } = &mut self.phase
+        else {
+            return;
+        };
+        while let Some(options) = self.waiting.pop_front() {
+            let open = Open {
+                ordered: options.ordered,
+                reliability: match options.max_retransmits {
+                    Some(count) => Reliability::MaxRetransmits(count.into()),
+                    None => Reliability::Reliable,
+                },
+                label: options.label,
+                protocol: options.protocol,
+            };
+            // RFC 8832 6: even streams are the DTLS client's, odd ones the server's.
+            let first = u16::from(self.is_client == Some(false));
+            let opened = (first..config::STREAMS)
+                .step_by(2)
+                .filter(|id| !self.channels.contains_key(id) && !self.resetting.contains(id))
+                .find_map(|id| {
+                    let mut stream = association.open_stream(id, Ppid::Binary).ok()?;
+                    let message = Message::Open(open.clone()).to_bytes();
+                    stream.write_with_ppi(&message, Ppid::Dcep).ok()?;
+                    config::configure(&mut stream, &open);
+                    Some(id)
+                });
+            if let Some(id) = opened {
+                self.channels.insert(
+                    id,
+                    Channel {
+                        state: ChannelState::Opening,
+                        open: Some(open),
+                        readable: false,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Resets a channel whose peer does not keep to the protocol.
+    fn fail_channel(&mut self, id: u16) {
+        self.reset(id);
+        self.forget(id);
+    }
+
+    fn reset(&mut self, id: u16) {
+        if let Phase::Running { association, .. } = &mut self.phase
+            && let Ok(mut stream) = association.stream(id)
+            && stream.close().is_ok()
+        {
+            self.resetting.insert(id);
+        }
+    }
+
+    fn forget(&mut self, id: u16) {
+        if let Some(channel) = self.channels.remove(&id)
+            && channel.state != ChannelState::Announced
+        {
+            self.events
+                .push_back(TransportEvent::ChannelClosed { stream_id: id });
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The vocabulary of the transport: what goes in and what comes out.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::dtls::DtlsState;
+use crate::fingerprint::Fingerprint;
+use crate::ice::IceState;
+use crate::limits;
+
+/// How datagrams travel. TCP is framed by the caller (RFC 4571).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// One datagram is one packet.
+    Udp,
+    /// ICE-TCP (RFC 6544), passive side.
+    Tcp,
+}
+
+impl Protocol {
+    /// The name in SDP: `udp` or `tcp`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Udp => "udp",
+            Protocol::Tcp => "tcp",
+        }
+    }
+}
+
+/// Two addresses between which packets flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CandidatePair {
+    /// Our address, one of [`TransportConfig::local_candidates`].
+    pub local: SocketAddr,
+    /// The peer's address as seen here.
+    pub remote: SocketAddr,
+    /// UDP or TCP.
+    pub protocol: Protocol,
+}
+
+/// ICE credentials of one side (RFC 8445 5.3): up to 256 characters each.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IceCredentials {
+    /// Username fragment.
+    pub ufrag: String,
+    /// Password.
+    pub pwd: String,
+}
+
+impl std::fmt::Debug for IceCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IceCredentials")
+            .field("ufrag", &self.ufrag)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An address on which this transport receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalCandidate {
+    /// The address that is given to [`crate::Transport::handle_stun`] as `local` for packets which
+    /// arrive here (behind a 1:1 NAT the private one: what is advertised does not matter here).
+    pub addr: SocketAddr,
+    /// UDP or TCP.
+    pub protocol: Protocol,
+}
+
+/// A remote candidate (RFC 8839 5.1) with its address resolved. Only UDP ones are checked: the
+/// peer opens TCP connections to us, never the other way round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteCandidate {
+    /// Transport address.
+    pub addr: SocketAddr,
+    /// UDP or TCP.
+    pub protocol: Protocol,
+    /// Candidate priority (RFC 8445 5.1.2).
+    pub priority: u32,
+    /// Foundation, up to 32 `ice-char`.
+    pub foundation: String,
+    /// `host`, `srflx`, `prflx` or `relay`.
+    pub kind: String,
+}
+
+/// DTLS parameters of the remote side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteDtls {
+    /// Fingerprint that the remote certificate must have.
+    pub fingerprint: Fingerprint,
+    /// The *remote* side is the DTLS client (`a=setup:active`), so this side is the server.
+    pub role_is_client: bool,
+}
+
+/// How to make a [`crate::Transport`].
+#[derive(Debug, Clone)]
+pub struct TransportConfig {
+    /// Our ICE credentials.
+    pub local_ice: IceCredentials,
+    /// Answer checks only (RFC 8445 2.5). Implies the controlled role.
+    pub ice_lite: bool,
+    /// The ICE role (RFC 8445 6.1.1).
+    pub controlling: bool,
+    /// Where this transport receives.
+    pub local_candidates: Vec<LocalCandidate>,
+    /// Connected becomes disconnected after this long without a valid check or answer.
+    pub disconnected_after: Duration,
+    /// Disconnected becomes failed after this much longer. Checking becomes failed after both.
+    pub failed_after: Duration,
+    /// Bytes one data channel may hold unsent before messages are refused.
+    pub channel_buffer: usize,
+}
+
+impl TransportConfig {
+    /// A full, controlled agent with LiveKit's timeouts (10 s and 5 s).
+    pub fn new(local_ice: IceCredentials, local_candidates: Vec<LocalCandidate>) -> Self {
+        TransportConfig {
+            local_ice,
+            ice_lite: false,
+            controlling: false,
+            local_candidates,
+            disconnected_after: Duration::from_secs(10),
+            failed_after: Duration::from_secs(5),
+            channel_buffer: limits::CHANNEL_BUFFER,
+        }
+    }
+}
+
+/// A datagram to send. It is never RTP: those are the caller's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// UDP or TCP.
+    pub protocol: Protocol,
+    /// Send from this address.
+    pub local: SocketAddr,
+    /// Send to this address.
+    pub remote: SocketAddr,
+    /// The payload of the datagram.
+    pub bytes: Vec<u8>,
+}
+
+/// What happened, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TransportEvent {
+    /// The ICE state or the selected pair changed.
+    Ice {
+        /// The state now.
+        state: IceState,
+        /// The selected pair, while there is one.
+        pair: Option<CandidatePair>,
+    },
+    /// The DTLS state changed.
+    Dtls {
+        /// The state now.
+        state: DtlsState,
+        /// The negotiated SRTP profile, once connected and if there is one.
+        profile: Option<rtp::srtp::SrtpProfile>,
+        /// Why it failed, or empty.
+        reason: String,
+    },
+    /// A data channel is usable, whoever opened it.
+    ChannelOpened {
+        /// SCTP stream.
+        stream_id: u16,
+        /// Label, as the opener chose it.
+        label: String,
+        /// Subprotocol, usually empty.
+        protocol: String,
+        /// Messages arrive in order.
+        ordered: bool,
+        /// Retransmissions per message, None without a limit.
+        max_retransmits: Option<u16>,
+        /// Milliseconds a message may be retransmitted, None without a limit.
+        max_packet_life_time: Option<u16>,
+    },
+    /// The channel is gone: reset by either side, or SCTP ended.
+    ChannelClosed {
+        /// SCTP stream.
+        stream_id: u16,
+    },
+    /// One whole message.
+    Data {
+        /// SCTP stream.
+        stream_id: u16,
+        /// The message.
+        bytes: Vec<u8>,
+        /// Sent as binary, not as text.
+        binary: bool,
+    },
+}
+
+/// How to open a data channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelOptions {
+    /// Up to [`limits::LABEL_MAX`] bytes.
+    pub label: String,
+    /// Up to [`limits::PROTOCOL_MAX`] bytes.
+    pub protocol: String,
+    /// Deliver in order.
+    pub ordered: bool,
+    /// Retransmissions per message, None without a limit.
+    pub max_retransmits: Option<u16>,
+}
+
+/// A parameter was refused; nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TransportError {
+    /// Empty or longer than RFC 8445 allows, or too long together for the full agent.
+    #[error("ICE credentials are empty or too long")]
+    IceCredentials,
+    /// Not a fingerprint of an accepted hash function.
+    #[error("fingerprint is malformed or of an unaccepted hash function: {0}")]
+    Fingerprint(String),
+    /// The transport is closed.
+    #[error("transport is closed")]
+    Closed,
+    /// The certificate could not be made.
+    #[error("certificate could not be generated")]
+    Certificate,
+    /// Label or protocol too long, or too many channels.
+    #[error("data channel refused: {0}")]
+    Channel(&'static str),
+}
+
+/// A message was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum DataError {
+    /// The channel holds as much unsent data as it may.
+    #[error("data channel buffer is full ({buffered} bytes)")]
+    Full {
+        /// Bytes that the channel holds.
+        buffered: usize,
+    },
+    /// There is no such channel.
+    #[error("no such data channel")]
+    Unknown,
+    /// The channel is not open yet.
+    #[error("data channel is not open yet")]
+    NotReady,
+    /// Larger than [`limits::MESSAGE_MAX`].
+    #[error("message is too large")]
+    TooLarge,
+}
