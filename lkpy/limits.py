@@ -50,6 +50,8 @@ MAX_REMOTE_CANDIDATES = 100
 """Remote candidates held before a description; LiveKit has no bound here."""
 MAX_MEDIA_SECTIONS = 1024
 """m-lines in one description; LiveKit has no bound here."""
+HTTP_LINE_MAX = JOIN_REQUEST_MAX + 4096
+"""Bytes of a request line or header; Go bounds the whole header by ``DefaultMaxHeaderBytes``."""
 ROOM_INBOX = 10_000
 """Messages waiting for a room's task."""
 
@@ -74,7 +76,7 @@ ROOM_IDLE_CHECK_S = 1.0
 NODE_STATS_INTERVAL_S = 2.0
 NODE_STATS_MAX_AGE_S = 4.0
 """The health route answers 406 when the stats are older (``pkg/service/server.go``)."""
-DRAIN_POLL_S = 5.0
+DRAIN_POLL_S = 0.5
 TOKEN_MAX_SIZE = 1024 * 1024
 """Bytes of a JWT; Go bounds it by its header limit (``http.DefaultMaxHeaderBytes``)."""
 TOKEN_REFRESH_S = 300.0

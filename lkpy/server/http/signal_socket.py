@@ -24,25 +24,27 @@ class SocketRegistry:
 
     def __init__(self) -> None:
         self.encoder = SharedEncoder()
-        self._sockets: set[web.WebSocketResponse] = set()
+        self._sockets: set[SignalSocket] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
 
-    def add(self, socket: web.WebSocketResponse) -> None:
+    def add(self, socket: SignalSocket) -> None:
         """Know a socket until :meth:`discard`."""
         self._sockets.add(socket)
+        self._empty.clear()
 
-    def discard(self, socket: web.WebSocketResponse) -> None:
+    def discard(self, socket: SignalSocket) -> None:
         """Forget a socket. Idempotent."""
         self._sockets.discard(socket)
+        if not self._sockets:
+            self._empty.set()
 
     def __len__(self) -> int:
         return len(self._sockets)
 
-    async def close(self) -> None:
-        """Close all sockets."""
-        await asyncio.gather(
-            *(socket.close(code=WSCloseCode.OK) for socket in list(self._sockets)),
-            return_exceptions=True,
-        )
+    async def wait_empty(self) -> None:
+        """Return once every socket has ended."""
+        await self._empty.wait()
 
 
 class SignalSocket:
@@ -68,9 +70,16 @@ class SignalSocket:
         self, request: web.Request, first: rtc.SignalResponse, registry: SocketRegistry
     ) -> web.StreamResponse:
         """Join step 9: upgrade, send the first response, then pump until either side ends."""
-        await self._socket.prepare(request)
-        registry.add(self._socket)
-        writer = asyncio.create_task(self._write_responses(first, registry.encoder))
+        registry.add(self)
+        try:
+            await self._socket.prepare(request)
+            await self._pump(first, registry.encoder)
+        finally:
+            registry.discard(self)
+        return self._socket
+
+    async def _pump(self, first: rtc.SignalResponse, encoder: SharedEncoder) -> None:
+        writer = asyncio.create_task(self._write_responses(first, encoder))
         pumps = [
             writer,
             asyncio.create_task(self._read_requests()),
@@ -89,10 +98,8 @@ class SignalSocket:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-            registry.discard(self._socket)
             with contextlib.suppress(ConnectionError):
                 await self._socket.close(code=WSCloseCode.OK)
-        return self._socket
 
     async def _write_responses(self, first: rtc.SignalResponse, encoder: SharedEncoder) -> None:
         with contextlib.suppress(ConnectionError):

@@ -1,0 +1,323 @@
+"""The server, put together: engine, rooms, routing and HTTP; how it starts, drains and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import logging
+import signal
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+from aiohttp import web
+from livekit.protocol import models
+from livekit.protocol import room as room_pb
+
+from lkpy import local_servers
+from lkpy.clock import Clock, SystemClock
+from lkpy.engine.api import StatsCollected
+from lkpy.limits import DRAIN_POLL_S, HTTP_LINE_MAX, NODE_STATS_INTERVAL_S
+from lkpy.server.api.room_service import RoomService
+from lkpy.server.config import ServerConfig
+from lkpy.server.http.health import Health
+from lkpy.server.http.listener import listen
+from lkpy.server.http.rtc_service import RTCService
+from lkpy.server.http.service import HttpService
+from lkpy.server.http.stats import StatsService
+from lkpy.server.http.twirp import TwirpService
+from lkpy.server.rooms.allocator import RoomAllocator
+from lkpy.server.rooms.manager import ManagedRoom, RoomManager
+from lkpy.server.rooms.store import LocalStore
+from lkpy.server.routing.local_bus import LocalBus
+from lkpy.server.routing.node import LocalNode, NodeStats
+from lkpy.server.routing.router import LocalRouter
+from lkpy.server.routing.signal_client import SignalClient
+from lkpy.server.routing.signal_server import SignalServer
+from lkpy.server.telemetry.log import fields
+from lkpy.server.telemetry.snapshot import ObservedRoom, SnapshotCollector
+
+logger = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+_CLOSE_S = 2.0
+"""For sockets to take their last messages when the server stops."""
+
+
+class ServedRoom(ManagedRoom, ObservedRoom, Protocol):
+    """A room as the server uses it."""
+
+
+class MediaPlane(Protocol):
+    """Rooms and the engine below them (:class:`lkpy.server.media.EnginePlane`)."""
+
+    @property
+    def node_ip(self) -> str:
+        """The address that clients are told."""
+
+    @property
+    def udp_port(self) -> int | None:
+        """Of the first worker."""
+
+    @property
+    def tcp_port(self) -> int | None:
+        """Of the first worker; None without ICE-TCP."""
+
+    def start(self, node: LocalNode) -> None:
+        """Start the engine. Raises :class:`lkpy.errors.LkpyError`."""
+
+    def make_room(self, info: models.Room, observer: RoomManager) -> ServedRoom:
+        """A room that is not started yet."""
+
+    async def collect_stats(self) -> Sequence[StatsCollected]:
+        """Statistics of every worker."""
+
+    def stop(self) -> None:
+        """Stop the engine. Idempotent."""
+
+
+class State(enum.StrEnum):
+    """Life of a server."""
+
+    NEW = "new"
+    SERVING = "serving"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class Server:
+    """A whole server in this process: ``async with Server(config, media) as server``."""
+
+    def __init__(
+        self, config: ServerConfig, media: MediaPlane, *, clock: Clock | None = None
+    ) -> None:
+        self.config = config
+        self.state = State.NEW
+        self.url = ""
+        """Where clients connect, once started."""
+        self._media = media
+        self._clock = clock or SystemClock()
+        self._limits = config.limit.to_limits()
+        self._rooms: dict[int, ServedRoom] = {}
+        self._store = LocalStore()
+        self._node = LocalNode(
+            ip=media.node_ip, region=config.region, started_at=self._clock.wall()
+        )
+        self._bus = LocalBus()
+        self._router = LocalRouter(self._node, SignalClient(self._bus), self._clock)
+        self._allocator = RoomAllocator(
+            config.room, self._limits, self._store, self._router, self._clock
+        )
+        self._manager = RoomManager(
+            self._allocator,
+            self._store,
+            self._make_room,
+            limits=self._limits,
+            forget_node=self._router.clear_room,
+        )
+        self._signal_server = SignalServer(self._node.id, self._bus, self._manager)
+        self._rtc = RTCService(
+            self._router,
+            self._allocator,
+            self._limits,
+            self._clock,
+            connect_attempts=config.signal_relay.connect_attempts,
+        )
+        collector = SnapshotCollector(
+            self._node, self._live_rooms, media.collect_stats, self._clock
+        )
+        self._stats = StatsService(collector.collect, open_to_loopback=config.development)
+        self._runner: web.AppRunner | None = None
+        self._node_task: asyncio.Task[None] | None = None
+        self._undo = contextlib.ExitStack()
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen, then start the engine and serve. Raises :class:`lkpy.errors.LkpyError`."""
+        sockets = listen(self.config.bind_addresses, self.config.port)
+        try:
+            self._media.start(self._node)
+        except BaseException:
+            for listener in sockets:
+                listener.close()
+            raise
+        self._undo.callback(self._media.stop)
+        self._signal_server.start()
+        self._update_node()
+        self._node_task = asyncio.create_task(self._keep_node_fresh())
+        self._runner = web.AppRunner(
+            self._http_service().application(),
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=_CLOSE_S,
+            max_line_size=HTTP_LINE_MAX,
+            max_field_size=HTTP_LINE_MAX,
+        )
+        await self._runner.setup()
+        for listener in sockets:
+            await web.SockSite(self._runner, listener).start()
+        host = sockets[0].getsockname()[0]
+        self.url = _url(host, sockets[0].getsockname()[1])
+        self._undo.enter_context(local_servers.announced(self.url, self._node.started_at))
+        self.state = State.SERVING
+        logger.info(
+            "server is serving",
+            extra=fields(
+                node=self._node.id,
+                portHttp=sockets[0].getsockname()[1],
+                portUDP=self.udp_port,
+                portTCP=self.tcp_port,
+            ),
+        )
+
+    async def stop(self) -> None:
+        """Tell everybody to leave and end. Idempotent."""
+        if self.state is State.STOPPED:
+            return
+        self.state = State.STOPPED
+        await self._signal_server.stop()
+        await self._manager.close(models.DisconnectReason.SERVER_SHUTDOWN)
+        await self._stats.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await self._rtc.sockets.wait_empty()
+        if self._node_task is not None:
+            self._node_task.cancel()
+            await asyncio.gather(self._node_task, return_exceptions=True)
+        if self._runner is not None:
+            await self._runner.cleanup()
+        self._undo.close()
+        logger.info("server stopped", extra=fields(node=self._node.id))
+
+    async def drain(self, progress: Callable[[int], None] | None = None) -> None:
+        """Take no more rooms and return when the last participant has left.
+
+        ``progress`` is called with the number of participants each time it has changed.
+        """
+        if self.state is State.SERVING:
+            self.state = State.DRAINING
+            self._router.drain()
+            logger.info("draining", extra=fields(node=self._node.id))
+        told = -1
+        while (left := self._manager.num_participants()) > 0:
+            if progress is not None and left != told:
+                progress(left)
+                told = left
+            await asyncio.sleep(DRAIN_POLL_S)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    # -- facts ----------------------------------------------------------------------------------
+
+    @property
+    def udp_port(self) -> int | None:
+        """UDP port of the first media worker."""
+        return self._media.udp_port
+
+    @property
+    def tcp_port(self) -> int | None:
+        """ICE-TCP port of the first media worker."""
+        return self._media.tcp_port
+
+    @property
+    def api_key(self) -> str:
+        """The first API key."""
+        return next(iter(self.config.keys))
+
+    @property
+    def api_secret(self) -> str:
+        """The secret of :attr:`api_key`."""
+        return self.config.keys[self.api_key]
+
+    # -- parts ----------------------------------------------------------------------------------
+
+    def _http_service(self) -> HttpService:
+        service = HttpService(self.config.keys, self._limits, self._clock)
+        service.add("/", Health(self._router, self._clock).serve)
+        service.add("/rtc", self._rtc.v0)
+        service.add("/rtc/v1", self._rtc.v1)
+        service.add("/rtc/validate", self._rtc.v0_validate)
+        service.add("/rtc/v1/validate", self._rtc.v1_validate)
+        service.add("/lkpy/v1/stats", self._stats.serve)
+        rooms = RoomService(
+            self._allocator,
+            self._store,
+            self._manager,
+            self._limits,
+            enable_remote_unmute=self.config.room.enable_remote_unmute,
+        )
+        twirp = TwirpService(room_pb.DESCRIPTOR.services_by_name["RoomService"], rooms.methods())
+        service.add_prefix(twirp.prefix, twirp.serve)
+        return service
+
+    def _make_room(self, info: models.Room) -> ServedRoom:
+        room = self._media.make_room(info, self._manager)
+        self._rooms[id(room)] = room
+        return room
+
+    def _live_rooms(self) -> list[ServedRoom]:
+        self._rooms = {key: room for key, room in self._rooms.items() if not room.closed.is_set()}
+        return list(self._rooms.values())
+
+    async def _keep_node_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(NODE_STATS_INTERVAL_S)
+            self._update_node()
+
+    def _update_node(self) -> None:
+        participants = [p for room in self._live_rooms() for p in room.participants()]
+        tracks = sum(len(participant.tracks) for participant in participants)
+        stats = NodeStats(
+            num_rooms=len(self._rooms),
+            num_participants=len(participants),
+            num_tracks_in=tracks,
+        )
+        self._router.update_stats(stats)
+
+
+def _url(host: str, port: int) -> str:
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
+
+
+async def run_server(
+    server: Server,
+    *,
+    on_ready: Callable[[Server], None] = lambda _: None,
+    on_drain: Callable[[int], None] | None = None,
+) -> None:
+    """Serve until a signal: the first one drains, the second stops at once."""
+    first, second = asyncio.Event(), asyncio.Event()
+
+    def received() -> None:
+        (second if first.is_set() else first).set()
+
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, received)
+    try:
+        async with server:
+            on_ready(server)
+            await first.wait()
+            drained = asyncio.create_task(server.drain(on_drain))
+            forced = asyncio.create_task(second.wait())
+            await asyncio.wait([drained, forced], return_when=asyncio.FIRST_COMPLETED)
+            drained.cancel()
+            forced.cancel()
+            await asyncio.gather(drained, forced, return_exceptions=True)
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
