@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import cast
 
 import av
 import numpy as np
-from av.audio.codeccontext import AudioCodecContext
-from av.video.codeccontext import VideoCodecContext
 
 from lkpy.sim.media.clip import Clip, from_frames
 
@@ -27,7 +24,7 @@ _SEED = 20_240_101
 
 def vp8(width: int, height: int, fps: int, bitrate: int) -> Clip:
     """Encode the moving test pattern with constant bitrate; only the first frame is a key frame."""
-    context = cast("VideoCodecContext", av.CodecContext.create("libvpx", "w"))
+    context = av.CodecContext.create("libvpx", "w")
     context.width, context.height = width, height
     context.pix_fmt = "yuv420p"
     context.time_base = Fraction(1, fps)
@@ -80,7 +77,7 @@ def _pictures(width: int, height: int, count: int) -> Iterator[np.ndarray]:
 
 def opus(bitrate: int, tone: int) -> Clip:
     """Encode a tone in 20 ms frames."""
-    context = cast("AudioCodecContext", av.CodecContext.create("libopus", "w"))
+    context = av.CodecContext.create("libopus", "w")
     context.sample_rate = _SAMPLE_RATE
     context.format = "s16"
     context.layout = "mono"
