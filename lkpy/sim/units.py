@@ -53,7 +53,9 @@ def parse_bitrate(value: object) -> int:
 
 
 def parse_size(value: object) -> tuple[int, int]:
-    """Return (width, height) in pixels for ``640x360``; both must be even, as VP8 wants."""
+    """Return (width, height) in pixels for ``640x360`` or a pair; even numbers, as VP8 wants."""
+    if isinstance(value, list | tuple) and len(value) == 2:
+        value = f"{value[0]}x{value[1]}"
     if isinstance(value, str) and (match := re.fullmatch(r"(\d+)x(\d+)", value.strip())):
         width, height = int(match.group(1)), int(match.group(2))
         if 16 <= width <= 7680 and 16 <= height <= 4320 and not width % 2 and not height % 2:

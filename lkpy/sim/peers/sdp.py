@@ -125,14 +125,15 @@ class Remote:
     has_data: bool
 
 
-def offer(local: Local, version: int, sections: Sequence[Section], data_mid: str | None) -> str:
-    """Write an offer: ``sections`` in order, then the data channels' m-line."""
-    mids = [section.mid for section in sections] + ([data_mid] if data_mid is not None else [])
-    lines = _head(local, version, mids)
+def offer(local: Local, version: int, sections: Sequence[Section], data_mid: str) -> str:
+    """Write an offer: the data channels' m-line, then ``sections`` in order.
+
+    Data comes first because sections are added later, and m-lines never change their place.
+    """
+    lines = _head(local, version, [data_mid, *(section.mid for section in sections)])
+    lines += _data(local, data_mid, "actpass")
     for section in sections:
         lines += _media(local, section)
-    if data_mid is not None:
-        lines += _data(local, data_mid, "actpass")
     return "\r\n".join(lines) + "\r\n"
 
 
