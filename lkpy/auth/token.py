@@ -7,6 +7,7 @@ A token is a JWT signed with HS256 by an API secret and issued (``iss``) by the 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ import jwt
 from lkpy.auth.grants import Grants, GrantsError
 from lkpy.errors import Code, LkpyError
 from lkpy.limits import TOKEN_DEFAULT_TTL_S, TOKEN_LEEWAY_S, TOKEN_MAX_SIZE, TOKEN_REFRESH_TTL_S
+
+# The operator hears of short secrets when the server starts; PyJWT would repeat it per token.
+warnings.filterwarnings("ignore", message="The HMAC key is", module="jwt")
 
 _ALGORITHM = "HS256"
 

@@ -232,6 +232,11 @@ class Server:
         return self._media.tcp_port
 
     @property
+    def node_id(self) -> str:
+        """This node's id."""
+        return self._node.id
+
+    @property
     def api_key(self) -> str:
         """The first API key."""
         return next(iter(self.config.keys))

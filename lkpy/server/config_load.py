@@ -44,7 +44,7 @@ def load(
 ) -> Loaded:
     """Read the configuration. ``overrides`` maps dotted keys to values from flags.
 
-    ``config_body`` wins over ``config_file``, and both over ``LIVEKIT_CONFIG``. Raises
+    ``config_body`` (``LIVEKIT_CONFIG`` where it is not given) wins over ``config_file``. Raises
     :class:`ConfigError`.
     """
     environ = {} if environ is None else environ
@@ -84,8 +84,11 @@ def parse_keys(text: str) -> dict[str, str]:
 
 
 def _document(file: str | None, body: str | None, environ: Mapping[str, str]) -> Document:
+    variable = environ.get("LIVEKIT_CONFIG", "")
     if body:
-        return parse(body, "--config-body")
+        return parse(body, "LIVEKIT_CONFIG" if body == variable else "--config-body")
+    if variable:
+        return parse(variable, "LIVEKIT_CONFIG")
     if file:
         try:
             return parse(FilePath(file).read_text(encoding="utf-8"), file)
@@ -93,7 +96,7 @@ def _document(file: str | None, body: str | None, environ: Mapping[str, str]) ->
             raise ConfigError(f"{file}: cannot read: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise ConfigError(f"{file}: not UTF-8 text") from error
-    return parse(environ.get("LIVEKIT_CONFIG", ""), "LIVEKIT_CONFIG")
+    return Document("configuration")
 
 
 # -- keys ---------------------------------------------------------------------------------------

@@ -1,0 +1,5 @@
+"""``python -m lkpy``."""
+
+from lkpy.cli.main import main
+
+main()

@@ -1,0 +1,243 @@
+"""``lkpy server``: run the server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from lkpy.server.app import Server
+    from lkpy.server.config_load import Loaded
+
+app = typer.Typer(
+    help="Run a LiveKit-compatible server.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_NETWORK, _KEYS, _CONFIG, _OUTPUT = "Network", "Keys", "Configuration", "Output"
+_DEV_TOKEN_S = 24 * 3600.0
+_PORT_MAX = 65535
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps ``start`` a sub-command although it is the only one."""
+
+
+@app.command()
+def start(
+    dev: Annotated[
+        bool,
+        typer.Option("--dev", help="Development: keys devkey/secret on loopback, UDP 7882."),
+    ] = False,
+    config: Annotated[
+        str | None,
+        typer.Option(help="livekit.yaml to read.", rich_help_panel=_CONFIG),
+    ] = None,
+    config_body: Annotated[
+        str | None,
+        typer.Option(envvar="LIVEKIT_CONFIG", help="YAML text instead.", rich_help_panel=_CONFIG),
+    ] = None,
+    bind: Annotated[
+        list[str] | None,
+        typer.Option(help="Address to listen on; repeatable.", rich_help_panel=_NETWORK),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=_PORT_MAX, help="HTTP port; 0 picks one.", rich_help_panel=_NETWORK
+        ),
+    ] = None,
+    udp_port: Annotated[
+        str | None,
+        typer.Option(
+            envvar="UDP_PORT",
+            help="Media port or range 7882-7892; 0 picks one.",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    tcp_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=_PORT_MAX, help="ICE over TCP; 0: none.", rich_help_panel=_NETWORK),
+    ] = None,
+    node_ip: Annotated[
+        str | None,
+        typer.Option(
+            envvar="NODE_IP",
+            help="Address to tell clients: v4[,v6].",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(envvar="LIVEKIT_REGION", help="Name of the region.", rich_help_panel=_CONFIG),
+    ] = None,
+    keys: Annotated[
+        str | None,
+        typer.Option(envvar="LIVEKIT_KEYS", help="Lines of `key: secret`.", rich_help_panel=_KEYS),
+    ] = None,
+    key_file: Annotated[
+        str | None,
+        typer.Option(help="YAML file of keys and secrets.", rich_help_panel=_KEYS),
+    ] = None,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(help="Write URL, keys and ports as JSON once serving."),
+    ] = None,
+    print_env: Annotated[
+        bool,
+        typer.Option(
+            "--print-env", help="Print LIVEKIT_… assignments once serving.", rich_help_panel=_OUTPUT
+        ),
+    ] = False,
+    log_level: Annotated[
+        str | None,
+        typer.Option(help="debug, info, warn or error.", rich_help_panel=_OUTPUT),
+    ] = None,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Logs as JSON lines.", rich_help_panel=_OUTPUT)
+    ] = False,
+) -> None:
+    """Start a server and run until interrupted.
+
+    The first SIGINT or SIGTERM waits until the participants have left, the second stops at once.
+
+    Examples:
+
+      lkpy server start --dev
+
+      lkpy server start --config livekit.yaml
+
+      lkpy server start --dev --port 0 --udp-port 0 --ready-file server.json
+    """
+    from lkpy.cli.output import status, warn
+    from lkpy.errors import ConfigError
+    from lkpy.server.config_load import load, parse_keys
+
+    overrides: dict[str, Any] = {
+        "port": port,
+        "bind_addresses": tuple(bind) if bind else None,
+        "rtc.udp_port": udp_port,
+        "rtc.tcp_port": tcp_port,
+        "rtc.node_ip": node_ip,
+        "region": region,
+        "key_file": key_file,
+        "keys": parse_keys(keys) if keys else None,
+        "development": True if dev else None,
+        "logging.level": log_level,
+        "logging.json": True if log_json else None,
+    }
+    try:
+        loaded = load(
+            config_file=config,
+            config_body=config_body,
+            overrides={key: value for key, value in overrides.items() if value is not None},
+            environ=os.environ,
+        )
+    except ConfigError as error:
+        error.hint = error.hint or "`lkpy server start --help` lists the options"
+        raise
+    for text in loaded.warnings:
+        warn(text)
+    if dev:
+        status("Development mode: do not expose this server.")
+    _serve(loaded, ready_file, print_env)
+
+
+def _serve(loaded: Loaded, ready_file: Path | None, print_env: bool) -> None:
+    import asyncio
+
+    from lkpy.cli.output import status
+    from lkpy.server.app import Server, run_server
+    from lkpy.server.media import EnginePlane
+    from lkpy.server.telemetry import log
+
+    config = loaded.config
+    log.configure(level=config.logging.level or "info", as_json=config.logging.json_format)
+
+    def ready(server: Server) -> None:
+        if ready_file is not None:
+            _write_ready_file(server, ready_file)
+        if print_env:
+            _print_env(server)
+        else:
+            _print_banner(server)
+
+    def draining(left: int) -> None:
+        people = "participant" if left == 1 else "participants"
+        status(f"Waiting for {left} {people} to leave; interrupt again to stop now.")
+
+    async def main() -> None:
+        server = Server(config, EnginePlane(config))
+        await run_server(server, on_ready=ready, on_drain=draining)
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(main())
+    if ready_file is not None:
+        ready_file.unlink(missing_ok=True)
+
+
+def _loop_factory() -> Any:  # noqa: ANN401 - uvloop is optional
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _write_ready_file(server: Server, path: Path) -> None:
+    """Write atomically: whoever waits for the file never reads half of it."""
+    import json
+
+    facts = {
+        "url": server.url,
+        "api_key": server.api_key,
+        "api_secret": server.api_secret,
+        "udp_port": server.udp_port,
+        "tcp_port": server.tcp_port,
+        "node_id": server.node_id,
+        "pid": os.getpid(),
+    }
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(facts, file)
+    partial.replace(path)
+
+
+def _print_env(server: Server) -> None:
+    from shlex import quote
+
+    from lkpy.cli.output import result
+
+    result(f"LIVEKIT_URL={quote(server.url)}")
+    result(f"LIVEKIT_API_KEY={quote(server.api_key)}")
+    result(f"LIVEKIT_API_SECRET={quote(server.api_secret)}")
+
+
+def _print_banner(server: Server) -> None:
+    from lkpy.auth.grants import Grants, VideoGrant
+    from lkpy.auth.token import mint
+    from lkpy.cli.output import result
+    from lkpy.clock import SystemClock
+
+    result(f"URL         {server.url}")
+    result(f"Media       UDP {server.udp_port}, TCP {server.tcp_port or 'off'}")
+    if not server.config.development:
+        result(f"API keys    {', '.join(server.config.keys)}")
+        return
+    token = mint(
+        Grants(identity="dev", video=VideoGrant(room_join=True, room="dev")),
+        api_key=server.api_key,
+        api_secret=server.api_secret,
+        ttl_s=_DEV_TOKEN_S,
+        now=SystemClock().wall(),
+    )
+    result(f"API key     {server.api_key}")
+    result(f"API secret  {server.api_secret}")
+    result(f"Join token  {token}")
+    result("            (room dev, identity dev, 24 h; more: lkpy token create --dev --join …)")
