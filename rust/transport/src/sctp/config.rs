@@ -24,9 +24,12 @@ static ENDPOINT: LazyLock<Arc<EndpointConfig>> = LazyLock::new(|| {
     Arc::new(config)
 });
 
-/// ICE decides when the peer is gone, so nothing is given up here. Incoming messages are measured
-/// when they are complete, so that one which is too large costs its channel and no more.
-pub(super) static TRANSPORT: LazyLock<Arc<TransportConfig>> = LazyLock::new(|| {
+/// INITs that go unanswered before the handshake is given up.
+const INIT_RETRANSMITS: usize = 8;
+
+/// Incoming messages are measured when they are complete, so that one which is too large costs its
+/// channel and no more. Data is retransmitted until ICE decides that the peer is gone.
+fn transport(init_retransmits: Option<usize>) -> Arc<TransportConfig> {
     Arc::new(
         TransportConfig::default()
             .with_max_receive_buffer_size(limits::SCTP_RECEIVE_BUFFER)
@@ -34,17 +37,21 @@ pub(super) static TRANSPORT: LazyLock<Arc<TransportConfig>> = LazyLock::new(|| {
             .with_max_send_message_size(limits::MESSAGE_MAX as u32)
             .with_max_num_inbound_streams(STREAMS)
             .with_max_num_outbound_streams(STREAMS)
-            .with_max_init_retransmits(None)
+            .with_max_init_retransmits(init_retransmits)
             .with_max_data_retransmits(None)
             .with_rto_initial_ms(RTO_MS.0)
             .with_rto_min_ms(RTO_MS.1)
             .with_rto_max_ms(RTO_MS.2),
     )
-});
+}
+
+/// For associations that we begin.
+pub(super) static CLIENT: LazyLock<Arc<TransportConfig>> =
+    LazyLock::new(|| transport(Some(INIT_RETRANSMITS)));
 
 static SERVER: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| {
     let mut config = ServerConfig::new();
-    config.transport = Arc::clone(&TRANSPORT);
+    config.transport = transport(None);
     Arc::new(config)
 });
 

@@ -18,7 +18,13 @@ impl Sctp {
     }
 
     fn next_message(&mut self) -> Option<(u16, Chunks)> {
-        let Phase::Running { association, .. } = &mut self.phase else {
+        // Data may arrive before the end of the handshake, but answers cannot leave before it.
+        let Phase::Running {
+            association,
+            established: true,
+            ..
+        } = &mut self.phase
+        else {
             return None;
         };
         for (id, channel) in &mut self.channels {

@@ -1,8 +1,10 @@
 //! One SCTP association over DTLS and its data channels (RFC 8831).
 //!
-//! The association begins when the peer sends INIT, or when there is a channel to open: at once by
-//! the DTLS client, a little later by the DTLS server, because most peers send INIT whatever their
-//! role and two crossing INITs cost a retransmission timeout.
+//! The association begins when the peer sends INIT or when we do. The DTLS client sends one at once,
+//! for the sake of peers that wait for it, and stops asking when there is no answer: there may be no
+//! data channels at all. The DTLS server does so only for a channel that it has to open, and a little
+//! later, because most peers send INIT whatever their role and two crossing INITs cost a
+//! retransmission timeout.
 
 mod config;
 mod messages;
@@ -87,6 +89,9 @@ impl Sctp {
     /// DTLS is connected.
     pub(crate) fn start(&mut self, now: Instant, is_client: bool) {
         self.is_client = Some(is_client);
+        if is_client {
+            self.connect();
+        }
         self.connect_if_wanted(now);
     }
 
@@ -246,10 +251,16 @@ impl Sctp {
         self.drive(now);
     }
 
+    /// Nobody answered our INITs.
+    fn try_again(&mut self, now: Instant) {
+        self.endpoint = None;
+        self.phase = Phase::Idle((!self.waiting.is_empty()).then_some(now));
+    }
+
     fn connect(&mut self) {
         let endpoint = self.endpoint.get_or_insert_with(config::new_endpoint);
         let mut client = ClientConfig::new();
-        client.transport = Arc::clone(&config::TRANSPORT);
+        client.transport = Arc::clone(&config::CLIENT);
         if let Ok((handle, association)) = endpoint.connect(client, config::PEER) {
             if self.is_client == Some(true) {
                 endpoint.reject_new_associations();
@@ -331,7 +342,8 @@ impl Sctp {
             progress = true;
             match event {
                 Event::Connected => *established = true,
-                Event::HandshakeFailed { .. } | Event::AssociationLost { .. } => {
+                Event::HandshakeFailed { .. } => self.try_again(now),
+                Event::AssociationLost { .. } => {
                     // An ABORT may be waiting to be sent.
                     self.transmit(now);
                     self.end();

@@ -1,0 +1,10 @@
+//! Whole calls in memory under virtual time: this crate against an independent implementation
+//! (`str0m`, as a client) and against itself, over a network that delays, loses and reorders.
+
+mod attacks;
+mod channels;
+mod connect;
+mod mobility;
+mod network;
+mod peers;
+mod sim;

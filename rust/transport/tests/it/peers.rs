@@ -1,0 +1,500 @@
+//! The peers of the tests: ours with a driver like the engine's around it, and str0m.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{LazyLock, Once};
+use std::time::Instant;
+
+use lkpy_transport::{
+    CandidatePair, ChannelOptions, DtlsIdentity, DtlsState, Fingerprint, IceCredentials, IceState,
+    LocalCandidate, Protocol, RemoteCandidate, RemoteDtls, Transport, TransportConfig,
+    TransportEvent,
+};
+use str0m::change::DirectApi;
+use str0m::channel::{ChannelConfig, ChannelId, Reliability};
+use str0m::media::MediaKind;
+use str0m::net::{Protocol as StrProtocol, Receive};
+use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig};
+
+use crate::network::Datagram;
+
+pub trait Peer {
+    fn address(&self) -> SocketAddr;
+    fn receive(&mut self, now: Instant, from: SocketAddr, bytes: Vec<u8>);
+    fn next_timeout(&mut self) -> Option<Instant>;
+    fn handle_timeout(&mut self, now: Instant);
+    fn poll_transmit(&mut self, now: Instant) -> Option<Datagram>;
+}
+
+pub static IDENTITY: LazyLock<DtlsIdentity> =
+    LazyLock::new(|| DtlsIdentity::generate().expect("certificate"));
+
+pub fn addr(text: &str) -> SocketAddr {
+    text.parse().expect("address")
+}
+
+pub fn credentials(name: &str) -> IceCredentials {
+    IceCredentials {
+        ufrag: format!("{name}frag"),
+        pwd: format!("{name}-password-of-22-chars"),
+    }
+}
+
+pub fn host(addr: SocketAddr) -> RemoteCandidate {
+    RemoteCandidate {
+        addr,
+        protocol: Protocol::Udp,
+        priority: 2_130_706_431,
+        foundation: "1".into(),
+        kind: "host".into(),
+    }
+}
+
+/// Our transport with what the engine does around it.
+pub struct Ours {
+    pub transport: Transport,
+    pub address: SocketAddr,
+    pub identity: DtlsIdentity,
+    pub events: Vec<(Instant, TransportEvent)>,
+    /// Plain RTP that was received.
+    pub rtp: Vec<Vec<u8>>,
+    /// STUN that was not accepted.
+    pub refused: usize,
+    /// Everything else from sources that are not valid.
+    pub dropped: usize,
+    outbox: VecDeque<Datagram>,
+    now: Instant,
+}
+
+impl Ours {
+    pub fn new(
+        now: Instant,
+        address: SocketAddr,
+        name: &str,
+        change: impl FnOnce(&mut TransportConfig),
+    ) -> Self {
+        let candidate = LocalCandidate {
+            addr: address,
+            protocol: Protocol::Udp,
+        };
+        let mut config = TransportConfig::new(credentials(name), vec![candidate]);
+        change(&mut config);
+        Ours {
+            transport: Transport::new(config, &IDENTITY, now),
+            address,
+            identity: IDENTITY.clone(),
+            events: Vec::new(),
+            rtp: Vec::new(),
+            refused: 0,
+            dropped: 0,
+            outbox: VecDeque::new(),
+            now,
+        }
+    }
+
+    pub fn open(&mut self, now: Instant, label: &str, ordered: bool, max_retransmits: Option<u16>) {
+        let options = ChannelOptions {
+            label: label.into(),
+            protocol: String::new(),
+            ordered,
+            max_retransmits,
+        };
+        self.transport.open_channel(now, options).expect("channel");
+        self.collect(now);
+    }
+
+    /// The time of the last call.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    pub fn collect(&mut self, now: Instant) {
+        self.now = now;
+        while let Some(event) = self.transport.poll_event() {
+            self.events.push((now, event));
+        }
+    }
+
+    pub fn ice_states(&self) -> Vec<IceState> {
+        self.events
+            .iter()
+            .filter_map(|(_, event)| match event {
+                TransportEvent::Ice { state, .. } => Some(*state),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// When the last change to `state` was reported.
+    pub fn ice_at(&self, state: IceState) -> Option<Instant> {
+        self.events
+            .iter()
+            .rev()
+            .find_map(|(at, event)| match event {
+                TransportEvent::Ice { state: s, .. } if *s == state => Some(*at),
+                _ => None,
+            })
+    }
+
+    pub fn dtls(&self) -> Option<DtlsState> {
+        self.events.iter().rev().find_map(|(_, event)| match event {
+            TransportEvent::Dtls { state, .. } => Some(*state),
+            _ => None,
+        })
+    }
+
+    pub fn connected(&self) -> bool {
+        self.dtls() == Some(DtlsState::Connected) && self.transport.send_to().is_some()
+    }
+
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.transport
+            .send_to()
+            .map(|pair: CandidatePair| pair.remote)
+    }
+
+    /// Streams of the channels that were opened with this label.
+    pub fn channel(&self, name: &str) -> Option<u16> {
+        self.events.iter().find_map(|(_, event)| match event {
+            TransportEvent::ChannelOpened {
+                stream_id, label, ..
+            } if label == name => Some(*stream_id),
+            _ => None,
+        })
+    }
+
+    pub fn messages(&self, stream: u16) -> Vec<&[u8]> {
+        self.events
+            .iter()
+            .filter_map(|(_, event)| match event {
+                TransportEvent::Data {
+                    stream_id, bytes, ..
+                } if *stream_id == stream => Some(&bytes[..]),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Protects and sends an RTP packet as the engine would.
+    pub fn send_rtp(&mut self, mut packet: Vec<u8>) {
+        let Some(pair) = self.transport.send_to() else {
+            return;
+        };
+        let plain = packet.len();
+        packet.resize(plain + 32, 0);
+        let context = self.transport.srtp_tx().expect("keys");
+        let length = context
+            .protect_rtp(&mut packet, 12, plain)
+            .expect("protect");
+        packet.truncate(length);
+        self.outbox.push_back(Datagram {
+            from: pair.local,
+            to: pair.remote,
+            bytes: packet,
+        });
+    }
+}
+
+impl Peer for Ours {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn receive(&mut self, now: Instant, from: SocketAddr, mut bytes: Vec<u8>) {
+        let transport = &mut self.transport;
+        match bytes.first() {
+            Some(0..=3) if transport.accepts_stun(&bytes) => {
+                transport.handle_stun(now, self.address, from, Protocol::Udp, &bytes);
+            }
+            Some(0..=3) => self.refused += 1,
+            _ if !transport.is_valid_source(from) => self.dropped += 1,
+            Some(20..=63) => transport.handle_dtls(now, &bytes),
+            Some(128..=191) if bytes.len() > 1 && !(192..=223).contains(&bytes[1]) => {
+                if let Some(context) = transport.srtp_rx()
+                    && let Ok(length) = context.unprotect_rtp(&mut bytes)
+                {
+                    bytes.truncate(length);
+                    self.rtp.push(bytes);
+                }
+            }
+            _ => {}
+        }
+        self.collect(now);
+    }
+
+    fn next_timeout(&mut self) -> Option<Instant> {
+        self.transport.next_timeout()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.transport.handle_timeout(now);
+        self.collect(now);
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Datagram> {
+        self.collect(now);
+        if let Some(transmit) = self.transport.poll_transmit() {
+            return Some(Datagram {
+                from: transmit.local,
+                to: transmit.remote,
+                bytes: transmit.bytes,
+            });
+        }
+        self.outbox.pop_front()
+    }
+}
+
+/// A str0m client.
+pub struct Str0m {
+    pub rtc: Rtc,
+    pub address: SocketAddr,
+    pub events: Vec<(Instant, Event)>,
+    deadline: Instant,
+    outbox: VecDeque<Datagram>,
+}
+
+impl Str0m {
+    pub fn new(now: Instant, address: SocketAddr) -> Self {
+        static CRYPTO: Once = Once::new();
+        CRYPTO.call_once(|| str0m::crypto::from_feature_flags().install_process_default());
+        let mut rtc = RtcConfig::new().set_rtp_mode(true).build(now);
+        rtc.add_local_candidate(Candidate::host(address, "udp").expect("candidate"));
+        Str0m {
+            rtc,
+            address,
+            events: Vec::new(),
+            deadline: now,
+            outbox: VecDeque::new(),
+        }
+    }
+
+    pub fn api(&mut self) -> DirectApi<'_> {
+        self.rtc.direct_api()
+    }
+
+    pub fn credentials(&mut self) -> IceCredentials {
+        let creds = self.api().local_ice_credentials();
+        IceCredentials {
+            ufrag: creds.ufrag,
+            pwd: creds.pass,
+        }
+    }
+
+    /// Opens a channel by DCEP.
+    pub fn open(&mut self, label: &str, ordered: bool, reliability: Reliability) -> ChannelId {
+        self.api().create_data_channel(ChannelConfig {
+            label: label.into(),
+            ordered,
+            reliability,
+            negotiated: None,
+            protocol: String::new(),
+        })
+    }
+
+    pub fn opened(&self, name: &str) -> Option<ChannelId> {
+        self.events.iter().find_map(|(_, event)| match event {
+            Event::ChannelOpen(id, label) if label == name => Some(*id),
+            _ => None,
+        })
+    }
+
+    pub fn messages(&self, channel: ChannelId) -> Vec<&[u8]> {
+        self.events
+            .iter()
+            .filter_map(|(_, event)| match event {
+                Event::ChannelData(data) if data.id == channel => Some(&data.data[..]),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn rtp(&self) -> Vec<(u16, Vec<u8>)> {
+        self.events
+            .iter()
+            .filter_map(|(_, event)| match event {
+                Event::RtpPacket(packet) => Some((
+                    packet.header.sequence_number,
+                    packet.payload.clone().to_vec(),
+                )),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn poll(&mut self, now: Instant) {
+        loop {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(at)) => {
+                    self.deadline = at.max(now);
+                    break;
+                }
+                Ok(Output::Transmit(transmit)) => self.outbox.push_back(Datagram {
+                    from: transmit.source,
+                    to: transmit.destination,
+                    bytes: transmit.contents.to_vec(),
+                }),
+                Ok(Output::Event(event)) => self.events.push((now, event)),
+                Err(_) => {
+                    self.rtc.disconnect();
+                    break;
+                }
+            }
+        }
+    }
+
+    fn input(&mut self, now: Instant, input: Input<'_>) {
+        if self.rtc.is_alive() {
+            if self.rtc.handle_input(input).is_err() {
+                self.rtc.disconnect();
+            }
+            self.poll(now);
+        }
+    }
+}
+
+impl Peer for Str0m {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn receive(&mut self, now: Instant, from: SocketAddr, bytes: Vec<u8>) {
+        self.input(now, Input::Timeout(now));
+        if let Ok(contents) = bytes.as_slice().try_into() {
+            let receive = Receive {
+                proto: StrProtocol::Udp,
+                source: from,
+                destination: self.address,
+                contents,
+            };
+            self.input(now, Input::Receive(now, receive));
+        }
+    }
+
+    fn next_timeout(&mut self) -> Option<Instant> {
+        self.rtc.is_alive().then_some(self.deadline)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.input(now, Input::Timeout(now));
+        // A deadline that has passed means "soon": let some time go by.
+        if self.deadline <= now {
+            self.deadline = now + std::time::Duration::from_millis(1);
+        }
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Datagram> {
+        if self.outbox.is_empty() && self.rtc.is_alive() {
+            self.poll(now);
+            if self.deadline <= now {
+                self.deadline = now + std::time::Duration::from_millis(1);
+            }
+        }
+        self.outbox.pop_front()
+    }
+}
+
+/// How the peers of a call are set up.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    pub lite: bool,
+    pub controlling: bool,
+    /// We are the DTLS client.
+    pub dtls_client: bool,
+}
+
+impl Setup {
+    /// As LiveKit's answerer that answers passive: controlled, DTLS server.
+    pub const ANSWERER: Setup = Setup {
+        lite: false,
+        controlling: false,
+        dtls_client: false,
+    };
+    pub const LITE: Setup = Setup {
+        lite: true,
+        ..Setup::ANSWERER
+    };
+    pub const OFFERER: Setup = Setup {
+        controlling: true,
+        ..Setup::ANSWERER
+    };
+}
+
+pub const OUR_ADDRESS: &str = "192.0.2.1:7882";
+pub const THEIR_ADDRESS: &str = "198.51.100.2:2000";
+pub const SSRC_FROM_US: u32 = 1_000;
+pub const SSRC_FROM_THEM: u32 = 2_000;
+
+/// Ours and str0m, signalled to each other but with no packet exchanged.
+pub fn with_str0m(now: Instant, setup: Setup) -> (Ours, Str0m) {
+    let mut ours = Ours::new(now, addr(OUR_ADDRESS), "ours", |config| {
+        config.ice_lite = setup.lite;
+        config.controlling = setup.controlling;
+    });
+    let mut theirs = Str0m::new(now, addr(THEIR_ADDRESS));
+    let our_creds = credentials("ours");
+    let our_candidate = Candidate::host(ours.address, "udp").expect("candidate");
+    theirs.rtc.add_remote_candidate(our_candidate);
+    let fingerprint = ours.identity.fingerprint().to_string();
+    let remote = format!("sha-256 {fingerprint}")
+        .parse()
+        .expect("fingerprint");
+    let mut api = theirs.api();
+    api.set_remote_fingerprint(remote);
+    api.set_remote_ice_credentials(IceCreds {
+        ufrag: our_creds.ufrag,
+        pass: our_creds.pwd,
+    });
+    api.set_ice_controlling(!setup.controlling);
+    api.start_dtls(!setup.dtls_client).expect("dtls");
+    api.start_sctp(!setup.dtls_client);
+    api.declare_media("aud".into(), MediaKind::Audio);
+    api.declare_stream_tx(SSRC_FROM_THEM.into(), None, "aud".into(), None);
+    api.expect_stream_rx(SSRC_FROM_US.into(), None, "aud".into(), None);
+    let dtls = RemoteDtls {
+        fingerprint: str0m_fingerprint(&mut theirs),
+        role_is_client: !setup.dtls_client,
+    };
+    let creds = theirs.credentials();
+    ours.transport
+        .set_remote(now, creds, &dtls)
+        .expect("remote");
+    let candidate = host(theirs.address);
+    ours.transport.add_remote_candidate(now, &candidate);
+    (ours, theirs)
+}
+
+pub fn str0m_fingerprint(peer: &mut Str0m) -> Fingerprint {
+    let text = peer.api().local_dtls_fingerprint().to_string();
+    let (algorithm, value) = text.split_once(' ').expect("fingerprint");
+    Fingerprint::parse(algorithm, value).expect("fingerprint")
+}
+
+/// Two of ours: a server set up as `setup` says, and a client.
+pub fn both_ours(now: Instant, setup: Setup) -> (Ours, Ours) {
+    let mut server = Ours::new(now, addr(OUR_ADDRESS), "server", |config| {
+        config.ice_lite = setup.lite;
+        config.controlling = setup.controlling;
+    });
+    let mut client = Ours::new(now, addr(THEIR_ADDRESS), "client", |config| {
+        config.controlling = !setup.controlling;
+    });
+    let dtls = |role_is_client| RemoteDtls {
+        fingerprint: IDENTITY.fingerprint().clone(),
+        role_is_client,
+    };
+    let candidate = host(client.address);
+    let server_dtls = dtls(!setup.dtls_client);
+    server
+        .transport
+        .set_remote(now, credentials("client"), &server_dtls)
+        .expect("remote");
+    server.transport.add_remote_candidate(now, &candidate);
+    client
+        .transport
+        .set_remote(now, credentials("server"), &dtls(setup.dtls_client))
+        .expect("remote");
+    client
+        .transport
+        .add_remote_candidate(now, &host(server.address));
+    (server, client)
+}
