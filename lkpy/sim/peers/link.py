@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import ipaddress
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -18,8 +19,9 @@ from typing import Any
 
 import aioice
 import pylibsrtp
+from aioice import stun
 from aioice.candidate import Candidate, candidate_foundation, candidate_priority
-from aioice.ice import CandidatePair, StunProtocol
+from aioice.ice import CandidatePair, StunProtocol, get_host_addresses
 from aiortc import (
     RTCCertificate,
     RTCDataChannel,
@@ -51,12 +53,23 @@ def certificate() -> RTCCertificate:
     return RTCCertificate.generateCertificate()
 
 
-def local_address(host: str, port: int) -> tuple[socket.AddressFamily, str]:
-    """Return the address family and local address from which ``host`` is reached. Resolves."""
+def local_addresses(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, ...]]:
+    """Return the address family in which ``host`` is reached and our addresses there. Resolves.
+
+    A server on this machine may send media from any of its interfaces. All our addresses are
+    candidates then: one it does not know would be peer-reflexive to it, and pion takes a second
+    before it nominates those.
+    """
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, kind, protocol) as probe:
         probe.connect(address)
-        return family, str(probe.getsockname()[0])
+        ours = str(probe.getsockname()[0])
+    others: list[str] = []
+    if ipaddress.ip_address(ours).is_loopback:
+        others = get_host_addresses(
+            use_ipv4=family == socket.AF_INET, use_ipv6=family == socket.AF_INET6
+        )
+    return family, (ours, *others)
 
 
 class _Protocol(StunProtocol):
@@ -81,13 +94,13 @@ class _Connection(aioice.Connection):
         *,
         controlling: bool,
         family: socket.AddressFamily,
-        address: str,
+        addresses: tuple[str, ...],
         sink: Callable[[bytes], None],
     ) -> None:
         super().__init__(ice_controlling=controlling)
         self.nominated_at: float | None = None
         self._family = family
-        self._address = address
+        self._ours = addresses
         self._sink = sink
 
     async def get_component_candidates(
@@ -100,18 +113,42 @@ class _Connection(aioice.Connection):
         )
         raw = transport.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
-        candidate = Candidate(
-            foundation=candidate_foundation("host", "udp", self._address),
-            component=component,
-            transport="udp",
-            priority=candidate_priority(component, "host"),
-            host=self._address,
-            port=transport.get_extra_info("sockname")[1],
-            type="host",
-        )
-        protocol.local_candidate = candidate
+        port = transport.get_extra_info("sockname")[1]
+        candidates = [
+            Candidate(
+                foundation=candidate_foundation("host", "udp", ours),
+                component=component,
+                transport="udp",
+                priority=candidate_priority(component, "host", 65_535 - index),
+                host=ours,
+                port=port,
+                type="host",
+            )
+            for index, ours in enumerate(self._ours)
+        ]
+        protocol.local_candidate = candidates[0]
         self._protocols.append(protocol)
-        return [candidate]
+        return candidates
+
+    def check_incoming(
+        self, message: stun.Message, addr: tuple[str, int], protocol: StunProtocol
+    ) -> None:
+        """Check back at once, also when our own check is still unanswered.
+
+        RFC 8445 7.3.1.4 restarts a check in progress; aioice waits for its retransmission, which
+        costs half a second when our first check was there before our answer was.
+        """
+        for pair in self._check_list:
+            if (
+                pair.remote_addr == addr
+                and pair.state == CandidatePair.State.IN_PROGRESS
+                and pair.task is not None
+                and not self._nominating
+            ):
+                pair.task.cancel()
+                pair.task = None
+                pair.state = CandidatePair.State.WAITING
+        super().check_incoming(message, addr, protocol)
 
     def check_complete(self, pair: CandidatePair) -> None:
         super().check_complete(pair)
@@ -134,13 +171,13 @@ class MediaLink:
         *,
         controlling: bool,
         family: socket.AddressFamily,
-        address: str,
+        addresses: tuple[str, ...],
         on_media: Callable[[bytes], None],
     ) -> None:
         self.dtls_at: float | None = None
         self.packets_sent = 0
         self._connection = _Connection(
-            controlling=controlling, family=family, address=address, sink=on_media
+            controlling=controlling, family=family, addresses=addresses, sink=on_media
         )
         gatherer = RTCIceGatherer(iceServers=[])
         gatherer._connection = self._connection

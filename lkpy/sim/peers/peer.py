@@ -27,7 +27,7 @@ class PeerSettings:
     """What a client's peer connections have in common."""
 
     family: socket.AddressFamily
-    address: str
+    addresses: tuple[str, ...]
     cname: str
     phase: float
     seed: int
@@ -56,7 +56,7 @@ class Peer:
         self.link = MediaLink(
             controlling=offers,
             family=settings.family,
-            address=settings.address,
+            addresses=settings.addresses,
             on_media=self.receiver.datagram,
         )
         self.out = Outbound(self.link.send_rtp, self.link.send_rtcp)
