@@ -18,13 +18,16 @@ use crate::types::{
 
 /// Longest time between two checks of a pair that works: LiveKit's keepalive.
 const KEEPALIVE: Duration = Duration::from_secs(2);
-/// Unanswered checks after which a pair is given up.
-const MAX_RETRANSMITS: usize = 7;
+/// Unanswered checks after which a pair is given up: 19 s, later than ICE itself fails.
+const MAX_RETRANSMITS: usize = 10;
 /// When we control and nothing was heard on the selected pair for this long, any pair that is
 /// alive is better.
 const ABANDON_AFTER: Duration = Duration::from_secs(4);
 /// A pair is alive when it was heard within this time (one keepalive and some).
 const ALIVE_WITHIN: Duration = Duration::from_millis(2_500);
+
+/// The first remote candidates are checked at once, the others at the agent's pace (20 per second).
+const EAGER: usize = 4;
 
 /// One of our checks.
 struct Check {
@@ -305,7 +308,7 @@ impl Agent for FullAgent {
             None,
             None,
         ));
-        if self.remote.is_some() {
+        if self.remote.is_some() && self.remote_candidates <= EAGER {
             self.agent.handle_timeout(now);
         }
         self.collect(now, out);

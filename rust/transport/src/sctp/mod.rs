@@ -8,6 +8,8 @@
 
 mod config;
 mod messages;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
