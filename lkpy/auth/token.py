@@ -88,14 +88,18 @@ def verify(token: str, keys: Mapping[str, str], *, now: float) -> Verified:
             },
         )
         grants = Grants.from_claims(claims)
+    except jwt.InvalidSignatureError as error:
+        raise _invalid("token signature is invalid: signature is invalid") from error
     except (jwt.InvalidTokenError, GrantsError) as error:
-        raise TokenError(f"{INVALID_TOKEN}: {error}") from error
+        raise _invalid(str(error)) from error
     if claims.get("exp") is None:
-        raise TokenError(f"{INVALID_TOKEN}: token is missing required claim: exp claim is required")
+        raise _invalid(
+            "token has invalid claims: token is missing required claim: exp claim is required"
+        )
     if now - TOKEN_LEEWAY_S >= grants.expires_at:
-        raise TokenError(f"{INVALID_TOKEN}: token has invalid claims: token is expired")
+        raise _invalid("token has invalid claims: token is expired")
     if now + TOKEN_LEEWAY_S < grants.not_before:
-        raise TokenError(f"{INVALID_TOKEN}: token has invalid claims: token is not valid yet")
+        raise _invalid("token has invalid claims: token is not valid yet")
     return Verified(grants, api_key)
 
 
@@ -105,7 +109,7 @@ def unverified_claims(token: str) -> dict[str, Any]:
     try:
         claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
     except jwt.InvalidTokenError as error:
-        raise TokenError(f"{INVALID_TOKEN}: {error}") from error
+        raise _invalid(str(error)) from error
     return claims
 
 
@@ -128,6 +132,11 @@ def refresh(grants: Grants, *, api_key: str, api_secret: str, now: float) -> str
     )
     ttl_s = max(TOKEN_REFRESH_TTL_S, grants.expires_at - now)
     return mint(carried, api_key=api_key, api_secret=api_secret, now=now, ttl_s=ttl_s)
+
+
+def _invalid(detail: str) -> TokenError:
+    """The words after the colon are those of LiveKit's JWT library."""
+    return TokenError(f"{INVALID_TOKEN}: {detail}")
 
 
 def _check_form(token: str) -> None:

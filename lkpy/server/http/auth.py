@@ -6,15 +6,11 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from lkpy.auth.grants import Grants
 from lkpy.auth.token import TokenError, Verified, verify
 from lkpy.errors import Code, LkpyError
 
 BEARER = "Bearer "
 _FORM = "application/x-www-form-urlencoded"
-
-VERIFIED = "lkpy.verified"
-"""Where a request carries its verified token."""
 
 
 class PermissionDenied(LkpyError):
@@ -42,14 +38,3 @@ async def authenticate(
         if not token and request.method == "POST" and request.content_type == _FORM:
             token = str((await request.post()).get("access_token", ""))
     return verify(token, keys, now=now) if token else None
-
-
-def verified(request: web.Request) -> Verified | None:
-    """What the middleware found."""
-    return request.get(VERIFIED)
-
-
-def grants_of(request: web.Request) -> Grants | None:
-    """The grants of a request that carries a token."""
-    found = verified(request)
-    return None if found is None else found.grants

@@ -7,8 +7,9 @@ from typing import Protocol
 
 from aiohttp import web
 
+from lkpy.auth.token import Verified
 from lkpy.clock import Clock
-from lkpy.server.http.service import not_found, path_of, text
+from lkpy.server.http.service import text
 from lkpy.server.routing.node import LocalNode
 
 
@@ -27,10 +28,8 @@ class Health:
         self._router = router
         self._clock = clock
 
-    async def serve(self, request: web.Request) -> web.StreamResponse:
+    async def serve(self, _request: web.Request, _token: Verified | None) -> web.StreamResponse:
         """Answer a load balancer."""
-        if path_of(request) != "/":
-            return await not_found(request)
         node = self._router.node
         if node.is_fresh(self._clock.wall()):
             return text(200, "OK")

@@ -9,6 +9,7 @@ from aiohttp import web
 from livekit.protocol import room as room_pb
 
 from lkpy.auth.grants import Grants, VideoGrant
+from lkpy.auth.token import Verified
 from lkpy.errors import Code, LkpyError
 from lkpy.ids import (
     CONNECTION_PREFIX,
@@ -19,7 +20,7 @@ from lkpy.ids import (
     new_id,
 )
 from lkpy.limits import Limits
-from lkpy.server.http.auth import PermissionDenied, verified
+from lkpy.server.http.auth import PermissionDenied
 from lkpy.server.rooms.allocator import set_room_configuration
 from lkpy.server.rtc.session import StartSession
 from lkpy.signal import join_request, user_agent
@@ -40,6 +41,7 @@ class Allocator(Protocol):
 
 def validate(
     request: web.Request,
+    token: Verified | None,
     allocator: Allocator,
     limits: Limits,
     *,
@@ -47,7 +49,6 @@ def validate(
     strict: bool,
 ) -> StartSession:
     """Turn a request into a session, or raise the :class:`LkpyError` that LiveKit answers."""
-    token = verified(request)
     if token is None or token.grants.video is None:
         raise PermissionDenied(NO_PERMISSION)
     parameters = join_request.parse(request.query, required=required, strict=strict)

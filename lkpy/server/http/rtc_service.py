@@ -9,6 +9,7 @@ from typing import Protocol
 from aiohttp import hdrs, web
 from livekit.protocol import rtc
 
+from lkpy.auth.token import Verified
 from lkpy.clock import Clock
 from lkpy.errors import Blame, Code, LkpyError
 from lkpy.ids import NodeID, RoomName
@@ -50,31 +51,33 @@ class RTCService:
         self._connect_attempts = connect_attempts
         self.sockets = SocketRegistry()
 
-    async def v0(self, request: web.Request) -> web.StreamResponse:
+    async def v0(self, request: web.Request, token: Verified | None) -> web.StreamResponse:
         """``/rtc``: the query form, or a join request."""
-        return await self._serve(request, required=False)
+        return await self._serve(request, token, required=False)
 
-    async def v1(self, request: web.Request) -> web.StreamResponse:
+    async def v1(self, request: web.Request, token: Verified | None) -> web.StreamResponse:
         """``/rtc/v1``: a join request."""
-        return await self._serve(request, required=True)
+        return await self._serve(request, token, required=True)
 
-    async def v0_validate(self, request: web.Request) -> web.StreamResponse:
+    async def v0_validate(self, request: web.Request, token: Verified | None) -> web.StreamResponse:
         """``/rtc/validate``: why a join would be refused, which a browser cannot read from a
         failed upgrade."""
-        join.validate(request, self._allocator, self._limits, required=False, strict=True)
+        join.validate(request, token, self._allocator, self._limits, required=False, strict=True)
         return text(200, "success")
 
-    async def v1_validate(self, request: web.Request) -> web.StreamResponse:
+    async def v1_validate(self, request: web.Request, token: Verified | None) -> web.StreamResponse:
         """``/rtc/v1/validate``."""
-        join.validate(request, self._allocator, self._limits, required=True, strict=True)
+        join.validate(request, token, self._allocator, self._limits, required=True, strict=True)
         return text(200, "success")
 
-    async def _serve(self, request: web.Request, *, required: bool) -> web.StreamResponse:
+    async def _serve(
+        self, request: web.Request, token: Verified | None, *, required: bool
+    ) -> web.StreamResponse:
         """Join step 1: validate, start the session, and only then upgrade."""
         if not _wants_upgrade(request):
             return web.Response(status=404)
         start = join.validate(
-            request, self._allocator, self._limits, required=required, strict=False
+            request, token, self._allocator, self._limits, required=required, strict=False
         )
         context = fields(room=start.room, participant=start.identity, connID=start.connection_id)
         try:

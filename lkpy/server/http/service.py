@@ -7,17 +7,18 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import hdrs, web
 
-from lkpy.auth.token import TokenError
+from lkpy.auth.token import TokenError, Verified
 from lkpy.clock import Clock
 from lkpy.errors import LkpyError
 from lkpy.limits import Limits
 from lkpy.server.http import cors
-from lkpy.server.http.auth import VERIFIED, authenticate
+from lkpy.server.http.auth import authenticate
 from lkpy.server.telemetry.log import fields
 
 logger = logging.getLogger(__name__)
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request, Verified | None], Awaitable[web.StreamResponse]]
+"""Answers a request, given its token if it carries one."""
 
 _ANY_ORIGIN_PATHS = frozenset({"/rtc/validate", "/rtc/v1/validate"})
 
@@ -80,9 +81,7 @@ class HttpService:
         except TokenError as error:
             logger.info("refused a token", extra=fields(path=path_of(request), error=error.message))
             return text(401, error.message)
-        if token is not None:
-            request[VERIFIED] = token
-        return await self._handler(path_of(request))(request)
+        return await self._handler(path_of(request))(request, token)
 
     def _handler(self, path: str) -> Handler:
         handler = self._routes.get(path)
@@ -113,7 +112,7 @@ def text(status: int, body: str) -> web.Response:
     return web.Response(status=status, text=body, content_type="text/plain", charset="utf-8")
 
 
-async def not_found(_request: web.Request) -> web.StreamResponse:
+async def not_found(_request: web.Request, _token: Verified | None) -> web.StreamResponse:
     """Go's default answer. Clients tell it from a room that does not exist by its words."""
     response = text(404, "404 page not found\n")
     response.headers["X-Content-Type-Options"] = "nosniff"

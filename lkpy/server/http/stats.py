@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Callable
 from aiohttp import WSCloseCode, hdrs, web
 from google.protobuf import json_format
 
+from lkpy.auth.token import Verified
 from lkpy.errors import Code, LkpyError
 from lkpy.limits import STATS_INTERVAL_DEFAULT_MS, STATS_INTERVAL_MAX_MS, STATS_INTERVAL_MIN_MS
-from lkpy.server.http.auth import PermissionDenied, grants_of
+from lkpy.server.http.auth import PermissionDenied
 from lkpy.stats.v1 import stats_pb2
 
 _PROTOBUF = "application/x-protobuf"
@@ -34,9 +35,9 @@ class StatsService:
         self._sockets: set[web.WebSocketResponse] = set()
         self._collecting: asyncio.Task[stats_pb2.Snapshot] | None = None
 
-    async def serve(self, request: web.Request) -> web.StreamResponse:
+    async def serve(self, request: web.Request, token: Verified | None) -> web.StreamResponse:
         """One snapshot, or a stream of them after an upgrade."""
-        self._authorise(request)
+        self._authorise(request, token)
         as_json = _wants_json(request)
         if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
             return await self._stream(request, _interval_s(request), as_json)
@@ -54,12 +55,11 @@ class StatsService:
             return_exceptions=True,
         )
 
-    def _authorise(self, request: web.Request) -> None:
-        grants = grants_of(request)
-        video = None if grants is None else grants.video
+    def _authorise(self, request: web.Request, token: Verified | None) -> None:
+        video = None if token is None else token.grants.video
         if video is not None and video.room_list and video.room_admin:
             return
-        if grants is None and self._open_to_loopback and _from_loopback(request):
+        if token is None and self._open_to_loopback and _from_loopback(request):
             return
         raise PermissionDenied
 

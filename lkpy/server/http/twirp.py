@@ -18,8 +18,8 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from lkpy.auth.grants import Grants
+from lkpy.auth.token import Verified
 from lkpy.errors import Code, LkpyError
-from lkpy.server.http.auth import grants_of
 from lkpy.server.http.service import path_of
 from lkpy.server.telemetry.log import fields
 
@@ -52,12 +52,14 @@ class TwirpService:
         """The path of all methods, with a slash at the end."""
         return f"/twirp/{self._descriptor.full_name}/"
 
-    async def serve(self, request: web.Request) -> web.StreamResponse:
+    async def serve(self, request: web.Request, token: Verified | None) -> web.StreamResponse:
         """Answer one call."""
         try:
             method = self._route(request)
             call = _decode(method, await request.read(), request.content_type)
-            answer = await self._call(method, call, request)
+            answer = await self._call(
+                method, call, request, None if token is None else token.grants
+            )
         except _BadRoute as error:
             route = f"{request.method} {path_of(request)}"
             return _error("bad_route", error.message, 404, {"twirp_invalid_route": route})
@@ -83,13 +85,19 @@ class TwirpService:
             raise _BadRoute(f'unexpected Content-Type: "{given}"')
         return method
 
-    async def _call(self, method: MethodDescriptor, call: Message, request: web.Request) -> Message:
+    async def _call(
+        self,
+        method: MethodDescriptor,
+        call: Message,
+        request: web.Request,
+        grants: Grants | None,
+    ) -> Message:
         handler = self._methods.get(method.name)
         if handler is None:
             raise LkpyError(Code.UNIMPLEMENTED, f"{method.name} is not implemented by this server")
         try:
             async with asyncio.timeout(_timeout_s(request)):
-                return await handler(call, grants_of(request))
+                return await handler(call, grants)
         except TimeoutError as error:
             raise LkpyError(Code.DEADLINE_EXCEEDED, "request timed out") from error
 

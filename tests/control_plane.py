@@ -1,0 +1,219 @@
+"""A whole server without media: the rooms only speak the contract that the server relies on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import aiohttp
+from livekit.protocol import models, rtc
+from livekit.protocol import room as room_pb
+
+from lkpy.auth.grants import Grants, VideoGrant
+from lkpy.auth.token import mint
+from lkpy.clock import SystemClock
+from lkpy.engine.api import StatsCollected, WorkerStats
+from lkpy.errors import Code, LkpyError
+from lkpy.ids import PARTICIPANT_PREFIX, ParticipantIdentity, new_id
+from lkpy.server.app import Server
+from lkpy.server.config import ServerConfig
+from lkpy.server.rooms.manager import RoomManager
+from lkpy.server.routing.node import LocalNode
+from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
+from lkpy.signal.join_request import wrap
+from lkpy.stats.v1 import stats_pb2
+
+KEY, SECRET = "testkey", "a secret that is longer than 32 characters"
+
+
+class RoomDouble:
+    """Admits participants, records what they send, and answers `leave`."""
+
+    def __init__(self, info: models.Room, observer: RoomManager) -> None:
+        self.closed = asyncio.Event()
+        self.info = info
+        self.sessions: list[StartSession] = []
+        self.requests: list[rtc.SignalRequest] = []
+        self.sent: list[room_pb.SendDataRequest] = []
+        self.muted: list[tuple[str, str, bool]] = []
+        self.sinks: dict[str, MessageSink] = {}
+        self._observer = observer
+        self._people: dict[str, models.ParticipantInfo] = {}
+        self._readers: set[asyncio.Task[None]] = set()
+        self.received = asyncio.Event()
+
+    def start(self) -> None:
+        self._observer.room_updated(self)
+
+    async def join(self, session: StartSession, sink: MessageSink, source: MessageSource) -> None:
+        self.sessions.append(session)
+        if session.identity == "crash":
+            raise RuntimeError("room double was told to crash")
+        if session.identity == "silent":
+            return
+        if self.info.max_participants and len(self._people) >= self.info.max_participants:
+            raise LkpyError(Code.RESOURCE_EXHAUSTED, "room has exceeded its max participants")
+        if session.reconnect:
+            sink.write(rtc.SignalResponse(reconnect=rtc.ReconnectResponse()))
+        else:
+            person = models.ParticipantInfo(
+                sid=new_id(PARTICIPANT_PREFIX),
+                identity=session.identity,
+                metadata=session.grants.metadata,
+                attributes=dict(session.grants.attributes),
+            )
+            self._people[session.identity] = person
+            self._observer.participant_changed(self, person)
+            join = rtc.JoinResponse(room=self.info, participant=person)
+            sink.write(rtc.SignalResponse(join=join))
+        self.sinks[session.identity] = sink
+        reader = asyncio.create_task(self._read(session.identity, sink, source))
+        self._readers.add(reader)
+        reader.add_done_callback(self._readers.discard)
+
+    async def _read(self, identity: str, sink: MessageSink, source: MessageSource) -> None:
+        async for request in source:
+            self.requests.append(request)
+            self.received.set()
+            if request.WhichOneof("message") == "leave":
+                self._remove(identity, models.DisconnectReason.CLIENT_INITIATED)
+
+    def _remove(self, identity: str, reason: int) -> None:
+        person = self._people.pop(identity)
+        self._observer.participant_left(self, person)
+        sink = self.sinks.pop(identity)
+        with contextlib.suppress(LkpyError):
+            sink.write(rtc.SignalResponse(leave=rtc.LeaveRequest(reason=reason)))
+        sink.close("left")
+
+    def participants(self) -> list[models.ParticipantInfo]:
+        return list(self._people.values())
+
+    async def remove_participant(
+        self, identity: ParticipantIdentity, reason: models.DisconnectReason
+    ) -> None:
+        self._remove(identity, reason)
+
+    async def mute_published_track(
+        self, identity: ParticipantIdentity, sid: str, muted: bool
+    ) -> models.TrackInfo | None:
+        self.muted.append((identity, sid, muted))
+        return models.TrackInfo(sid=sid, muted=muted) if sid.startswith("TR_") else None
+
+    async def send_data(self, request: room_pb.SendDataRequest) -> None:
+        self.sent.append(request)
+
+    def to_proto(self) -> models.Room:
+        return self.info
+
+    def snapshot(self, stats: Sequence[StatsCollected]) -> stats_pb2.Room:
+        people = [stats_pb2.Participant(identity=identity) for identity in self._people]
+        return stats_pb2.Room(sid=self.info.sid, name=self.info.name, participants=people)
+
+    async def close(self, reason: models.DisconnectReason) -> None:
+        for identity in list(self._people):
+            self._remove(identity, reason)
+        self.closed.set()
+        self._observer.room_closed(self)
+
+
+class MediaDouble:
+    """The media plane of the doubles."""
+
+    def __init__(self) -> None:
+        self.rooms: dict[str, RoomDouble] = {}
+        self.running = False
+        self.answers = True
+
+    node_ip = "127.0.0.1"
+    udp_port: int | None = 7882
+    tcp_port: int | None = None
+
+    def start(self, node: LocalNode) -> None:
+        self.running = True
+
+    def make_room(self, info: models.Room, observer: RoomManager) -> RoomDouble:
+        self.rooms[info.name] = RoomDouble(info, observer)
+        return self.rooms[info.name]
+
+    async def collect_stats(self) -> list[StatsCollected]:
+        if not self.answers:
+            await asyncio.Event().wait()
+        worker = WorkerStats(0, 0, 10, 20, 0, 5, 0, 0, 0, 0, 0.5)
+        return [StatsCollected(1, worker, (), (), ())]
+
+    def stop(self) -> None:
+        self.running = False
+
+
+class Harness:
+    """A running server and an HTTP client for it."""
+
+    def __init__(self, server: Server, media: MediaDouble, http: aiohttp.ClientSession) -> None:
+        self.server = server
+        self.media = media
+        self.http = http
+
+    def url(self, path: str) -> str:
+        return self.server.url.replace("ws://", "http://") + path
+
+    def token(self, identity: str = "alice", *, ttl_s: float = 60, **video: Any) -> str:
+        video = video or {"room_join": True, "room": "lobby"}
+        return self.token_for(Grants(identity=identity, video=VideoGrant(**video)), ttl_s=ttl_s)
+
+    def token_for(self, grants: Grants, *, ttl_s: float = 60) -> str:
+        now = SystemClock().wall()
+        return mint(grants, api_key=KEY, api_secret=SECRET, ttl_s=ttl_s, now=now)
+
+    async def get(self, path: str, token: str | None = None, **kwargs: Any) -> tuple[int, str]:
+        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        async with self.http.get(self.url(path), headers=headers, **kwargs) as response:
+            return response.status, await response.text()
+
+    async def refused(self, path: str, token: str | None = None, **params: str) -> tuple[int, str]:
+        """Status and body of an upgrade that must not succeed."""
+        headers = {
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        }
+        if token is not None:
+            params["access_token"] = token
+        async with self.http.get(self.url(path), headers=headers, params=params) as response:
+            return response.status, await response.text()
+
+    async def join(
+        self, token: str, *, path: str = "/rtc/v1", join: rtc.JoinRequest | None = None, **kw: Any
+    ) -> aiohttp.ClientWebSocketResponse:
+        params = {"access_token": token}
+        if path == "/rtc/v1" or join is not None:
+            params["join_request"] = wrap(join or rtc.JoinRequest())
+        params |= kw.pop("params", {})
+        return await self.http.ws_connect(self.url(path), params=params, **kw)
+
+    async def twirp(
+        self, method: str, body: object, token: str | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        url = self.url(f"/twirp/livekit.RoomService/{method}")
+        async with self.http.post(url, json=body, headers=headers) as response:
+            return response.status, await response.json()
+
+
+async def receive(socket: aiohttp.ClientWebSocketResponse) -> rtc.SignalResponse:
+    """The next response, which must be binary."""
+    return rtc.SignalResponse.FromString(await socket.receive_bytes(timeout=5))
+
+
+@contextlib.asynccontextmanager
+async def running(values: Mapping[str, Any] | None = None) -> AsyncIterator[Harness]:
+    """A server on a free port of loopback, with these configuration values."""
+    config = ServerConfig.model_validate(
+        {"port": 0, "bind_addresses": ["127.0.0.1"], "keys": {KEY: SECRET}, **(values or {})}
+    )
+    media = MediaDouble()
+    async with Server(config, media) as server, aiohttp.ClientSession() as http:
+        yield Harness(server, media, http)

@@ -1,0 +1,200 @@
+"""What every request meets: health, CORS, tokens, limits, and paths that do not exist."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+
+import jwt
+import pytest
+
+from lkpy.auth.grants import Grants, VideoGrant
+from lkpy.auth.token import mint
+from lkpy.clock import SystemClock
+from tests.control_plane import KEY, SECRET, Harness, running
+
+ORIGIN = {"Origin": "https://meet.example"}
+
+
+@pytest.fixture
+async def server():
+    async with running() as harness:
+        yield harness
+
+
+def claims(**changes: object) -> dict[str, object]:
+    now = int(SystemClock().wall())
+    values = {
+        "iss": KEY,
+        "sub": "alice",
+        "nbf": now,
+        "exp": now + 60,
+        "video": {"roomJoin": True, "room": "lobby"},
+    }
+    return {key: value for key, value in (values | changes).items() if value is not None}
+
+
+async def test_health(server: Harness) -> None:
+    assert await server.get("/") == (200, "OK")
+
+
+async def test_health_of_a_stuck_server(server: Harness) -> None:
+    server.server._node.stats.updated_at -= 5
+    status, body = await server.get("/")
+    assert status == 406
+    assert body.startswith("Not Ready\nNode Updated At 20")
+
+
+async def test_a_bad_token_is_refused_even_by_health(server: Harness) -> None:
+    assert await server.get("/", "abc") == (401, "invalid authorization token")
+
+
+async def test_header_without_bearer(server: Harness) -> None:
+    async with server.http.get(server.url("/"), headers={"Authorization": "Basic x"}) as response:
+        assert response.status == 401
+        body = await response.text()
+    assert body == "invalid authorization header. Must start with Bearer "
+
+
+@pytest.mark.parametrize(
+    ("token", "body"),
+    [
+        (jwt.encode(claims(iss="other"), SECRET), "invalid API key"),
+        (jwt.encode(claims(iss=None), SECRET), "invalid API key"),
+        (
+            jwt.encode(claims(), "x" * 32),
+            "invalid authorization token: token signature is invalid: signature is invalid",
+        ),
+        (
+            jwt.encode(claims(exp=None), SECRET),
+            "invalid authorization token: token has invalid claims: "
+            "token is missing required claim: exp claim is required",
+        ),
+        (
+            jwt.encode(claims(exp=1000), SECRET),
+            "invalid authorization token: token has invalid claims: token is expired",
+        ),
+        (
+            jwt.encode(claims(nbf=int(SystemClock().wall()) + 3600), SECRET),
+            "invalid authorization token: token has invalid claims: token is not valid yet",
+        ),
+        (jwt.encode(claims(), None, algorithm="none"), "invalid authorization token"),
+        (jwt.encode(claims(), SECRET, algorithm="HS384"), "invalid authorization token"),
+        (
+            jwt.encode(claims(), SECRET, headers={"crit": ["b64"], "b64": True}),
+            "invalid authorization token",
+        ),
+        (
+            jwt.encode(claims(video={"roomJoin": "yes"}), SECRET),
+            "invalid authorization token: claim 'roomJoin' must be bool, not str",
+        ),
+        ("a.b", "invalid authorization token"),
+        ("." * 5000, "invalid authorization token"),
+    ],
+)
+async def test_unacceptable_tokens(server: Harness, token: str, body: str) -> None:
+    assert await server.get("/rtc/validate", token) == (401, body)
+
+
+async def test_validate_lets_every_origin_read_the_answer(server: Harness) -> None:
+    for path in ("/rtc/validate", "/rtc/v1/validate"):
+        async with server.http.get(server.url(path)) as response:
+            assert response.status == 401
+            assert response.headers["Access-Control-Allow-Origin"] == "*"
+
+
+async def test_cors_echoes_the_origin(server: Harness) -> None:
+    async with server.http.get(server.url("/"), headers=ORIGIN) as response:
+        assert response.headers["Access-Control-Allow-Origin"] == "https://meet.example"
+        assert response.headers["Access-Control-Expose-Headers"] == "*"
+        assert response.headers["Vary"] == "Origin"
+        assert "Access-Control-Allow-Credentials" not in response.headers
+
+
+async def test_preflight(server: Harness) -> None:
+    headers = ORIGIN | {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,x-foo",
+    }
+    url = server.url("/twirp/livekit.RoomService/ListRooms")
+    async with server.http.options(url, headers=headers) as response:
+        assert response.status == 204
+        assert response.headers["Access-Control-Allow-Origin"] == "https://meet.example"
+        assert response.headers["Access-Control-Allow-Methods"] == "POST"
+        assert response.headers["Access-Control-Allow-Headers"] == "authorization,x-foo"
+        assert response.headers["Access-Control-Max-Age"] == "86400"
+    headers["Access-Control-Request-Method"] = "PUT"
+    async with server.http.options(url, headers=headers) as response:
+        assert response.status == 204
+        assert "Access-Control-Allow-Origin" not in response.headers
+
+
+async def test_unknown_paths(server: Harness) -> None:
+    for path in ("/nope", "/metrics", "/settings/regions", "/twirp/livekit.Egress/ListEgress"):
+        assert await server.get(path) == (404, "404 page not found\n")
+
+
+async def test_every_route_wants_a_token_except_health(server: Harness) -> None:
+    """Whoever adds a route decides here whether it is open."""
+    service = server.server._http_service()
+    open_routes = {"/"}
+    for path in service.routes:
+        method = "POST" if path.startswith("/twirp/") else "GET"
+        target = path + "ListRooms" if method == "POST" else path
+        headers = {"Content-Type": "application/json"} if method == "POST" else {}
+        async with server.http.request(method, server.url(target), headers=headers) as response:
+            expected = {200} if path in open_routes else {401, 404}
+            assert response.status in expected, path
+
+
+async def test_token_in_a_posted_form(server: Harness) -> None:
+    form = {"access_token": "abc"}
+    async with server.http.post(server.url("/"), data=form) as response:
+        assert (response.status, await response.text()) == (401, "invalid authorization token")
+
+
+async def test_body_limit() -> None:
+    async with running({"limit": {"max_api_request_body_size": 1000}}) as server:
+        url = server.url("/twirp/livekit.RoomService/ListRooms")
+        async with server.http.post(url, data=b"x" * 1001) as response:
+            assert (response.status, await response.text()) == (413, "request body too large")
+
+        async def chunks():
+            for _ in range(20):
+                yield b"x" * 100
+
+        headers = {"Content-Type": "application/json"}
+        async with server.http.post(url, data=chunks(), headers=headers) as response:
+            assert (response.status, await response.text()) == (413, "request body too large")
+
+
+async def test_identity_falls_back_to_jti(server: Harness) -> None:
+    token = jwt.encode(claims(sub=None, jti="legacy", identity="ignored"), SECRET)
+    assert await server.get("/rtc/validate", token) == (200, "success")
+    from tests.control_plane import receive
+
+    socket = await server.join(token)
+    assert (await receive(socket)).join.participant.identity == "legacy"
+
+
+async def test_leeway_of_a_minute(server: Harness) -> None:
+    grants = Grants(identity="a", video=VideoGrant(room_join=True, room="r"))
+    now = SystemClock().wall()
+    expired = mint(grants, api_key=KEY, api_secret=SECRET, ttl_s=-50, now=now)
+    assert await server.get("/rtc/validate", expired) == (200, "success")
+    early = mint(replace(grants, not_before=now + 50), api_key=KEY, api_secret=SECRET, now=now)
+    assert await server.get("/rtc/validate", early) == (200, "success")
+
+
+async def test_a_token_with_two_algorithms(server: Harness) -> None:
+    _, payload, signature = jwt.encode(claims(), SECRET).split(".")
+    header = base64.urlsafe_b64encode(b'{"alg":"HS256","alg":"none"}').rstrip(b"=").decode()
+    status, _ = await server.get("/rtc/validate", f"{header}.{payload}.{signature}")
+    assert status == 401
+
+
+async def test_headers_as_large_as_a_join_request_are_read(server: Harness) -> None:
+    attributes = base64.urlsafe_b64encode(json.dumps({"k": "x" * 300_000}).encode()).decode()
+    status, body = await server.get(f"/rtc/validate?attributes={attributes}", server.token())
+    assert (status, body) == (401, "no permissions to access the room")

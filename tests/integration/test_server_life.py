@@ -1,0 +1,116 @@
+"""Starting, draining, stopping: in this process, and as the command."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+import pytest
+from livekit.protocol import models
+
+from lkpy.errors import LkpyError
+from lkpy.server.app import Server, State
+from lkpy.server.config import ServerConfig
+from tests.control_plane import KEY, SECRET, MediaDouble, receive, running
+
+
+def config(**values: object) -> ServerConfig:
+    base = {"port": 0, "bind_addresses": ["127.0.0.1"], "keys": {KEY: SECRET}}
+    return ServerConfig.model_validate(base | values)
+
+
+async def test_stopping_says_why_to_everybody() -> None:
+    async with running() as server:
+        sockets = [await server.join(server.token(name)) for name in ("alice", "bob")]
+        for connection in sockets:
+            await receive(connection)
+        await server.server.stop()
+        for connection in sockets:
+            leave = (await receive(connection)).leave
+            assert leave.reason == models.DisconnectReason.SERVER_SHUTDOWN
+        assert not server.media.running
+        assert server.server.state is State.STOPPED
+        await server.server.stop()
+
+
+async def test_stopping_frees_the_port() -> None:
+    async with Server(config(), MediaDouble()) as server:
+        port = int(server.url.rpartition(":")[2])
+    with contextlib.closing(socket.create_server(("127.0.0.1", port))):
+        pass
+
+
+async def test_draining_keeps_rooms_and_refuses_others() -> None:
+    async with running() as server:
+        connection = await server.join(server.token("alice"))
+        await receive(connection)
+        told: list[int] = []
+        drained = asyncio.create_task(server.server.drain(told.append))
+        while not told:
+            await asyncio.sleep(0)
+        assert told == [1]
+        assert server.server.state is State.DRAINING
+        assert (await server.get("/"))[0] == 200
+
+        await receive(await server.join(server.token("bob")))
+        elsewhere = server.token("carol", room_join=True, room="elsewhere")
+        assert await server.refused("/rtc", elsewhere) == (
+            503,
+            "could not find any available nodes",
+        )
+        for person in ("alice", "bob"):
+            server.media.rooms["lobby"]._remove(person, models.DisconnectReason.UNKNOWN_REASON)
+        await asyncio.wait_for(drained, 5)
+
+
+async def test_draining_an_empty_server_ends_at_once() -> None:
+    async with running() as server:
+        await asyncio.wait_for(server.server.drain(), 0.4)
+
+
+async def test_a_port_in_use_is_explained() -> None:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as other:
+        port = other.getsockname()[1]
+        media = MediaDouble()
+        with pytest.raises(LkpyError) as refused:
+            await Server(config(port=port), media).start()
+        assert f"127.0.0.1 port {port}" in refused.value.message
+        assert refused.value.hint is not None
+        assert "--port" in refused.value.hint
+        assert not media.running
+
+
+async def test_an_address_of_another_machine_is_explained() -> None:
+    with pytest.raises(LkpyError, match="cannot listen on 192.0.2.99"):
+        await Server(config(bind_addresses=["192.0.2.99"]), MediaDouble()).start()
+
+
+async def test_a_failing_engine_leaves_no_listener() -> None:
+    class Broken(MediaDouble):
+        def start(self, node: object) -> None:
+            raise LkpyError("unavailable", "no media")  # type: ignore[arg-type]
+
+    server = Server(config(), Broken())
+    with pytest.raises(LkpyError, match="no media"):
+        await server.start()
+    assert server.state is State.NEW
+
+
+async def test_both_loopback_addresses_share_one_port() -> None:
+    both = config(bind_addresses=["127.0.0.1", "::1"])
+    async with Server(both, MediaDouble()) as server:
+        port = int(server.url.rpartition(":")[2])
+        for address in ("127.0.0.1", "::1"):
+            with contextlib.suppress(OSError):  # a machine without IPv6
+                _, writer = await asyncio.open_connection(address, port)
+                writer.close()
+
+
+async def test_node_limits() -> None:
+    async with running({"limit": {"num_tracks": 5}}) as server:
+        await receive(await server.join(server.token()))
+        server.server._node.stats.num_tracks_in = 5
+        expected = (503, "node has exceeded its configured limit")
+        assert await server.refused("/rtc", server.token("bob")) == expected
+        assert await server.get("/rtc/validate", server.token("bob")) == expected
