@@ -7,7 +7,7 @@ import contextlib
 import json
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -53,6 +53,8 @@ class ClientSettings:
     peer: PeerSettings
     clips: Sequence[Sequence[Clip]]
     """Clips of each published track, one per layer."""
+    on_late: Callable[[float], None] = lambda seconds: None
+    """Called with how late each frame was sent."""
 
 
 @dataclass(slots=True)
@@ -103,9 +105,9 @@ class SimClient:
                 await self.connected.wait()
         except TimeoutError:
             stage = "media did not connect" if self.times.joined else "no answer to the join"
-            self._fail(f"{stage} within {self._settings.join_timeout:g} s")
+            self.fail(f"{stage} within {self._settings.join_timeout:g} s")
         except LkpyError as error:
-            self._fail(error.message)
+            self.fail(error.message)
 
     async def _join(self, session: aiohttp.ClientSession) -> None:
         try:
@@ -153,7 +155,8 @@ class SimClient:
     async def _new_peer(self, *, offers: bool) -> Peer:
         peer = Peer(self._settings.peer, offers=offers)
         peer.on_connected = self._peer_connected
-        peer.on_failed = self._fail
+        peer.on_failed = self.fail
+        peer.out.on_late = self._settings.on_late
         peer.receiver.first.on_packet = self._first_packet
         peer.receiver.first.on_frame = self._first_frame
         await peer.open()
@@ -192,9 +195,9 @@ class SimClient:
         try:
             while (response := await signal.receive()) is not None:
                 await self._respond(signal, response)
-            self._fail("the server closed the signal connection")
+            self.fail("the server closed the signal connection")
         except LkpyError as error:
-            self._fail(error.message)
+            self.fail(error.message)
 
     async def _respond(self, signal: SignalClient, response: rtc.SignalResponse) -> None:
         match response.WhichOneof("message"):
@@ -218,10 +221,10 @@ class SimClient:
             case "request_response" if response.request_response.reason:
                 reason = rtc.RequestResponse.Reason.Name(response.request_response.reason)
                 if response.request_response.WhichOneof("request") == "add_track":
-                    self._fail(f"AddTrack: {reason}: {response.request_response.message}")
+                    self.fail(f"AddTrack: {reason}: {response.request_response.message}")
             case "leave":
                 reason = models.DisconnectReason.Name(response.leave.reason)
-                self._fail(f"the server sent this client away: {reason}")
+                self.fail(f"the server sent this client away: {reason}")
 
     def _next_offer(self, peer: Peer) -> rtc.SessionDescription:
         self._offer_id += 1
@@ -260,7 +263,7 @@ class SimClient:
             if text:
                 await peer.link.add_candidate(candidate_from_sdp(text.removeprefix("candidate:")))
         except (ValueError, KeyError, TypeError, AssertionError, IndexError):
-            self._fail(f"the server sent an unreadable candidate: {trickle.candidateInit[:200]}")
+            self.fail(f"the server sent an unreadable candidate: {trickle.candidateInit[:200]}")
             return
         if trickle.final:
             await peer.link.add_candidate(None)
@@ -327,7 +330,8 @@ class SimClient:
         if not self._finished:
             self._summary.record("ttff", at - self.times.started)
 
-    def _fail(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
+        """Note why this client failed; only the first reason counts."""
         if self.error is None and not self._finished:
             self.error = reason
             self.connected.set()
@@ -336,6 +340,45 @@ class SimClient:
         """Let the peers send what is due."""
         for peer in self.peers:
             peer.tick(now)
+
+    def sample(self) -> dict[str, int]:
+        """Return the counters of this moment, under the names of a worker's sample."""
+        present = not self._finished and self.error is None
+        counters = {
+            "joined": int(present and self.times.joined is not None),
+            "connected": int(present and self.times.connected is not None),
+            "errors": int(self.error is not None),
+        }
+        for peer in self.peers:
+            totals, sent = peer.receiver.totals, peer.out.totals
+            for name, value in (
+                ("packets", totals.packets),
+                ("bytes", totals.bytes),
+                ("frames", totals.frames),
+                ("nacks", totals.nacks),
+                ("plis", totals.plis),
+                ("lost", sum(stream.lost for stream in peer.receiver.streams.values())),
+                ("packets_sent", sent.packets),
+                ("bytes_sent", sent.bytes),
+            ):
+                counters[name] = counters.get(name, 0) + value
+        return counters
+
+    def socket_inodes(self) -> Iterator[int]:
+        """Yield the inodes of the media sockets."""
+        return (peer.link.socket_inode for peer in self.peers if peer.link.socket_inode)
+
+    def frames_skipped(self) -> int:
+        """Frames not sent because sending fell behind."""
+        return sum(peer.out.totals.frames_skipped for peer in self.peers)
+
+    def server_info(self) -> dict[str, str]:
+        """Return what the server said about itself."""
+        if self._signal is None:
+            return {}
+        info = self._signal.join.server_info
+        mode = "single" if self._single else "dual"
+        return {"version": info.version, "region": info.region, "mode": mode}
 
     # -- the end ----------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import functools
 import ipaddress
+import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -99,6 +100,7 @@ class _Connection(aioice.Connection):
     ) -> None:
         super().__init__(ice_controlling=controlling)
         self.nominated_at: float | None = None
+        self.socket_inode = 0
         self._family = family
         self._ours = addresses
         self._sink = sink
@@ -113,6 +115,7 @@ class _Connection(aioice.Connection):
         )
         raw = transport.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
+        self.socket_inode = os.fstat(raw.fileno()).st_ino
         port = transport.get_extra_info("sockname")[1]
         candidates = [
             Candidate(
@@ -196,6 +199,11 @@ class MediaLink:
     def ice_at(self) -> float | None:
         """Monotonic time of the first nomination."""
         return self._connection.nominated_at
+
+    @property
+    def socket_inode(self) -> int:
+        """Inode of the socket, by which the kernel lists its drops; 0 before it is open."""
+        return self._connection.socket_inode
 
     @property
     def srtp_rx(self) -> pylibsrtp.Session | None:

@@ -1,0 +1,134 @@
+"""The result as tables in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from lkpy.sim.metrics import METRICS
+from lkpy.sim.report import words
+from lkpy.sim.report.document import WHOLE
+
+MAX_EVENTS = 8
+_STYLES = {"passed": "bold green", "interrupted": "bold yellow"}
+
+
+def show(console: Console, document: Mapping[str, Any]) -> None:
+    """Print the result."""
+    console.print(render(document), soft_wrap=False)
+
+
+def render(document: Mapping[str, Any]) -> Group:
+    """Return the result as something Rich can print."""
+    parts: list[Table | Text] = [
+        _title(document),
+        Text(words.headline(document)),
+        Text(),
+        _groups(document),
+        _timings(document),
+    ]
+    for label, line in (
+        ("server", words.server_line(document)),
+        ("generator", words.generator_line(document)),
+    ):
+        if line:
+            parts.append(Text.assemble((f"{label:<10}", "dim"), line))
+    parts.append(Text())
+    parts.extend(_events(document))
+    parts.extend(_verdicts(document))
+    parts.extend(Text(f"! {reason}", style="bold yellow") for reason in document["reasons"])
+    status = str(document["status"])
+    parts.append(Text(words.STATUS_WORDS[status], style=_STYLES.get(status, "bold red")))
+    return Group(*parts)
+
+
+def _title(document: Mapping[str, Any]) -> Text:
+    target = document["target"]
+    where = "embedded server" if target["embedded"] else target["url"]
+    details = f"  {document['elapsed_s']:.0f} s, seed {document['seed']}, {where}"
+    return Text.assemble((str(document["name"]), "bold"), (details, "dim"))
+
+
+def _table(first: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
+    table.add_column(first, no_wrap=True)
+    return table
+
+
+def _names(document: Mapping[str, Any]) -> list[str]:
+    groups = [name for name in document["metrics"] if name != WHOLE]
+    return groups if len(groups) == 1 else [*groups, WHOLE]
+
+
+def _groups(document: Mapping[str, Any]) -> Table:
+    table = _table("group")
+    columns = ("joined", "tracks", "packets", "lost", "recovered", "residual", "NACK", "PLI")
+    for name in (*columns, "bitrate", "fps"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in _names(document):
+        figures = document["metrics"][name]
+        short = figures["joined"] < figures["clients"]
+        joined = Text(f"{figures['joined']}/{figures['clients']}", style="red" if short else "")
+        residual = figures["packets_residual"]
+        table.add_row(
+            name,
+            joined,
+            *(f"{figures[key]:,}" for key in ("tracks", "packets")),
+            *(f"{figures[key]:,}" for key in ("packets_lost", "packets_recovered")),
+            Text(f"{residual:,}", style="red" if residual else ""),
+            *(f"{figures[key]:,}" for key in ("nack", "pli")),
+            *(
+                words.metric_value(key, figures.get(key, {}).get("mean"))
+                for key in ("bitrate", "fps")
+            ),
+        )
+    return table
+
+
+def _timings(document: Mapping[str, Any]) -> Table:
+    table = _table("time")
+    for name in (*words.SHOWN_STATISTICS, "samples"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", style="dim", overflow="ellipsis", no_wrap=True)
+    figures = document["metrics"][WHOLE]
+    for name in words.TIMINGS:
+        if name in figures:
+            values = figures[name]
+            table.add_row(
+                name,
+                *(words.metric_value(name, values[key]) for key in words.SHOWN_STATISTICS),
+                f"{values['count']:,}",
+                METRICS[name].description,
+            )
+    return table
+
+
+def _events(document: Mapping[str, Any]) -> list[Text]:
+    events = document["events"]
+    lines = [
+        Text(f"{event['at_s']:7.1f} s  {event['client']}: {event['text']}", style="yellow")
+        for event in events[:MAX_EVENTS]
+    ]
+    hidden = len(events) - len(lines) + document["events_dropped"]
+    if hidden:
+        lines.append(Text(f"           and {hidden} more, in the report", style="dim"))
+    return lines
+
+
+def _verdicts(document: Mapping[str, Any]) -> list[Text]:
+    lines = []
+    for slo in document["slos"]:
+        mark, style = ("✓", "green") if slo["passed"] else ("✗", "bold red")
+        lines.append(
+            Text.assemble(
+                (f"{mark} ", style),
+                slo["text"],
+                (f"   {words.verdict(slo)}", "dim"),
+            )
+        )
+    return lines
