@@ -143,7 +143,7 @@ fn stun_without_our_password_is_not_answered_and_changes_nothing() {
         other
             .transport
             .add_remote_candidate(now, &host(sim.a.address()));
-        let check = other.poll_transmit(now).expect("a check").bytes;
+        let check = other.poll_transmit(now).unwrap().bytes;
         while sim.a.poll_transmit(now).is_some() {}
         let (refused, events) = (sim.a.refused, sim.a.events.len());
         for from in [addr(STRANGER), sim.b.address()] {
@@ -253,7 +253,7 @@ fn authentic_checks_from_very_many_addresses_are_bounded() {
     for setup in [Setup::ANSWERER, Setup::LITE] {
         let now = Instant::now();
         let (mut server, mut client) = both_ours(now, setup);
-        let check = client.poll_transmit(now).expect("a check").bytes;
+        let check = client.poll_transmit(now).unwrap().bytes;
         while server.poll_transmit(now).is_some() {}
         let mut sent = 0;
         for port in 1..=5_000_u16 {

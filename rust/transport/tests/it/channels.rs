@@ -6,8 +6,9 @@ use lkpy_transport::{ChannelOptions, DataError, TransportError, TransportEvent, 
 use str0m::Event;
 use str0m::channel::Reliability;
 
-use crate::peers::{Ours, Setup, Str0m, both_ours, with_str0m};
+use crate::peers::{Ours, Setup, both_ours, with_str0m};
 use crate::sim::Sim;
+use crate::str0m_peer::Str0m;
 
 const LIMIT: Duration = Duration::from_secs(5);
 /// Who is the DTLS client does not matter to channels, but it decides stream ids.

@@ -1,6 +1,8 @@
 //! Whole calls in memory under virtual time: this crate against an independent implementation
 //! (`str0m`, as a client) and against itself, over a network that delays, loses and reorders.
 
+#![allow(clippy::unwrap_used)]
+
 mod attacks;
 mod channels;
 mod connect;
@@ -8,3 +10,4 @@ mod mobility;
 mod network;
 mod peers;
 mod sim;
+mod str0m_peer;

@@ -1,22 +1,18 @@
-//! The peers of the tests: ours with a driver like the engine's around it, and str0m.
+//! The peers of the tests: ours, with a driver like the engine's around it, and how calls are set up.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{LazyLock, Once};
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use lkpy_transport::{
-    CandidatePair, ChannelOptions, DtlsIdentity, DtlsState, Fingerprint, IceCredentials, IceState,
+    CandidatePair, ChannelOptions, DtlsIdentity, DtlsState, IceCredentials, IceState,
     LocalCandidate, Protocol, RemoteCandidate, RemoteDtls, Transport, TransportConfig,
     TransportEvent,
 };
-use str0m::change::DirectApi;
-use str0m::channel::{ChannelConfig, ChannelId, Reliability};
-use str0m::media::MediaKind;
-use str0m::net::{Protocol as StrProtocol, Receive};
-use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig};
 
 use crate::network::Datagram;
+use crate::str0m_peer::Str0m;
 
 pub trait Peer {
     fn address(&self) -> SocketAddr;
@@ -26,11 +22,10 @@ pub trait Peer {
     fn poll_transmit(&mut self, now: Instant) -> Option<Datagram>;
 }
 
-pub static IDENTITY: LazyLock<DtlsIdentity> =
-    LazyLock::new(|| DtlsIdentity::generate().expect("certificate"));
+pub static IDENTITY: LazyLock<DtlsIdentity> = LazyLock::new(|| DtlsIdentity::generate().unwrap());
 
 pub fn addr(text: &str) -> SocketAddr {
-    text.parse().expect("address")
+    text.parse().unwrap()
 }
 
 pub fn credentials(name: &str) -> IceCredentials {
@@ -99,7 +94,7 @@ impl Ours {
             ordered,
             max_retransmits,
         };
-        self.transport.open_channel(now, options).expect("channel");
+        self.transport.open_channel(now, options).unwrap();
         self.collect(now);
     }
 
@@ -182,10 +177,8 @@ impl Ours {
         };
         let plain = packet.len();
         packet.resize(plain + 32, 0);
-        let context = self.transport.srtp_tx().expect("keys");
-        let length = context
-            .protect_rtp(&mut packet, 12, plain)
-            .expect("protect");
+        let context = self.transport.srtp_tx().unwrap();
+        let length = context.protect_rtp(&mut packet, 12, plain).unwrap();
         packet.truncate(length);
         self.outbox.push_back(Datagram {
             from: pair.local,
@@ -244,155 +237,6 @@ impl Peer for Ours {
     }
 }
 
-/// A str0m client.
-pub struct Str0m {
-    pub rtc: Rtc,
-    pub address: SocketAddr,
-    pub events: Vec<(Instant, Event)>,
-    deadline: Instant,
-    outbox: VecDeque<Datagram>,
-}
-
-impl Str0m {
-    pub fn new(now: Instant, address: SocketAddr) -> Self {
-        static CRYPTO: Once = Once::new();
-        CRYPTO.call_once(|| str0m::crypto::from_feature_flags().install_process_default());
-        let mut rtc = RtcConfig::new().set_rtp_mode(true).build(now);
-        rtc.add_local_candidate(Candidate::host(address, "udp").expect("candidate"));
-        Str0m {
-            rtc,
-            address,
-            events: Vec::new(),
-            deadline: now,
-            outbox: VecDeque::new(),
-        }
-    }
-
-    pub fn api(&mut self) -> DirectApi<'_> {
-        self.rtc.direct_api()
-    }
-
-    pub fn credentials(&mut self) -> IceCredentials {
-        let creds = self.api().local_ice_credentials();
-        IceCredentials {
-            ufrag: creds.ufrag,
-            pwd: creds.pass,
-        }
-    }
-
-    /// Opens a channel by DCEP.
-    pub fn open(&mut self, label: &str, ordered: bool, reliability: Reliability) -> ChannelId {
-        self.api().create_data_channel(ChannelConfig {
-            label: label.into(),
-            ordered,
-            reliability,
-            negotiated: None,
-            protocol: String::new(),
-        })
-    }
-
-    pub fn opened(&self, name: &str) -> Option<ChannelId> {
-        self.events.iter().find_map(|(_, event)| match event {
-            Event::ChannelOpen(id, label) if label == name => Some(*id),
-            _ => None,
-        })
-    }
-
-    pub fn messages(&self, channel: ChannelId) -> Vec<&[u8]> {
-        self.events
-            .iter()
-            .filter_map(|(_, event)| match event {
-                Event::ChannelData(data) if data.id == channel => Some(&data.data[..]),
-                _ => None,
-            })
-            .collect()
-    }
-
-    pub fn rtp(&self) -> Vec<(u16, Vec<u8>)> {
-        self.events
-            .iter()
-            .filter_map(|(_, event)| match event {
-                Event::RtpPacket(packet) => Some((
-                    packet.header.sequence_number,
-                    packet.payload.clone().to_vec(),
-                )),
-                _ => None,
-            })
-            .collect()
-    }
-
-    fn poll(&mut self, now: Instant) {
-        loop {
-            match self.rtc.poll_output() {
-                Ok(Output::Timeout(at)) => {
-                    self.deadline = at.max(now);
-                    break;
-                }
-                Ok(Output::Transmit(transmit)) => self.outbox.push_back(Datagram {
-                    from: transmit.source,
-                    to: transmit.destination,
-                    bytes: transmit.contents.to_vec(),
-                }),
-                Ok(Output::Event(event)) => self.events.push((now, event)),
-                Err(_) => {
-                    self.rtc.disconnect();
-                    break;
-                }
-            }
-        }
-    }
-
-    fn input(&mut self, now: Instant, input: Input<'_>) {
-        if self.rtc.is_alive() {
-            if self.rtc.handle_input(input).is_err() {
-                self.rtc.disconnect();
-            }
-            self.poll(now);
-        }
-    }
-}
-
-impl Peer for Str0m {
-    fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    fn receive(&mut self, now: Instant, from: SocketAddr, bytes: Vec<u8>) {
-        self.input(now, Input::Timeout(now));
-        if let Ok(contents) = bytes.as_slice().try_into() {
-            let receive = Receive {
-                proto: StrProtocol::Udp,
-                source: from,
-                destination: self.address,
-                contents,
-            };
-            self.input(now, Input::Receive(now, receive));
-        }
-    }
-
-    fn next_timeout(&mut self) -> Option<Instant> {
-        self.rtc.is_alive().then_some(self.deadline)
-    }
-
-    fn handle_timeout(&mut self, now: Instant) {
-        self.input(now, Input::Timeout(now));
-        // A deadline that has passed means "soon": let some time go by.
-        if self.deadline <= now {
-            self.deadline = now + std::time::Duration::from_millis(1);
-        }
-    }
-
-    fn poll_transmit(&mut self, now: Instant) -> Option<Datagram> {
-        if self.outbox.is_empty() && self.rtc.is_alive() {
-            self.poll(now);
-            if self.deadline <= now {
-                self.deadline = now + std::time::Duration::from_millis(1);
-            }
-        }
-        self.outbox.pop_front()
-    }
-}
-
 /// How the peers of a call are set up.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup {
@@ -431,42 +275,16 @@ pub fn with_str0m(now: Instant, setup: Setup) -> (Ours, Str0m) {
         config.controlling = setup.controlling;
     });
     let mut theirs = Str0m::new(now, addr(THEIR_ADDRESS));
-    let our_creds = credentials("ours");
-    let our_candidate = Candidate::host(ours.address, "udp").expect("candidate");
-    theirs.rtc.add_remote_candidate(our_candidate);
-    let fingerprint = ours.identity.fingerprint().to_string();
-    let remote = format!("sha-256 {fingerprint}")
-        .parse()
-        .expect("fingerprint");
-    let mut api = theirs.api();
-    api.set_remote_fingerprint(remote);
-    api.set_remote_ice_credentials(IceCreds {
-        ufrag: our_creds.ufrag,
-        pass: our_creds.pwd,
-    });
-    api.set_ice_controlling(!setup.controlling);
-    api.start_dtls(!setup.dtls_client).expect("dtls");
-    api.start_sctp(!setup.dtls_client);
-    api.declare_media("aud".into(), MediaKind::Audio);
-    api.declare_stream_tx(SSRC_FROM_THEM.into(), None, "aud".into(), None);
-    api.expect_stream_rx(SSRC_FROM_US.into(), None, "aud".into(), None);
+    theirs.call(&ours, setup);
     let dtls = RemoteDtls {
-        fingerprint: str0m_fingerprint(&mut theirs),
+        fingerprint: theirs.fingerprint(),
         role_is_client: !setup.dtls_client,
     };
     let creds = theirs.credentials();
-    ours.transport
-        .set_remote(now, creds, &dtls)
-        .expect("remote");
+    ours.transport.set_remote(now, creds, &dtls).unwrap();
     let candidate = host(theirs.address);
     ours.transport.add_remote_candidate(now, &candidate);
     (ours, theirs)
-}
-
-pub fn str0m_fingerprint(peer: &mut Str0m) -> Fingerprint {
-    let text = peer.api().local_dtls_fingerprint().to_string();
-    let (algorithm, value) = text.split_once(' ').expect("fingerprint");
-    Fingerprint::parse(algorithm, value).expect("fingerprint")
 }
 
 /// Two of ours: a server set up as `setup` says, and a client.
@@ -487,12 +305,12 @@ pub fn both_ours(now: Instant, setup: Setup) -> (Ours, Ours) {
     server
         .transport
         .set_remote(now, credentials("client"), &server_dtls)
-        .expect("remote");
+        .unwrap();
     server.transport.add_remote_candidate(now, &candidate);
     client
         .transport
         .set_remote(now, credentials("server"), &dtls(setup.dtls_client))
-        .expect("remote");
+        .unwrap();
     client
         .transport
         .add_remote_candidate(now, &host(server.address));
