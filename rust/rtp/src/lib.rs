@@ -9,14 +9,29 @@
 //! | [`header`] | RTP header: parse and write | RFC 3550 5.1 |
 //! | [`extension`] | header extensions: framing, ids, values | RFC 8285 and the extensions' own |
 //! | [`seq`] | unwrapping and comparing sequence numbers and timestamps | RFC 3550 A.1 |
+//! | [`rtcp`] | RTCP packets: parse and build | RFC 3550 6, 3611, 4585, 5104 |
 //! | [`srtp`] | SRTP and SRTCP | RFC 3711, RFC 7714 |
+//! | [`twcc`] | transport-wide congestion control, receiving side | draft-holmer-rmcat-transport-wide-cc-extensions-01 |
+//! | [`nack`] | which missing packets to ask for, and when | LiveKit |
+//! | [`stats`] | loss, jitter, report blocks | RFC 3550 A |
+//! | [`ntp`] | NTP timestamps and round trips | RFC 3550 4, 6.4.1 |
+//! | [`codec`] | key frames and frame starts by codec | the codecs' payload formats |
+//! | [`vp8`], [`vp9`] | payload descriptors | RFC 7741, RFC 9628 |
 
 #![forbid(unsafe_code)]
 
 mod bytes;
+pub mod codec;
 pub mod extension;
 pub mod header;
+pub mod nack;
+pub mod ntp;
+pub mod rtcp;
 pub mod seq;
 pub mod srtp;
+pub mod stats;
+pub mod twcc;
+pub mod vp8;
+pub mod vp9;
 
 pub use header::RtpHeader;
