@@ -221,7 +221,8 @@ impl Session {
     fn drain(&mut self) {
         let mut handshake_done = false;
         let mut buffer = std::mem::take(&mut self.scratch);
-        while self.is_active() {
+        // After a close_notify there may still be ours to send; after a failure nothing is.
+        while self.state != DtlsState::Failed {
             match self.dtls.poll_output(&mut buffer) {
                 Output::Packet(packet) => self.packets.push_back(packet.to_vec()),
                 Output::BufferTooSmall { needed } => buffer.resize(needed, 0),

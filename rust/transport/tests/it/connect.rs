@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use lkpy_transport::{DtlsState, IceState, TransportEvent};
+use lkpy_transport::{DtlsState, IceState, LocalCandidate, Protocol, RemoteDtls, TransportEvent};
 use rtp::srtp::SrtpProfile;
 use str0m::rtp::RtpWrite;
 
-use crate::peers::{Ours, Peer, SSRC_FROM_THEM, SSRC_FROM_US, Setup, both_ours, with_str0m};
+use crate::peers::{
+    IDENTITY, OUR_ADDRESS, Ours, Peer, SSRC_FROM_THEM, SSRC_FROM_US, Setup, addr, both_ours,
+    credentials, with_str0m,
+};
 use crate::sim::Sim;
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -188,30 +191,67 @@ fn checks_that_come_before_the_remote_parameters_are_not_lost() {
         let now = Instant::now();
         let setup = if lite { Setup::LITE } else { Setup::ANSWERER };
         let (_, client) = both_ours(now, setup);
-        let server = Ours::new(
-            now,
-            crate::peers::addr(crate::peers::OUR_ADDRESS),
-            "server",
-            |c| {
-                c.ice_lite = lite;
-            },
-        );
+        let server = Ours::new(now, addr(OUR_ADDRESS), "server", |c| {
+            c.ice_lite = lite;
+        });
         let mut sim = Sim::new(server, client, now, 4);
         sim.pass(Duration::from_millis(300));
         assert_eq!(sim.a.refused, 0);
         assert!(sim.a.transport.is_valid_source(sim.b.address()));
         assert_eq!(sim.a.dtls(), None);
-        let dtls = lkpy_transport::RemoteDtls {
-            fingerprint: crate::peers::IDENTITY.fingerprint().clone(),
+        let dtls = RemoteDtls {
+            fingerprint: IDENTITY.fingerprint().clone(),
             role_is_client: true,
         };
         let at = sim.now;
-        let creds = crate::peers::credentials("client");
+        let creds = credentials("client");
         sim.a.transport.set_remote(at, creds, &dtls).unwrap();
         // No candidate was signalled: the client's address is learnt from its checks.
         assert!(sim.run(Duration::from_millis(600), |a, b| a.connected()
             && b.connected()));
     }
+}
+
+/// The peer connects to us by TCP (framed by the driver, so here it looks like UDP to the client).
+#[test]
+fn what_comes_by_tcp_is_answered_by_tcp() {
+    for lite in [false, true] {
+        let now = Instant::now();
+        let (_, client) = both_ours(now, Setup::ANSWERER);
+        let address = addr(OUR_ADDRESS);
+        let mut server = Ours::new(now, address, "server", |config| {
+            config.ice_lite = lite;
+            config.local_candidates.push(LocalCandidate {
+                addr: address,
+                protocol: Protocol::Tcp,
+            });
+        });
+        server.protocol = Protocol::Tcp;
+        let dtls = RemoteDtls {
+            fingerprint: IDENTITY.fingerprint().clone(),
+            role_is_client: true,
+        };
+        let creds = credentials("client");
+        server.transport.set_remote(now, creds, &dtls).unwrap();
+        let mut sim = Sim::new(server, client, now, 7);
+        assert!(
+            sim.run(LIMIT, |a, b| a.connected() && b.connected()),
+            "{lite}"
+        );
+        let pair = sim.a.transport.send_to().unwrap();
+        assert_eq!(pair.protocol, Protocol::Tcp);
+        let at = sim.now;
+        sim.a.transport.close(at);
+        let goodbye = sim.a.transport.poll_transmit().unwrap();
+        assert_eq!(goodbye.protocol, Protocol::Tcp);
+    }
+}
+
+#[test]
+fn a_transport_may_move_between_threads() {
+    fn is_send<T: Send>(_: &T) {}
+    let (server, _) = both_ours(Instant::now(), Setup::LITE);
+    is_send(&server.transport);
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub fn host(addr: SocketAddr) -> RemoteCandidate {
 pub struct Ours {
     pub transport: Transport,
     pub address: SocketAddr,
+    /// What its packets are said to have come by.
+    pub protocol: Protocol,
     pub identity: DtlsIdentity,
     pub events: Vec<(Instant, TransportEvent)>,
     /// Plain RTP that was received.
@@ -77,6 +79,7 @@ impl Ours {
         Ours {
             transport: Transport::new(config, &IDENTITY, now),
             address,
+            protocol: Protocol::Udp,
             identity: IDENTITY.clone(),
             events: Vec::new(),
             rtp: Vec::new(),
@@ -197,7 +200,7 @@ impl Peer for Ours {
         let transport = &mut self.transport;
         match bytes.first() {
             Some(0..=3) if transport.accepts_stun(&bytes) => {
-                transport.handle_stun(now, self.address, from, Protocol::Udp, &bytes);
+                transport.handle_stun(now, self.address, from, self.protocol, &bytes);
             }
             Some(0..=3) => self.refused += 1,
             _ if !transport.is_valid_source(from) => self.dropped += 1,
