@@ -189,6 +189,36 @@ fn a_replayed_check_does_not_move_a_full_agent() {
     }
 }
 
+/// RFC 8445 7.2.5.2.1: an answer from another address than the check went to proves nothing.
+#[test]
+fn an_answer_from_elsewhere_validates_nothing() {
+    let now = Instant::now();
+    let (mut server, mut client) = both_ours(now, Setup::ANSWERER);
+    for step in 0..200 {
+        let now = now + Duration::from_millis(step * 20);
+        while let Some(datagram) = client.poll_transmit(now) {
+            let is_answer = datagram.bytes[..2] == [1, 1];
+            let from = if is_answer {
+                addr(STRANGER)
+            } else {
+                datagram.from
+            };
+            server.receive(now, from, datagram.bytes);
+        }
+        while let Some(datagram) = server.poll_transmit(now) {
+            client.receive(now, datagram.from, datagram.bytes);
+        }
+        for peer in [&mut server, &mut client] {
+            if peer.next_timeout().is_some_and(|at| at <= now) {
+                peer.handle_timeout(now);
+            }
+        }
+    }
+    assert!(client.remote().is_some());
+    assert_eq!(server.remote(), None);
+    assert!(!server.transport.is_valid_source(addr(STRANGER)));
+}
+
 #[test]
 fn a_flood_of_candidates_is_bounded() {
     let now = Instant::now();
