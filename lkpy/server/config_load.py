@@ -131,7 +131,10 @@ def _names_at(path: Path) -> set[str] | None:
 def _check_keys(document: Document) -> list[str]:
     """Refuse unknown keys and missing features; return warnings for keys without effect."""
     warnings: list[str] = []
-    _walk(document, document.values, (), warnings)
+    try:
+        _walk(document, document.values, (), warnings)
+    except RecursionError as error:
+        raise ConfigError(f"{document.source}: nested too deeply") from error
     return warnings
 
 

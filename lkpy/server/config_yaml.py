@@ -38,14 +38,16 @@ def parse(text: str, source: str) -> Document:
     """Read one YAML mapping. Raises :class:`ConfigError`."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        marks = dict(_marks(node, (), source)) if node is not None else {}
+        marks = dict(_marks(node, (), source, set())) if node is not None else {}
         values = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
         raise ConfigError(f"{place}: not valid YAML: {error.problem or error.context}") from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise ConfigError(f"{source}: not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{source}: nested too deeply") from error
     if values is None:
         return Document(source)
     if not isinstance(values, dict):
@@ -67,7 +69,13 @@ def _kind(value: object) -> str:
     return names.get(type(value), type(value).__name__)
 
 
-def _marks(node: yaml.Node, path: Path, source: str) -> Iterator[tuple[Path, tuple[int, int]]]:
+def _marks(
+    node: yaml.Node, path: Path, source: str, visited: set[int]
+) -> Iterator[tuple[Path, tuple[int, int]]]:
+    """Places of all keys; a node that aliases repeat is visited where it was written."""
+    if id(node) in visited:
+        return
+    visited.add(id(node))
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -77,9 +85,9 @@ def _marks(node: yaml.Node, path: Path, source: str) -> Iterator[tuple[Path, tup
             seen.add(key.value)
             inner = (*path, str(key.value))
             yield inner, (line, column)
-            yield from _marks(value, inner, source)
+            yield from _marks(value, inner, source, visited)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             inner = (*path, str(index))
             yield inner, (item.start_mark.line + 1, item.start_mark.column + 1)
-            yield from _marks(item, inner, source)
+            yield from _marks(item, inner, source, visited)

@@ -41,15 +41,29 @@ def decode(frame: bytes | str, message_type: type[M]) -> M:
     message = message_type()
     try:
         if isinstance(frame, str):
-            json_format.Parse(
-                frame, message, ignore_unknown_fields=True, max_recursion_depth=_JSON_DEPTH
-            )
+            parse_json(frame, message)
         else:
             message.ParseFromString(frame)
-    except (DecodeError, json_format.ParseError, RecursionError, ValueError) as error:
+    except (DecodeError, json_format.ParseError) as error:
         name = message_type.DESCRIPTOR.name
         raise FrameError(f"frame is not a {name}: {error}") from error
     return message
+
+
+def parse_json(text: str | bytes, message: Message) -> None:
+    """Read proto JSON from somebody else into ``message``; unknown fields are ignored.
+
+    Raises :class:`json_format.ParseError`, whatever is wrong with the text.
+    """
+    opening: str | bytes = "{" if isinstance(text, str) else b"{"
+    if text.lstrip()[:1] != opening:
+        raise json_format.ParseError("expected a JSON object")
+    try:
+        json_format.Parse(
+            text, message, ignore_unknown_fields=True, max_recursion_depth=_JSON_DEPTH
+        )
+    except (RecursionError, ValueError) as error:
+        raise json_format.ParseError(str(error)) from error
 
 
 def encode(message: Message, encoding: Encoding) -> bytes | str:

@@ -214,6 +214,7 @@ async def test_a_preset_fills_what_the_request_leaves_out() -> None:
     [
         ("POST", "ListRooms", "application/json", b"{bad", 400, "malformed"),
         ("POST", "ListRooms", "application/json", b"[" * 5000, 400, "malformed"),
+        ("POST", "ListRooms", "application/json", b"[]", 400, "malformed"),
         ("POST", "ListRooms", "application/protobuf", b"\xff\xff", 400, "malformed"),
         ("POST", "ListRooms", "text/plain", b"{}", 404, "bad_route"),
         ("GET", "ListRooms", "application/json", b"", 404, "bad_route"),

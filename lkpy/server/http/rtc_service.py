@@ -88,11 +88,17 @@ class RTCService:
             )
             raise
         try:
-            socket = SignalSocket(connection, self._limits, self._clock)
-            return await socket.run(request, first, self.sockets)
+            return await self._pump(request, connection, first)
         finally:
             connection.close("signal connection ended")
             logger.debug("signal connection ended", extra=context)
+
+    async def _pump(
+        self, request: web.Request, connection: SignalConnection, first: rtc.SignalResponse
+    ) -> web.StreamResponse:
+        """Join step 9: upgrade, send the first response, then pump until either side ends."""
+        socket = SignalSocket(connection, self._limits, self._clock)
+        return await socket.run(request, first, self.sockets)
 
     async def _connect(self, start: StartSession) -> tuple[SignalConnection, rtc.SignalResponse]:
         """Start the session and wait for the room's first response; try again when it fails."""

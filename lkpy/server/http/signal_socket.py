@@ -69,7 +69,7 @@ class SignalSocket:
     async def run(
         self, request: web.Request, first: rtc.SignalResponse, registry: SocketRegistry
     ) -> web.StreamResponse:
-        """Join step 9: upgrade, send the first response, then pump until either side ends."""
+        """Upgrade, send the first response, then pump until either side ends."""
         registry.add(self)
         try:
             await self._socket.prepare(request)

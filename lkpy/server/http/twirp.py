@@ -22,6 +22,7 @@ from lkpy.auth.token import Verified
 from lkpy.errors import Code, LkpyError
 from lkpy.server.http.service import path_of
 from lkpy.server.telemetry.log import fields
+from lkpy.signal.codec import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,6 @@ Method = Callable[[Any, Grants | None], Awaitable[Message]]
 
 _PROTOBUF = "application/protobuf"
 _JSON = "application/json"
-_JSON_DEPTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +111,10 @@ def _decode(method: MethodDescriptor, body: bytes, content_type: str) -> Message
     call: Message = message_factory.GetMessageClass(method.input_type)()
     try:
         if content_type == _JSON:
-            json_format.Parse(
-                body or b"{}", call, ignore_unknown_fields=True, max_recursion_depth=_JSON_DEPTH
-            )
+            parse_json(body or b"{}", call)
         else:
             call.ParseFromString(body)
-    except (DecodeError, json_format.ParseError, RecursionError, ValueError) as error:
+    except (DecodeError, json_format.ParseError) as error:
         form = "json" if content_type == _JSON else "protobuf"
         raise LkpyError(Code.MALFORMED, f"the {form} request could not be decoded") from error
     return call

@@ -1,0 +1,233 @@
+"""The configuration file: LiveKit's keys, places in errors, what wins over what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lkpy.errors import ConfigError
+from lkpy.server.config import PortRange, ServerConfig, parse_duration
+from lkpy.server.config_load import load, parse_keys
+from lkpy.server.media import engine_config, media_addresses
+
+KEYS = f"keys: {{key: {'s' * 32}}}\n"
+
+
+def body(text: str) -> ServerConfig:
+    return load(config_body=KEYS + text).config
+
+
+def test_defaults_are_livekits() -> None:
+    config = body("")
+    assert config.port == 7880
+    assert config.rtc.tcp_port == 7881
+    assert config.room.auto_create
+    assert (config.room.empty_timeout, config.room.departure_timeout) == (300, 20)
+    assert config.audio.active_level == 35
+    assert config.limit.to_limits().max_metadata_size == 512 * 1024
+    assert config.signal_relay.connect_attempts == 3
+    assert not config.development
+
+
+def test_a_file_with_everything_in_use() -> None:
+    config = body(
+        """
+port: 8080
+bind_addresses: [10.0.0.1]
+region: eu
+rtc:
+  udp_port: 7882-7892
+  tcp_port: 0
+  node_ip: 203.0.113.5,2001:db8::5
+  use_ice_lite: true
+  packet_buffer_size_video: 600
+  pli_throttle: {low_quality: 250ms, mid_quality: 1m}
+  congestion_control: {allow_pause: true}
+room:
+  auto_create: false
+  max_participants: 9
+  enabled_codecs: [{mime: video/VP8}, {mime: audio/opus, fmtp_line: a=b}]
+limit: {max_room_name_length: 5}
+logging: {level: warn, json: true}
+"""
+    )
+    assert config.rtc.udp_port == PortRange(7882, 7892)
+    assert config.rtc.node_ip == ("203.0.113.5", "2001:db8::5")
+    assert config.rtc.pli_throttle.low_quality == 0.25
+    assert config.rtc.pli_throttle.mid_quality == 60
+    assert config.rtc.congestion_control.allow_pause
+    assert [codec.mime for codec in config.room.enabled_codecs] == ["video/VP8", "audio/opus"]
+    assert config.logging.json_format
+    engine = engine_config(config)
+    assert engine.udp_port == 7882
+    assert engine.tcp_port is None
+    assert engine.bind == ("10.0.0.1",)
+    assert engine.advertise == ("203.0.113.5", "2001:db8::5")
+    assert engine.packet_buffer_size_video == 600
+    assert engine.pli_throttle_ms == (250, 60_000, 1000)
+    assert 1 <= engine.workers <= 11
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("prot: 1", "2:1: unknown key 'prot', did you mean 'port'?"),
+        ("rtc:\n  udp_prot: 1", "3:3: unknown key 'rtc.udp_prot', did you mean 'udp_port'?"),
+        ("zzzzz: 1", "2:1: unknown key 'zzzzz'"),
+        ("turn: {enabledd: false}", "2:8: unknown key 'turn.enabledd', did you mean 'enabled'?"),
+        ("port: abc", "2:1: 'port': Input should be a valid integer"),
+        ("port: 70000", "2:1: 'port': Input should be less than or equal to 65535"),
+        ("rtc: {udp_port: 5-1}", "2:7: 'rtc.udp_port': ports are 0 to 65535, the lower one first"),
+        ("rtc: {node_ip: home}", "2:7: 'rtc.node_ip': 'home' does not appear to be an IPv4"),
+        ("rtc: 5", "2:1: 'rtc': Input should be a valid dictionary"),
+        ("rtc:\n  pli_throttle:\n    low_quality: fast", "4:5: 'rtc.pli_throttle.low_quality'"),
+        ("room:\n  enabled_codecs:\n  - mim: x", "4:5: 'room.enabled_codecs.0"),
+        ("room: {max_participants: -1}", "2:8: 'room.max_participants'"),
+        ("logging: {level: loud}", "2:11: 'logging.level'"),
+        ("port: 1\nport: 2", "3:1: key 'port' is given twice"),
+        ("a: [", "2:5: not valid YAML"),
+        ("a: 'x", "not valid YAML"),
+        ("\tport: 1", "2:1: not valid YAML"),
+        ("a: &x [*x]", "unknown key 'a'"),
+        ("rtc: &r {batch_io: *r}", "nested too deeply"),
+        ("port: " + "[" * 5000, "nested too deeply"),
+        ("redis: {address: 'r:6379'}", "2:9: 'redis.address' is set, but not supported"),
+        ("turn:\n  enabled: true", "3:3: 'turn.enabled' is set, but not supported"),
+        ("webhook: {urls: [http://x]}", "2:11: 'webhook.urls' is set"),
+        ("prometheus: {port: 6789}", "2:14: 'prometheus.port' is set"),
+        ("rtc: {use_external_ip: true}", "2:7: 'rtc.use_external_ip' is set"),
+        ("rtc: {turn_servers: [{host: x}]}", "2:7: 'rtc.turn_servers' is set"),
+    ],
+)
+def test_errors_name_the_place(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        body(text)
+    assert message in refused.value.message
+    assert refused.value.message.startswith("--config-body:")
+
+
+def test_a_refused_feature_says_what_to_do() -> None:
+    with pytest.raises(ConfigError) as refused:
+        body("rtc: {use_external_ip: true}")
+    assert refused.value.hint == "set rtc.node_ip to the public address instead"
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "just words", "5"])
+def test_a_file_that_is_no_mapping(text: str) -> None:
+    with pytest.raises(ConfigError, match="expected a mapping"):
+        load(config_body=text)
+
+
+def test_keys_without_effect_are_accepted_with_a_warning() -> None:
+    loaded = load(
+        config_body=KEYS
+        + "rtc:\n  batch_io: {batch_size: 128}\n  use_external_ip: false\n"
+        + "redis: {}\nturn: {enabled: false, udp_port: 3478}\nenable_data_tracks: true\n"
+    )
+    assert loaded.warnings == (
+        "--config-body:3:14: 'rtc.batch_io.batch_size' has no effect",
+        "--config-body:6:24: 'turn.udp_port' has no effect",
+    )
+
+
+def test_short_secrets_are_named() -> None:
+    loaded = load(config_body="keys: {k: short}")
+    assert loaded.warnings == ("secret of API key 'k' is shorter than 32 characters",)
+    assert load(config_body="keys: {k: short}\ndevelopment: true").warnings == ()
+
+
+def test_the_key_file_must_be_private(tmp_path: Path) -> None:
+    file = tmp_path / "keys.yaml"
+    file.write_text("key: " + "s" * 32)
+    file.chmod(0o644)
+    text = f"key_file: {file}"
+    with pytest.raises(ConfigError, match="others permissions must be set to 0") as refused:
+        load(config_body=text)
+    assert refused.value.hint == f"chmod o-rwx {file}"
+    file.chmod(0o600)
+    assert load(config_body=text).config.keys == {"key": "s" * 32}
+    with pytest.raises(ConfigError, match="cannot read key file"):
+        load(config_body=f"key_file: {tmp_path}/absent")
+
+
+def test_no_keys() -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(config_body="port: 1")
+    assert "keys must be provided" in refused.value.message
+    assert "--dev" in (refused.value.hint or "")
+
+
+def test_precedence(tmp_path: Path) -> None:
+    file = tmp_path / "livekit.yaml"
+    file.write_text(KEYS + "port: 1\nregion: file\nrtc: {tcp_port: 1}")
+    environ = {"LIVEKIT_RTC_TCP_PORT": "2", "LIVEKIT_REGION": "env", "UDP_PORT": "5-6"}
+    config = load(
+        config_file=str(file), environ=environ, overrides={"region": "flag", "rtc.node_ip": "::1"}
+    ).config
+    assert (config.port, config.region, config.rtc.tcp_port) == (1, "flag", 2)
+    assert config.rtc.udp_port == PortRange(5, 6)
+    assert config.rtc.node_ip == ("::1",)
+    by_body = load(config_file=str(file), environ={"LIVEKIT_CONFIG": KEYS + "port: 9"}).config
+    assert by_body.port == 9
+
+
+def test_environment() -> None:
+    environ = {
+        "LIVEKIT_CONFIG": "prot: 5",
+        "LIVEKIT_KEYS": "a: " + "b" * 32,
+    }
+    with pytest.raises(ConfigError, match=r"^LIVEKIT_CONFIG:1:1: unknown key 'prot'"):
+        load(environ=environ)
+    environ["LIVEKIT_CONFIG"] = "port: 5"
+    config = load(environ=environ | {"NODE_IP": "192.0.2.7"}).config
+    assert config.keys == {"a": "b" * 32}
+    assert config.rtc.node_ip == ("192.0.2.7",)
+    with pytest.raises(ConfigError, match="REDIS_HOST"):
+        load(environ=environ | {"REDIS_HOST": "r"})
+
+
+def test_an_unreadable_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read: No such file"):
+        load(config_file=str(tmp_path / "absent.yaml"))
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load(config_file=str(binary))
+
+
+def test_development() -> None:
+    config = load(overrides={"development": True}).config
+    assert config.keys == {"devkey": "secret"}
+    assert config.bind_addresses == ("127.0.0.1", "::1")
+    assert config.rtc.udp_port == PortRange(7882, 7882)
+    assert config.logging.level == "debug"
+    assert engine_config(config).workers == 1
+    assert media_addresses(config)[0] == "127.0.0.1"
+    named = load(config_body="bind_addresses: [0.0.0.0]\ndevelopment: true").config
+    assert named.bind_addresses == ("0.0.0.0",)
+    own = load(config_body=KEYS + "development: true").config
+    assert own.bind_addresses == (), "loopback only belongs to the well-known keys"
+
+
+def test_keys_text() -> None:
+    assert parse_keys("a: b") == {"a": "b"}
+    assert parse_keys("a: b\nc: 5") == {"a": "b", "c": "5"}
+    assert parse_keys("a:b") == {"a": "b"}
+    for text in ("justakey", "a: [1]", "a:"):
+        with pytest.raises(ConfigError):
+            parse_keys(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("2s", 2), ("1m30s", 90), ("1.5h", 5400), (1_000_000_000, 1.0), ("7us", 7e-6)],
+)
+def test_durations(text: object, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "1x", "1m 30s", "-5s", True])
+def test_what_is_no_duration(text: object) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        parse_duration(text)
