@@ -52,7 +52,8 @@ class EmbeddedServer:
 
     async def _start(self) -> None:
         ready = Path(self._directory.name) / "ready.json"
-        arguments = ["server", "start", "--dev", "--port", "0", "--udp-port", "0"]
+        arguments = ["server", "start", "--dev", "--port", "0"]
+        arguments += ["--udp-port", "0", "--tcp-port", "0"]
         with self._log().open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,

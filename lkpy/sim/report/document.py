@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -158,7 +159,7 @@ def _group_series(samples: list[Sample], group: str) -> dict[str, list[float]]:
 
     def rate(name: str, factor: float = 1.0) -> list[float]:
         values = [0.0, *level(name)]
-        pairs = zip(values, values[1:], strict=False)
+        pairs = itertools.pairwise(values)
         return [round((after - before) * factor, 3) for before, after in pairs]
 
     series: dict[str, Callable[[], list[float]]] = {

@@ -38,9 +38,9 @@ SHOWN_STATISTICS = ("p50", "p95", "p99", "max")
 
 
 def value(number: float | None, dimension: Dimension | str) -> str:
-    """Return a figure with its unit; an en dash where there is none."""
+    """Return a figure with its unit; a dash where there is none."""
     if number is None:
-        return "–"
+        return "-"
     match Dimension(dimension):
         case Dimension.TIME:
             return units.format_duration(number) if number >= 1e-4 else f"{number * 1e6:.1f} us"
