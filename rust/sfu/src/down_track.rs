@@ -1,0 +1,455 @@
+//! One track on its way to one subscriber.
+//!
+//! [`DownTrack::forward`] takes what a receiver has stored since the last turn (its *batch*) and
+//! writes it, rewritten, into the send batch of the subscriber's transport. Three parts decide how:
+//!
+//! | part | decides |
+//! |---|---|
+//! | [`selector`] | which spatial layer |
+//! | [`stream`] (numbering, timeline, vp8, history, writer) | the packet's new numbers, and its bytes |
+//! | [`reports`] | sender reports, and what the subscriber's reports say |
+
+mod history;
+mod keyframes;
+mod numbering;
+mod reports;
+pub(crate) mod selector;
+mod stats;
+mod stream;
+mod timeline;
+mod vp8;
+mod writer;
+
+use std::time::{Duration, Instant};
+
+use rtp::rtcp::{ReportBlock, RtcpWriter};
+use rtp::seq::ExtSeq;
+
+pub use stats::DownTrackStats;
+
+pub(crate) use writer::is_passed_on;
+
+use crate::clock::PublisherClock;
+use crate::params::{DownTrackConfig, MediaKind};
+use crate::receiver::Receiver;
+use crate::sink::PacketSink;
+use keyframes::KeyFrameRequests;
+use reports::Reports;
+use selector::Selector;
+use stream::Stream;
+use timeline::Cause;
+
+/// A key frame that arrived this recently may still begin a stream: its packets are in the ring.
+/// It saves a subscriber the wait for the next one.
+const REPLAY_START: Duration = Duration::from_millis(400);
+
+/// The same for a switch of a running stream, which would have to jump back in time.
+const REPLAY_SWITCH: Duration = Duration::from_millis(100);
+
+/// How long a switch waits for the end of the frame being sent.
+const FRAME_END_WAIT: Duration = Duration::from_millis(20);
+
+/// How long a switch is put off because the layer is behind, before it happens anyway.
+const SWITCH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A switch that waits for the end of a frame.
+#[derive(Clone, Copy, Debug)]
+struct PendingSwitch {
+    layer: u8,
+    key_frame: ExtSeq,
+    since: Instant,
+}
+
+/// Forwards one receiver's track to one subscriber.
+#[derive(Debug)]
+pub struct DownTrack {
+    config: DownTrackConfig,
+    kind: MediaKind,
+    /// The transport can send.
+    connected: bool,
+    muted: bool,
+    selector: Selector,
+    stream: Stream,
+    requests: KeyFrameRequests,
+    reports: Reports,
+    pending: Option<PendingSwitch>,
+    /// A key frame that turned out too far behind.
+    rejected: Option<(u8, ExtSeq)>,
+    /// Since when the target differs from what is sent.
+    seeking_since: Option<Instant>,
+    /// The receiver's pause and layer generations that were seen last.
+    source_pauses: u32,
+    layers_generation: u32,
+    /// The source paused since the last packet was sent.
+    source_paused: bool,
+    reported_layers: (i8, i8),
+}
+
+impl DownTrack {
+    /// A down track that reads from `source`. It sends nothing before
+    /// [`Self::set_connected`].
+    pub fn new(now: Instant, config: DownTrackConfig, source: &Receiver) -> Self {
+        let mut down_track = Self {
+            kind: source.kind(),
+            connected: false,
+            muted: config.muted,
+            selector: Selector::new(config.max_spatial),
+            stream: Stream::new(now, &config, source),
+            requests: KeyFrameRequests::new(now),
+            reports: Reports::new(now),
+            pending: None,
+            rejected: None,
+            seeking_since: None,
+            source_pauses: source.pauses(),
+            layers_generation: source.layers_generation(),
+            source_paused: false,
+            reported_layers: (-1, -1),
+            config,
+        };
+        down_track.retarget(now, source);
+        down_track
+    }
+
+    /// Ssrc of the media.
+    pub fn ssrc(&self) -> u32 {
+        self.config.ssrc
+    }
+
+    /// Ssrc of retransmissions, if they have their own.
+    pub fn rtx_ssrc(&self) -> Option<u32> {
+        self.stream.rtx_ssrc()
+    }
+
+    /// Whether the subscriber muted it.
+    pub fn is_muted(&self) -> bool {
+        self.muted
+    }
+
+    /// Whether any codec of the source can be sent to the subscriber.
+    pub fn is_sendable(&self) -> bool {
+        self.stream.is_sendable()
+    }
+
+    /// The transport became able to send, or lost its connection for good.
+    pub fn set_connected(&mut self, now: Instant, connected: bool, source: &Receiver) {
+        if connected && !self.connected {
+            self.selector.begin_grace(now);
+        }
+        self.connected = connected;
+        self.settle(now, source);
+    }
+
+    /// Changes what may be sent: the highest spatial and temporal layer (negative: nothing), and
+    /// whether the track is muted.
+    pub fn update(
+        &mut self,
+        now: Instant,
+        max_spatial: i8,
+        max_temporal: i8,
+        muted: bool,
+        source: &Receiver,
+    ) {
+        self.selector.set_max(max_spatial);
+        self.stream.set_max_temporal(max_temporal);
+        self.muted = muted;
+        self.settle(now, source);
+    }
+
+    /// Reads from another receiver from now on. The stream goes on with the next key frame.
+    pub fn set_source(&mut self, now: Instant, source: &Receiver) {
+        self.stop_era();
+        self.source_paused = true;
+        self.kind = source.kind();
+        self.source_pauses = source.pauses();
+        self.stream.set_source(&self.config, source);
+        self.selector.begin_grace(now);
+        self.settle(now, source);
+    }
+
+    /// Forwards the batch of `source`.
+    ///
+    /// Nothing is allocated. Packets that find no room in the sink count as sent and can be asked
+    /// for again.
+    pub fn forward<S: PacketSink + ?Sized>(
+        &mut self,
+        now: Instant,
+        source: &Receiver,
+        sink: &mut S,
+    ) {
+        self.follow_source(now, source);
+        if !self.is_sending() || source.is_muted() {
+            return;
+        }
+        self.stream.set_now(now);
+        match self.kind {
+            MediaKind::Audio => self.forward_audio(now, source, sink),
+            MediaKind::Video => self.forward_video(now, source, sink),
+        }
+    }
+
+    /// Sends again what a NACK (RFC 4585 6.2.1) for [`Self::ssrc`] asks for.
+    pub fn handle_nack<S: PacketSink + ?Sized>(
+        &mut self,
+        now: Instant,
+        sequences: impl IntoIterator<Item = u16>,
+        source: &Receiver,
+        sink: &mut S,
+    ) {
+        if !self.connected || self.muted {
+            return;
+        }
+        self.stream.set_now(now);
+        let rtt = self.reports.rtt();
+        self.stream.resend(sequences, rtt, source, sink);
+    }
+
+    /// The subscriber lost the picture (PLI or FIR): asks the publisher for a key frame and sends
+    /// nothing again before it comes.
+    pub fn handle_pli(&mut self, now: Instant, source: &mut Receiver) {
+        self.reports.count_pli();
+        if self.kind == MediaKind::Audio || !self.is_sending() {
+            return;
+        }
+        if self.selector.current().is_some() {
+            self.stream.picture_lost();
+        }
+        self.requests.ask_again_now();
+        self.request_key_frame(now, source);
+    }
+
+    /// Takes a report block (RFC 3550 6.4.1) about [`Self::ssrc`].
+    pub fn handle_report_block(&mut self, now: Instant, block: &ReportBlock) {
+        let clock_rate = self.stream.clock_rate();
+        self.reports.handle_report_block(now, block, clock_rate);
+    }
+
+    /// Takes a round trip measured elsewhere, e.g. by ICE; reports of the subscriber replace it.
+    pub fn set_rtt(&mut self, rtt: Duration) {
+        self.reports.set_rtt(rtt);
+    }
+
+    /// Appends a sender report and the canonical name. Returns false, and appends nothing, while
+    /// nothing was sent or the publisher has sent no report that fits what is being sent.
+    pub fn write_sender_report(
+        &mut self,
+        now: Instant,
+        source: &Receiver,
+        clock: &PublisherClock,
+        writer: &mut RtcpWriter<'_>,
+    ) -> bool {
+        let Some(info) = self.stream.sender_info(now, source, clock) else {
+            return false;
+        };
+        writer.sender_report(self.config.ssrc, &info, &[]);
+        writer.sdes_cname(self.config.ssrc, &self.config.cname);
+        self.reports.sender_report_sent(now, info.ntp);
+        true
+    }
+
+    /// Appends a goodbye for the track's ssrcs.
+    pub fn write_bye(&self, writer: &mut RtcpWriter<'_>) {
+        match self.stream.rtx_ssrc() {
+            Some(rtx_ssrc) => writer.bye(&[self.config.ssrc, rtx_ssrc]),
+            None => writer.bye(&[self.config.ssrc]),
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if !self.is_sending() || self.kind == MediaKind::Audio {
+            return None;
+        }
+        let request = self.wanted_key_frame().map(|_| self.requests.next());
+        request.into_iter().chain(self.selector.deadline()).min()
+    }
+
+    /// Follows the source's layers and asks for the key frame that the stream waits for. To be
+    /// called at [`Self::next_deadline`], and for every down track of a receiver whose layers
+    /// changed.
+    pub fn handle_timeout(&mut self, now: Instant, source: &mut Receiver) {
+        self.follow_source(now, source);
+        if self.selector.deadline().is_some_and(|end| end <= now) {
+            self.retarget(now, source);
+        }
+        if self.is_sending() && self.requests.next() <= now {
+            self.request_key_frame(now, source);
+        }
+    }
+
+    /// The spatial and temporal layer being sent if that changed since the last call; (-1, -1) when
+    /// nothing is.
+    pub fn take_layer_change(&mut self) -> Option<(i8, i8)> {
+        let layers = self.layers();
+        (std::mem::replace(&mut self.reported_layers, layers) != layers).then_some(layers)
+    }
+
+    /// Everything counted so far.
+    pub fn stats(&mut self, now: Instant) -> DownTrackStats {
+        let (spatial, temporal) = self.layers();
+        let mut stats = self.stream.stats(now);
+        self.reports.fill(&mut stats);
+        stats.spatial = spatial;
+        stats.temporal = temporal;
+        stats.muted = self.muted;
+        stats
+    }
+
+    fn layers(&self) -> (i8, i8) {
+        match self.selector.current() {
+            Some(spatial) => (spatial as i8, self.stream.temporal() as i8),
+            None => (-1, -1),
+        }
+    }
+
+    fn is_sending(&self) -> bool {
+        let open = self.selector.is_open() && self.stream.is_open();
+        self.connected && !self.muted && (open || self.kind == MediaKind::Audio)
+    }
+
+    /// After a change from outside: ends the era if nothing may be sent any more, else looks for
+    /// a target.
+    fn settle(&mut self, now: Instant, source: &Receiver) {
+        if !self.is_sending() {
+            self.stop_era();
+        }
+        self.retarget(now, source);
+    }
+
+    fn stop_era(&mut self) {
+        self.selector.stop();
+        self.pending = None;
+        self.seeking_since = None;
+        self.requests.ask_again_now();
+    }
+
+    fn retarget(&mut self, now: Instant, source: &Receiver) {
+        let before = self.selector.target();
+        self.layers_generation = source.layers_generation();
+        self.selector.retarget(now, source.layers());
+        if self.selector.target() != before {
+            self.seeking_since = Some(now);
+            self.requests.ask_again_now();
+        }
+    }
+
+    /// Notices what happened to the source.
+    fn follow_source(&mut self, now: Instant, source: &Receiver) {
+        if source.pauses() != self.source_pauses {
+            self.source_pauses = source.pauses();
+            self.source_paused = true;
+            self.stop_era();
+        }
+        if source.layers_generation() != self.layers_generation {
+            self.retarget(now, source);
+        }
+    }
+
+    /// The layer whose key frame the stream waits for.
+    fn wanted_key_frame(&self) -> Option<u8> {
+        let target = self.selector.target()?;
+        let waiting = self.selector.current() != Some(target) || self.stream.is_picture_lost();
+        (waiting && self.pending.is_none()).then_some(target)
+    }
+
+    fn request_key_frame(&mut self, now: Instant, source: &mut Receiver) {
+        if source.is_muted() {
+            self.requests.asked(now, self.reports.rtt());
+            return;
+        }
+        if let Some(layer) = self.wanted_key_frame() {
+            source.request_key_frame(now, layer);
+            self.requests.asked(now, self.reports.rtt());
+        }
+    }
+
+    fn forward_audio<S: PacketSink + ?Sized>(
+        &mut self,
+        now: Instant,
+        source: &Receiver,
+        sink: &mut S,
+    ) {
+        let Some(&first) = source.batch(0).first() else {
+            return;
+        };
+        if self.selector.current().is_none() && !self.begin_era(now, 0, first, source) {
+            return;
+        }
+        self.stream.forward_batch(0, source, sink, false);
+    }
+
+    fn forward_video<S: PacketSink + ?Sized>(
+        &mut self,
+        now: Instant,
+        source: &Receiver,
+        sink: &mut S,
+    ) {
+        let current = self.selector.current();
+        if current == self.selector.target() {
+            self.pending = None;
+        } else if self.pending.is_none() {
+            self.pending = self.find_key_frame(now, source);
+        }
+        if let Some(layer) = current {
+            self.stream
+                .forward_batch(layer, source, sink, self.pending.is_some());
+        }
+        let Some(pending) = self.pending else { return };
+        let mid_frame = current.is_some_and(|layer| source.layers().live.contains(layer))
+            && !self.stream.is_at_frame_end();
+        if mid_frame && now.saturating_duration_since(pending.since) < FRAME_END_WAIT {
+            return;
+        }
+        self.pending = None;
+        if self.begin_era(now, pending.layer, pending.key_frame, source) {
+            self.stream
+                .replay(pending.layer, pending.key_frame, source, sink);
+        } else {
+            self.rejected = Some((pending.layer, pending.key_frame));
+        }
+    }
+
+    /// A recent key frame of the best layer that brings the stream nearer to its target.
+    fn find_key_frame(&self, now: Instant, source: &Receiver) -> Option<PendingSwitch> {
+        let replay = match self.selector.current() {
+            None => REPLAY_START,
+            Some(_) => REPLAY_SWITCH,
+        };
+        let target = self.selector.target()?;
+        let found = source.layers().seen.iter().filter_map(|layer| {
+            let key_frame = source.key_frame(layer)?;
+            let usable = self.selector.wants_key_frame_of(layer)
+                && now.saturating_duration_since(key_frame.arrival) <= replay
+                && self.rejected != Some((layer, key_frame.ext_seq));
+            usable.then_some(PendingSwitch {
+                layer,
+                key_frame: key_frame.ext_seq,
+                since: now,
+            })
+        });
+        found.min_by_key(|found| found.layer.abs_diff(target))
+    }
+
+    /// Makes `layer` the one being sent, from its packet `first` on.
+    fn begin_era(&mut self, now: Instant, layer: u8, first: ExtSeq, source: &Receiver) -> bool {
+        let seeking = self
+            .seeking_since
+            .map(|since| now.saturating_duration_since(since));
+        let cause = match self.selector.current() {
+            Some(_) => Cause::Switch {
+                force: seeking.is_some_and(|seeking| seeking >= SWITCH_PATIENCE),
+            },
+            None => Cause::Resume {
+                source_paused: self.source_paused,
+            },
+        };
+        if !self.stream.begin_era(layer, first, cause, source) {
+            return false;
+        }
+        self.selector.switch_to(layer);
+        self.source_paused = false;
+        if self.selector.target() == Some(layer) {
+            self.seeking_since = None;
+        }
+        true
+    }
+}

@@ -1,0 +1,210 @@
+//! What was sent, so that it can be sent again.
+//!
+//! Only where a packet came from and how it was rewritten is kept; the media is read from the
+//! publisher's ring a second time.
+
+use std::time::Duration;
+
+use rtp::seq::{ExtSeq, diff_u16};
+use rtp::vp8::Vp8Patch;
+
+/// Times a packet is sent again at most (LiveKit `sequencer.go`, `maxAck`).
+const MAX_RESENDS: u8 = 3;
+
+/// A repeated request within this time, or within two round trips if that is less, was made
+/// before the answer to the one before it could arrive.
+const IGNORE_REPEAT: Duration = Duration::from_millis(100);
+
+/// One packet sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sent {
+    /// The publisher's sequence number in the ring of `layer`.
+    pub(crate) ext_seq: ExtSeq,
+    /// Low 32 bits of the outgoing sequence number; 0: nothing.
+    out: u32,
+    /// The outgoing timestamp.
+    pub(crate) timestamp: u32,
+    /// When it was last sent again, in milliseconds of the down track's life.
+    resent_ms: u32,
+    pub(crate) patch: Vp8Patch,
+    pub(crate) layer: u8,
+    pub(crate) marker: bool,
+    /// It had no payload: it only filled the place of a packet that must not be sent.
+    pub(crate) filler: bool,
+    resends: u8,
+}
+
+impl Sent {
+    /// A packet that will be sent.
+    #[inline]
+    pub(crate) fn media(
+        ext_seq: ExtSeq,
+        layer: u8,
+        timestamp: u32,
+        marker: bool,
+        patch: Vp8Patch,
+    ) -> Self {
+        Self {
+            ext_seq,
+            timestamp,
+            patch,
+            layer,
+            marker,
+            ..Self::default()
+        }
+    }
+
+    /// A packet without payload in the place of the publisher's packet `ext_seq`.
+    pub(crate) fn filler(ext_seq: ExtSeq, layer: u8, timestamp: u32) -> Self {
+        Self {
+            ext_seq,
+            timestamp,
+            layer,
+            filler: true,
+            ..Self::default()
+        }
+    }
+
+    /// The outgoing sequence number.
+    pub(crate) fn sequence(&self) -> u16 {
+        self.out as u16
+    }
+}
+
+/// The packets sent last, by outgoing sequence number.
+#[derive(Debug)]
+pub(crate) struct History {
+    /// Empty if nothing is ever sent again.
+    sent: Box<[Sent]>,
+    highest: u64,
+    /// Nothing before this number is sent again: a key frame made it useless.
+    gate: u64,
+}
+
+impl History {
+    /// A history of `capacity` packets, which is 0 or a power of two.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            sent: vec![Sent::default(); capacity].into_boxed_slice(),
+            highest: 0,
+            gate: 0,
+        }
+    }
+
+    /// Notes a packet sent as `out`.
+    #[inline]
+    pub(crate) fn push(&mut self, out: u64, sent: Sent) {
+        let mask = self.sent.len().wrapping_sub(1);
+        if let Some(slot) = self.sent.get_mut(out as usize & mask) {
+            *slot = Sent {
+                out: out as u32,
+                ..sent
+            };
+        }
+        self.highest = self.highest.max(out);
+    }
+
+    /// A key frame begins at `out`.
+    pub(crate) fn key_frame(&mut self, out: u64) {
+        self.gate = self.gate.max(out);
+    }
+
+    /// The packet to send again because `sequence` was asked for, if it is known, still of use,
+    /// and was not sent again too often or just now.
+    pub(crate) fn request(&mut self, sequence: u16, now_ms: u32, rtt: Duration) -> Option<Sent> {
+        let back = diff_u16(self.highest as u16, sequence);
+        let out = self.highest.checked_sub(u64::try_from(back).ok()?)?;
+        if out < self.gate {
+            return None;
+        }
+        let mask = self.sent.len().wrapping_sub(1);
+        let sent = self.sent.get_mut(out as usize & mask)?;
+        if sent.out != out as u32 || sent.resends >= MAX_RESENDS {
+            return None;
+        }
+        let ignore_ms = IGNORE_REPEAT.min(2 * rtt).as_millis() as u32;
+        if sent.resends > 0 && now_ms.wrapping_sub(sent.resent_ms) <= ignore_ms {
+            return None;
+        }
+        sent.resends += 1;
+        sent.resent_ms = now_ms;
+        Some(*sent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTT: Duration = Duration::from_millis(30);
+
+    fn filled(outs: impl IntoIterator<Item = u64>) -> History {
+        let mut history = History::new(16);
+        for out in outs {
+            history.push(out, Sent::filler(out + 1_000_000, 0, 0));
+        }
+        history
+    }
+
+    #[test]
+    fn the_size_target_of_an_entry() {
+        assert!(size_of::<Sent>() <= 32, "{}", size_of::<Sent>());
+    }
+
+    #[test]
+    fn finds_packets_over_the_wrap_and_only_as_far_back_as_it_reaches() {
+        let mut history = filled(65_520..65_540);
+        for (sequence, expected) in [
+            (65_535, Some(65_535)),
+            (0, Some(65_536)),
+            (3, Some(65_539)),
+            (4, None),
+            (65_524, Some(65_524)),
+            (65_523, None),
+        ] {
+            let sent = history.request(sequence, 0, RTT);
+            let out = sent.map(|sent| sent.ext_seq - 1_000_000);
+            assert_eq!(out, expected, "{sequence}");
+        }
+    }
+
+    #[test]
+    fn a_hole_is_not_found() {
+        let mut history = filled([100, 102]);
+        assert!(history.request(101, 0, RTT).is_none());
+    }
+
+    #[test]
+    fn repeats_are_ignored_for_two_round_trips_and_after_three_resends() {
+        let mut history = filled([100]);
+        for (now_ms, expected) in [
+            (5, true),
+            (65, false),
+            (66, true),
+            (67, false),
+            (127, true),
+            (1000, false),
+        ] {
+            assert_eq!(
+                history.request(100, now_ms, RTT).is_some(),
+                expected,
+                "{now_ms} ms"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_before_a_key_frame_is_sent_again() {
+        let mut history = filled(100..110);
+        history.key_frame(105);
+        assert!(history.request(104, 0, RTT).is_none());
+        assert!(history.request(105, 0, RTT).is_some());
+    }
+
+    #[test]
+    fn without_capacity_nothing_is_sent_again() {
+        let mut history = History::new(0);
+        history.push(1, Sent::default());
+        assert!(history.request(1, 0, RTT).is_none());
+    }
+}

@@ -1,0 +1,538 @@
+//! The outgoing stream of one down track: packets in, rewritten packets out.
+
+use std::time::{Duration, Instant};
+
+use rtp::extension::abs_send_time;
+use rtp::rtcp::SenderInfo;
+use rtp::seq::ExtSeq;
+use rtp::vp8::Vp8Patch;
+
+use super::history::{History, Sent};
+use super::numbering::{Numbering, Place};
+use super::stats::DownTrackStats;
+use super::timeline::{Cause, EraStart, Timeline};
+use super::vp8::Vp8Munger;
+use super::writer::{Fields, HeaderWriter};
+use crate::bitrate::BitrateMeter;
+use crate::clock::PublisherClock;
+use crate::packet::PacketInfo;
+use crate::params::{CodecParameters, DownTrackConfig, MediaKind};
+use crate::receiver::Receiver;
+use crate::sink::PacketSink;
+
+/// Packets that can be sent again: as many as the publisher's ring holds.
+const HISTORY_VIDEO: usize = 512;
+const HISTORY_AUDIO: usize = 256;
+
+/// How long going up a temporal layer waits for a frame that says that it may (Y bit), for
+/// publishers that never say so.
+const LAYER_SYNC_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The subscriber's payload types for one codec of the source.
+#[derive(Clone, Copy, Debug)]
+struct PayloadTypes {
+    media: u8,
+    rtx: Option<u8>,
+    clock_rate: u32,
+    nack: bool,
+}
+
+/// What the running era reads from.
+#[derive(Clone, Copy, Debug)]
+struct Era {
+    layer: u8,
+    began: Instant,
+    /// A sender report from before the era does not fit it: the source's clock stood still.
+    needs_new_report: bool,
+}
+
+/// The stream of one down track.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    ssrc: u32,
+    rtx_ssrc: Option<u32>,
+    rtx_sequence: u16,
+    /// By the index of the source's codec.
+    payload_types: Vec<Option<PayloadTypes>>,
+    writer: HeaderWriter,
+    numbering: Numbering,
+    timeline: Timeline,
+    vp8: Vp8Munger,
+    history: History,
+    era: Option<Era>,
+    /// Highest temporal layer wanted; none: send nothing.
+    max_temporal: Option<u8>,
+    /// Since when a frame that allows going up a temporal layer is awaited.
+    layer_sync_since: Option<Instant>,
+    at_frame_end: bool,
+    /// The subscriber waits for a key frame: sending old packets again is no use.
+    picture_lost: bool,
+    epoch: Instant,
+    now: Instant,
+    abs_send_time: [u8; 3],
+    bitrate: BitrateMeter,
+    packets: u64,
+    bytes: u64,
+    payload_bytes: u64,
+    retransmissions: u64,
+    dropped: u64,
+    nacks: u64,
+    key_frames: u64,
+}
+
+impl Stream {
+    pub(crate) fn new(now: Instant, config: &DownTrackConfig, source: &Receiver) -> Self {
+        let mut stream = Self {
+            ssrc: config.ssrc,
+            rtx_ssrc: None,
+            // Both sequences begin in the lower half so that losing the first packets cannot put
+            // the SRTP rollover counters apart (RFC 3711 3.3.1); the ssrc is random already.
+            rtx_sequence: (config.ssrc >> 16) as u16 & 0x7fff,
+            payload_types: Vec::new(),
+            writer: HeaderWriter::new(config),
+            numbering: Numbering::new(1 << 16 | u64::from(config.ssrc & 0x7fff)),
+            timeline: Timeline::new(0),
+            vp8: Vp8Munger::default(),
+            history: History::new(0),
+            era: None,
+            max_temporal: u8::try_from(config.max_temporal).ok(),
+            layer_sync_since: None,
+            at_frame_end: true,
+            picture_lost: false,
+            epoch: config.epoch,
+            now,
+            abs_send_time: [0; 3],
+            bitrate: BitrateMeter::new(now),
+            packets: 0,
+            bytes: 0,
+            payload_bytes: 0,
+            retransmissions: 0,
+            dropped: 0,
+            nacks: 0,
+            key_frames: 0,
+        };
+        stream.set_source(config, source);
+        stream.timeline = Timeline::new(stream.clock_rate());
+        stream
+    }
+
+    /// Reads from `source` from now on.
+    pub(crate) fn set_source(&mut self, config: &DownTrackConfig, source: &Receiver) {
+        let matches = source.codecs().iter();
+        self.payload_types = matches.map(|codec| payload_types(config, codec)).collect();
+        self.writer
+            .set_source(&config.header_extensions, source.header_extensions());
+        let known = || self.payload_types.iter().flatten();
+        let capacity = match source.kind() {
+            _ if !known().any(|types| types.nack) => 0,
+            MediaKind::Video => HISTORY_VIDEO,
+            MediaKind::Audio => HISTORY_AUDIO,
+        };
+        let rtx = known().any(|types| types.rtx.is_some());
+        self.rtx_ssrc = config.rtx_ssrc.filter(|_| rtx);
+        self.history = History::new(capacity);
+        self.timeline.forget_source();
+        self.era = None;
+    }
+
+    pub(crate) fn rtx_ssrc(&self) -> Option<u32> {
+        self.rtx_ssrc
+    }
+
+    pub(crate) fn clock_rate(&self) -> u32 {
+        let first = self.payload_types.iter().flatten().next();
+        first.map_or(90_000, |types| types.clock_rate)
+    }
+
+    pub(crate) fn is_sendable(&self) -> bool {
+        self.payload_types.iter().any(Option::is_some)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.max_temporal.is_some()
+    }
+
+    pub(crate) fn set_max_temporal(&mut self, max_temporal: i8) {
+        self.max_temporal = u8::try_from(max_temporal).ok();
+    }
+
+    /// The highest temporal layer being sent.
+    pub(crate) fn temporal(&self) -> u8 {
+        self.numbering.max_temporal()
+    }
+
+    /// Whether the last packet sent was the last of its frame.
+    pub(crate) fn is_at_frame_end(&self) -> bool {
+        self.at_frame_end
+    }
+
+    pub(crate) fn picture_lost(&mut self) {
+        self.picture_lost = true;
+    }
+
+    pub(crate) fn is_picture_lost(&self) -> bool {
+        self.picture_lost
+    }
+
+    /// Sets the time of everything that follows.
+    pub(crate) fn set_now(&mut self, now: Instant) {
+        self.now = now;
+        self.abs_send_time = abs_send_time(now.saturating_duration_since(self.epoch));
+    }
+
+    /// Begins an era with the packet `first` of `layer`. Returns false if it cannot begin there.
+    pub(crate) fn begin_era(
+        &mut self,
+        layer: u8,
+        first: ExtSeq,
+        cause: Cause,
+        source: &Receiver,
+    ) -> bool {
+        let Some((info, _)) = source.packet(layer, first) else {
+            return false;
+        };
+        let start = EraStart {
+            layer,
+            timestamp: info.timestamp,
+            arrival: info.arrival,
+            cause,
+        };
+        let report = |layer| source.sender_report(layer);
+        if self.timeline.begin_era(&start, report).is_err() {
+            return false;
+        }
+        let picture_offset = info.vp8.map_or(0, |vp8| self.vp8.begin_era(&vp8));
+        let max_temporal = self.max_temporal.unwrap_or(0);
+        self.numbering
+            .begin_era(first, picture_offset, max_temporal);
+        self.layer_sync_since = None;
+        self.era = Some(Era {
+            layer,
+            began: info.arrival,
+            needs_new_report: cause
+                == (Cause::Resume {
+                    source_paused: true,
+                }),
+        });
+        true
+    }
+
+    /// Forwards the batch of `layer`; with `to_frame_end` only until a frame ends.
+    pub(crate) fn forward_batch<S: PacketSink + ?Sized>(
+        &mut self,
+        layer: u8,
+        source: &Receiver,
+        sink: &mut S,
+        to_frame_end: bool,
+    ) {
+        for &ext_seq in source.batch(layer) {
+            if to_frame_end && self.at_frame_end {
+                break;
+            }
+            if let Some((info, packet)) = source.packet(layer, ext_seq) {
+                self.forward(ext_seq, info, packet, sink);
+            }
+        }
+    }
+
+    /// Forwards everything that the ring of `layer` has from `first` on.
+    pub(crate) fn replay<S: PacketSink + ?Sized>(
+        &mut self,
+        layer: u8,
+        first: ExtSeq,
+        source: &Receiver,
+        sink: &mut S,
+    ) {
+        for ext_seq in first..=source.highest(layer) {
+            if let Some((info, packet)) = source.packet(layer, ext_seq) {
+                self.forward(ext_seq, info, packet, sink);
+            }
+        }
+    }
+
+    #[inline]
+    fn forward<S: PacketSink + ?Sized>(
+        &mut self,
+        ext_seq: ExtSeq,
+        info: &PacketInfo,
+        packet: &[u8],
+        sink: &mut S,
+    ) {
+        let Some(era) = self.era else { return };
+        let types = self.payload_types.get(usize::from(info.codec)).copied();
+        let types = types.flatten().filter(|_| !info.is_padding());
+        let place = self.numbering.place(ext_seq);
+        let (out, picture_offset, types) = match (place, types) {
+            (Place::Nowhere, _) => return,
+            (Place::Next, None) => return self.numbering.leave_out(ext_seq, false),
+            (Place::Next, Some(types)) => {
+                if let Some(vp8) = info.vp8
+                    && !self.admits(ext_seq, info)
+                {
+                    let new_picture = self.vp8.leave_out(&vp8);
+                    return self.numbering.leave_out(ext_seq, new_picture);
+                }
+                let out = self.numbering.take(ext_seq);
+                (out, self.numbering.picture_offset(), types)
+            }
+            (
+                Place::Late {
+                    out,
+                    picture_offset,
+                    max_temporal,
+                },
+                Some(types),
+            ) if info.temporal <= max_temporal => (out, picture_offset, types),
+            (Place::Late { out, .. }, _) => return self.fill(era.layer, out, ext_seq, sink),
+        };
+        let newest = place == Place::Next;
+        let timestamp = self.timeline.munge(info.timestamp);
+        let patch = match &info.vp8 {
+            Some(vp8) => self.vp8.munge(vp8, picture_offset, newest),
+            None => Vp8Patch::default(),
+        };
+        if newest {
+            self.timeline.sent(timestamp, info.arrival);
+            self.at_frame_end = info.marker;
+        }
+        if info.key_frame {
+            self.key_frame_sent(out);
+        }
+        let sent = Sent::media(ext_seq, era.layer, timestamp, info.marker, patch);
+        self.history.push(out, sent);
+        let fields = self.fields(self.ssrc, types.media, out as u16, &sent);
+        match self.write(fields, None, info, packet, &patch, sink) {
+            Some(bytes) => self.count(bytes, usize::from(info.payload_len)),
+            None => self.dropped += 1,
+        }
+    }
+
+    /// Whether the temporal layer of the next packet in order is sent. Changes of the limit are
+    /// made here, between two frames.
+    fn admits(&mut self, ext_seq: ExtSeq, info: &PacketInfo) -> bool {
+        let limit = self.numbering.max_temporal();
+        let wanted = self.max_temporal.unwrap_or(0);
+        if limit != wanted && info.is_frame_start() {
+            let changed = if wanted < limit || info.key_frame {
+                Some(wanted)
+            } else {
+                self.step_up(info, limit, wanted)
+            };
+            if let Some(changed) = changed {
+                self.numbering.set_max_temporal(ext_seq, changed);
+            }
+        }
+        info.temporal <= self.numbering.max_temporal()
+    }
+
+    /// The new limit, if this frame begins a higher temporal layer that can be joined here: it
+    /// needs nothing of that layer from before.
+    fn step_up(&mut self, info: &PacketInfo, limit: u8, wanted: u8) -> Option<u8> {
+        let since = *self.layer_sync_since.get_or_insert(self.now);
+        let impatient = self.now.saturating_duration_since(since) >= LAYER_SYNC_PATIENCE;
+        let sync = info.vp8.is_some_and(|vp8| vp8.layer_sync) || impatient;
+        if !sync || info.temporal <= limit || info.temporal > wanted {
+            return None;
+        }
+        self.layer_sync_since = (info.temporal < wanted).then_some(self.now);
+        Some(info.temporal)
+    }
+
+    fn key_frame_sent(&mut self, out: u64) {
+        self.key_frames += 1;
+        self.picture_lost = false;
+        self.history.key_frame(out);
+    }
+
+    /// Sends a packet without payload in the place of one that was missing and, now that it is
+    /// here, turns out not to be wanted. The subscriber stops asking for it.
+    fn fill<S: PacketSink + ?Sized>(&mut self, layer: u8, out: u64, ext_seq: ExtSeq, sink: &mut S) {
+        let Some(types) = self.payload_types.iter().flatten().next().copied() else {
+            return;
+        };
+        let sent = Sent::filler(ext_seq, layer, self.timeline.last_timestamp());
+        self.history.push(out, sent);
+        let fields = self.fields(self.ssrc, types.media, out as u16, &sent);
+        match self.write_filler(fields, None, sink) {
+            Some(bytes) => self.count(bytes, 0),
+            None => self.dropped += 1,
+        }
+    }
+
+    /// Sends again the packets with the outgoing `sequences`.
+    pub(crate) fn resend<S: PacketSink + ?Sized>(
+        &mut self,
+        sequences: impl IntoIterator<Item = u16>,
+        rtt: Duration,
+        source: &Receiver,
+        sink: &mut S,
+    ) {
+        let now_ms = self.now.saturating_duration_since(self.epoch).as_millis() as u32;
+        for sequence in sequences {
+            self.nacks += 1;
+            if self.picture_lost {
+                continue;
+            }
+            let Some(sent) = self.history.request(sequence, now_ms, rtt) else {
+                continue;
+            };
+            if let Some(bytes) = self.send_again(&sent, source, sink) {
+                self.retransmissions += 1;
+                self.bitrate.add(self.now, bytes);
+            }
+        }
+    }
+
+    fn send_again<S: PacketSink + ?Sized>(
+        &mut self,
+        sent: &Sent,
+        source: &Receiver,
+        sink: &mut S,
+    ) -> Option<usize> {
+        let (info, packet) = source.packet(sent.layer, sent.ext_seq)?;
+        let types = self.payload_types.get(usize::from(info.codec)).copied();
+        let types = types
+            .flatten()
+            .or_else(|| self.payload_types.iter().flatten().next().copied())?;
+        let (fields, original) = match self.rtx_ssrc.zip(types.rtx) {
+            Some((ssrc, payload_type)) => {
+                self.rtx_sequence = self.rtx_sequence.wrapping_add(1);
+                let fields = self.fields(ssrc, payload_type, self.rtx_sequence, sent);
+                (fields, Some(sent.sequence()))
+            }
+            None => (
+                self.fields(self.ssrc, types.media, sent.sequence(), sent),
+                None,
+            ),
+        };
+        if sent.filler {
+            self.write_filler(fields, original, sink)
+        } else {
+            self.write(fields, original, info, packet, &sent.patch, sink)
+        }
+    }
+
+    fn fields(&self, ssrc: u32, payload_type: u8, sequence: u16, sent: &Sent) -> Fields {
+        Fields {
+            ssrc,
+            payload_type,
+            marker: sent.marker,
+            sequence,
+            timestamp: sent.timestamp,
+            transport_sequence: 0,
+            abs_send_time: self.abs_send_time,
+        }
+    }
+
+    /// Writes a packet into the sink and returns its length. `original` is the sequence number that
+    /// a retransmission (RFC 4588 4) begins with.
+    #[inline]
+    fn write<S: PacketSink + ?Sized>(
+        &self,
+        mut fields: Fields,
+        original: Option<u16>,
+        info: &PacketInfo,
+        packet: &[u8],
+        patch: &Vp8Patch,
+        sink: &mut S,
+    ) -> Option<usize> {
+        let room = sink.reserve()?;
+        fields.transport_sequence = room.transport_sequence;
+        let buf = room.buf;
+        let header_len = self.writer.write(buf, &fields, info.extensions(), packet)?;
+        let start = write_original(buf, header_len, original)?;
+        let source = info.payload(packet);
+        let len = start + source.len();
+        let payload = buf.get_mut(start..len)?;
+        payload.copy_from_slice(source);
+        if let Some(vp8) = &info.vp8 {
+            vp8.patch(payload, patch);
+        }
+        sink.commit(header_len, len, self.writer.has_transport_sequence());
+        Some(len)
+    }
+
+    fn write_filler<S: PacketSink + ?Sized>(
+        &self,
+        mut fields: Fields,
+        original: Option<u16>,
+        sink: &mut S,
+    ) -> Option<usize> {
+        let room = sink.reserve()?;
+        fields.transport_sequence = room.transport_sequence;
+        let header_len = self.writer.write(room.buf, &fields, &[], &[])?;
+        let len = write_original(room.buf, header_len, original)?;
+        sink.commit(header_len, len, self.writer.has_transport_sequence());
+        Some(len)
+    }
+
+    fn count(&mut self, bytes: usize, payload: usize) {
+        self.packets += 1;
+        self.bytes += bytes as u64;
+        self.payload_bytes += payload as u64;
+        self.bitrate.add(self.now, bytes);
+    }
+
+    /// What a sender report says now, if the publisher's last one fits what is being sent: its NTP
+    /// clock, and the outgoing timestamp of the same moment.
+    pub(crate) fn sender_info(
+        &self,
+        now: Instant,
+        source: &Receiver,
+        clock: &PublisherClock,
+    ) -> Option<SenderInfo> {
+        let era = self.era.filter(|_| self.packets > 0)?;
+        let report = source.sender_report(era.layer)?;
+        if era.needs_new_report && report.arrival < era.began {
+            return None;
+        }
+        let ntp = clock.ntp_at(now)?;
+        Some(SenderInfo {
+            ntp,
+            rtp_timestamp: self
+                .timeline
+                .munge(report.timestamp_at(ntp, self.clock_rate())),
+            packet_count: self.packets as u32,
+            octet_count: self.payload_bytes as u32,
+        })
+    }
+
+    pub(crate) fn stats(&mut self, now: Instant) -> DownTrackStats {
+        DownTrackStats {
+            ssrc: self.ssrc,
+            packets: self.packets,
+            bytes: self.bytes,
+            retransmissions: self.retransmissions,
+            dropped: self.dropped,
+            bitrate_bps: self.bitrate.bps(now),
+            nacks_received: self.nacks,
+            key_frames: self.key_frames,
+            ..DownTrackStats::default()
+        }
+    }
+}
+
+/// Writes the original sequence number of a retransmission and returns where the payload goes.
+fn write_original(buf: &mut [u8], at: usize, original: Option<u16>) -> Option<usize> {
+    let Some(original) = original else {
+        return Some(at);
+    };
+    buf.get_mut(at..at + 2)?
+        .copy_from_slice(&original.to_be_bytes());
+    Some(at + 2)
+}
+
+/// The subscriber's codec for the source's `codec`: the same format if there is one, else the
+/// same mime type.
+fn payload_types(config: &DownTrackConfig, codec: &CodecParameters) -> Option<PayloadTypes> {
+    let same = |own: &&CodecParameters| own.mime_type.eq_ignore_ascii_case(&codec.mime_type);
+    let mut candidates = config.codecs.iter().filter(same);
+    let best = candidates.clone().find(|own| own.fmtp == codec.fmtp);
+    let own = best.or_else(|| candidates.next())?;
+    Some(PayloadTypes {
+        media: own.payload_type & 0x7f,
+        rtx: own.rtx_payload_type,
+        clock_rate: codec.clock_rate,
+        nack: own.nack,
+    })
+}

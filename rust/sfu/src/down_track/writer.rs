@@ -1,0 +1,238 @@
+//! Writing outgoing RTP headers.
+//!
+//! Everything that is the same for all packets of a down track is prepared once as bytes: ssrc and
+//! the header extensions that the engine writes itself (mid, absolute send time, transport-wide
+//! sequence number). A packet copies that, fills in its own fields, and appends the publisher's
+//! extensions that the subscriber negotiated too, under the subscriber's ids.
+
+use rtp::extension::{ExtensionKind, ONE_BYTE_PROFILE, TWO_BYTE_PROFILE};
+use rtp::header::FIXED_LEN;
+
+use crate::packet::ExtensionRef;
+use crate::params::{DownTrackConfig, HeaderExtension};
+
+/// Longest prepared header; the mid is left out if it does not fit.
+const MAX_PREPARED: usize = 64;
+
+/// Longest mid that is written.
+const MAX_MID: usize = 16;
+
+/// The fields of one outgoing packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fields {
+    pub(crate) ssrc: u32,
+    pub(crate) payload_type: u8,
+    pub(crate) marker: bool,
+    pub(crate) sequence: u16,
+    pub(crate) timestamp: u32,
+    pub(crate) transport_sequence: u16,
+    pub(crate) abs_send_time: [u8; 3],
+}
+
+/// A header up to and including the engine's own extensions, in one of the two forms of RFC 8285.
+#[derive(Debug)]
+struct Prepared {
+    bytes: [u8; MAX_PREPARED],
+    /// With padding to whole words.
+    len: usize,
+    /// Without that padding.
+    elements_end: usize,
+    /// Places of the values, 0 if not negotiated.
+    abs_send_time: usize,
+    transport_sequence: usize,
+}
+
+impl Prepared {
+    fn new(mid: Option<(u8, &[u8])>, ast: Option<u8>, tcc: Option<u8>, two_byte: bool) -> Self {
+        let mut prepared = Self {
+            bytes: [0; MAX_PREPARED],
+            len: FIXED_LEN,
+            elements_end: FIXED_LEN + 4,
+            abs_send_time: 0,
+            transport_sequence: 0,
+        };
+        prepared.bytes[0] = 0x80;
+        if let Some((id, mid)) = mid {
+            prepared.element(two_byte, id, mid);
+        }
+        if let Some(id) = ast {
+            prepared.abs_send_time = prepared.element(two_byte, id, &[0; 3]);
+        }
+        if let Some(id) = tcc {
+            prepared.transport_sequence = prepared.element(two_byte, id, &[0; 2]);
+        }
+        if prepared.elements_end > FIXED_LEN + 4 {
+            prepared.len = prepared.elements_end.next_multiple_of(4);
+            write_block_header(&mut prepared.bytes, prepared.len, two_byte);
+        }
+        prepared
+    }
+
+    /// Appends an element and returns the place of its value.
+    fn element(&mut self, two_byte: bool, id: u8, value: &[u8]) -> usize {
+        let end = write_element(&mut self.bytes, self.elements_end, two_byte, id, value);
+        self.elements_end = end.unwrap_or(self.elements_end);
+        self.elements_end - value.len()
+    }
+}
+
+/// Writes the profile and length of the extension block that ends at `end`, and sets the X bit.
+fn write_block_header(buf: &mut [u8], end: usize, two_byte: bool) {
+    let profile = if two_byte {
+        TWO_BYTE_PROFILE
+    } else {
+        ONE_BYTE_PROFILE
+    };
+    let words = ((end - FIXED_LEN) / 4 - 1) as u16;
+    buf[FIXED_LEN..FIXED_LEN + 2].copy_from_slice(&profile.to_be_bytes());
+    buf[FIXED_LEN + 2..FIXED_LEN + 4].copy_from_slice(&words.to_be_bytes());
+    buf[0] |= 0x10;
+}
+
+/// Writes one element at `at` and returns its end, or `None` if it does not fit.
+fn write_element(buf: &mut [u8], at: usize, two_byte: bool, id: u8, value: &[u8]) -> Option<usize> {
+    let start = at + if two_byte { 2 } else { 1 };
+    let end = start + value.len();
+    let element = buf.get_mut(at..end)?;
+    if two_byte {
+        element[0] = id;
+        element[1] = value.len() as u8;
+    } else {
+        element[0] = id << 4 | (value.len() - 1) as u8;
+    }
+    element[start - at..].copy_from_slice(value);
+    Some(end)
+}
+
+fn needs_two_bytes(id: u8, len: usize) -> bool {
+    id > 14 || len == 0 || len > 16
+}
+
+/// Writes the headers of one down track.
+#[derive(Debug)]
+pub(crate) struct HeaderWriter {
+    one_byte: Prepared,
+    two_byte: Prepared,
+    /// One of the engine's own extensions needs the two-byte form.
+    always_two_byte: bool,
+    /// The subscriber's id for each of the publisher's ids, 0 if it is not passed on.
+    rewrite: [u8; 256],
+}
+
+impl HeaderWriter {
+    pub(crate) fn new(config: &DownTrackConfig) -> Self {
+        let id_of = |kind: ExtensionKind| {
+            let extension = config
+                .header_extensions
+                .iter()
+                .find(|e| e.uri == kind.uri());
+            extension
+                .map(|extension| extension.id)
+                .filter(|&id| id != 0)
+        };
+        let mid = config.mid.as_bytes();
+        let mid = id_of(ExtensionKind::Mid)
+            .filter(|_| (1..=MAX_MID).contains(&mid.len()))
+            .map(|id| (id, mid));
+        let ast = id_of(ExtensionKind::AbsSendTime);
+        let tcc = id_of(ExtensionKind::TransportCc);
+        let ids = [mid.map(|(id, _)| id), ast, tcc];
+        Self {
+            one_byte: Prepared::new(mid, ast, tcc, false),
+            two_byte: Prepared::new(mid, ast, tcc, true),
+            always_two_byte: ids.into_iter().flatten().any(|id| needs_two_bytes(id, 1)),
+            rewrite: [0; 256],
+        }
+    }
+
+    /// Learns the publisher's ids: an extension is passed on if both negotiated it, except those
+    /// that say something about one hop only.
+    pub(crate) fn set_source(&mut self, own: &[HeaderExtension], source: &[HeaderExtension]) {
+        self.rewrite = [0; 256];
+        for extension in source
+            .iter()
+            .filter(|extension| is_passed_on(&extension.uri))
+        {
+            if let Some(own) = own.iter().find(|own| own.uri == extension.uri) {
+                self.rewrite[usize::from(extension.id)] = own.id;
+            }
+        }
+    }
+
+    /// Whether packets carry a transport-wide sequence number.
+    #[inline]
+    pub(crate) fn has_transport_sequence(&self) -> bool {
+        self.one_byte.transport_sequence != 0
+    }
+
+    /// Writes the header of a packet and returns its length, or `None` if `buf` is too short.
+    /// `passed` are the extensions of the source `packet`.
+    #[inline]
+    pub(crate) fn write(
+        &self,
+        buf: &mut [u8],
+        fields: &Fields,
+        passed: &[ExtensionRef],
+        packet: &[u8],
+    ) -> Option<usize> {
+        let rewritten = |extension: &&ExtensionRef| self.rewrite[usize::from(extension.id)] != 0;
+        let any_passed = passed.iter().any(|extension| rewritten(&extension));
+        let two_byte = self.always_two_byte
+            || any_passed
+                && passed.iter().filter(rewritten).any(|extension| {
+                    let id = self.rewrite[usize::from(extension.id)];
+                    needs_two_bytes(id, usize::from(extension.len))
+                });
+        let prepared = if two_byte {
+            &self.two_byte
+        } else {
+            &self.one_byte
+        };
+        // A copy of constant length is a few instructions; a copy of `len` bytes is a call.
+        *buf.first_chunk_mut()? = prepared.bytes;
+        buf[1] = u8::from(fields.marker) << 7 | fields.payload_type;
+        buf[2..4].copy_from_slice(&fields.sequence.to_be_bytes());
+        buf[4..8].copy_from_slice(&fields.timestamp.to_be_bytes());
+        buf[8..12].copy_from_slice(&fields.ssrc.to_be_bytes());
+        let at = prepared.abs_send_time;
+        if at != 0 {
+            buf[at..at + 3].copy_from_slice(&fields.abs_send_time);
+        }
+        let at = prepared.transport_sequence;
+        if at != 0 {
+            buf[at..at + 2].copy_from_slice(&fields.transport_sequence.to_be_bytes());
+        }
+        if !any_passed {
+            return Some(prepared.len);
+        }
+        let mut at = prepared.elements_end;
+        for extension in passed.iter().filter(rewritten) {
+            let start = usize::from(extension.start);
+            let value = packet.get(start..start + usize::from(extension.len))?;
+            let id = self.rewrite[usize::from(extension.id)];
+            at = write_element(buf, at, two_byte, id, value)?;
+        }
+        let end = at.next_multiple_of(4);
+        buf.get_mut(at..end)?.fill(0);
+        write_block_header(buf, end, two_byte);
+        Some(end)
+    }
+}
+
+/// Whether an extension means the same on the way to the subscriber.
+pub(crate) fn is_passed_on(uri: &str) -> bool {
+    !matches!(
+        ExtensionKind::from_uri(uri),
+        Some(
+            ExtensionKind::Mid
+                | ExtensionKind::Rid
+                | ExtensionKind::RepairedRid
+                | ExtensionKind::TransportCc
+                | ExtensionKind::AbsSendTime
+        )
+    )
+}
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

@@ -1,0 +1,578 @@
+//! A published track: its layers, and what is sent back to the publisher.
+//!
+//! A turn of the caller is: [`Receiver::handle_rtp`] for each packet that has arrived, then
+//! [`crate::DownTrack::forward`] for each down track, then [`Receiver::end_batch`]. A packet is
+//! stored and looked into once; the down tracks read it from the layer's ring.
+
+mod binding;
+mod layer;
+mod stats;
+
+use std::time::{Duration, Instant};
+
+use rtp::RtpHeader;
+use rtp::codec::{Codec, is_key_frame};
+use rtp::extension::{ExtensionKind, ParsedExtensions};
+use rtp::rtcp::{ReportBlock, RtcpWriter, SenderInfo};
+use rtp::seq::ExtSeq;
+use rtp::vp8::Vp8Descriptor;
+
+pub use stats::LayerStats;
+
+use crate::audio_level::{AudioLevelMeter, AudioWindow};
+use crate::clock::{PublisherClock, SenderReport};
+use crate::down_track::is_passed_on;
+use crate::down_track::selector::{LayerSet, Layers};
+use crate::packet::{ExtensionRef, MAX_PASSED_EXTENSIONS, PacketInfo};
+use crate::params::{
+    CodecParameters, Encoding, HeaderExtension, MAX_SPATIAL_LAYERS, MediaKind, ReceiverConfig,
+};
+use crate::ring::Insert;
+use crate::tracker::TrackerConfig;
+use binding::{Bindings, Hints};
+use layer::{Incoming, KeyFrame, Layer, LayerConfig};
+
+/// Time between two receiver reports (LiveKit `buffer_base.go`).
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// After this many packets of one turn the caller should forward before it reads on.
+const BATCH_LIMIT: usize = 128;
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RtpOutcome {
+    /// It is stored and part of the batch.
+    Stored {
+        /// Its spatial layer.
+        layer: u8,
+        /// Its sequence number, unwrapped.
+        ext_seq: ExtSeq,
+    },
+    /// It was there already. It counts for congestion control and is otherwise ignored.
+    Duplicate,
+    /// A retransmission without media: the publisher probes for bandwidth.
+    Probe,
+    /// It is too old, too long, nobody asked for it, or its number makes no sense.
+    Refused,
+    /// Its ssrc belongs to no layer.
+    UnknownSource,
+    /// Its payload type was not negotiated.
+    UnknownPayloadType,
+}
+
+/// What a payload type means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PayloadKind {
+    Media { codec: u8 },
+    Rtx { codec: u8 },
+}
+
+/// A published track.
+#[derive(Debug)]
+pub struct Receiver {
+    config: ReceiverConfig,
+    codecs: Vec<Codec>,
+    payload_kinds: [Option<PayloadKind>; 128],
+    /// Whether extensions with an id can be passed on to subscribers.
+    passed_on: [bool; 256],
+    capture_time_id: Option<u8>,
+    bindings: Bindings,
+    /// By spatial layer.
+    layers: Vec<Layer>,
+    audio_level: Option<AudioLevelMeter>,
+    muted: bool,
+    pauses: u32,
+    layer_sets: Layers,
+    layers_generation: u32,
+    layers_reported: bool,
+    /// Codec of the first packet.
+    first_codec: Option<u8>,
+    batched: usize,
+    next_report: Option<Instant>,
+    nack_scratch: Vec<u16>,
+}
+
+impl Receiver {
+    /// A receiver that has received nothing.
+    pub fn new(now: Instant, mut config: ReceiverConfig) -> Self {
+        config
+            .encodings
+            .retain(|encoding| usize::from(encoding.spatial) < MAX_SPATIAL_LAYERS);
+        if config.encodings.is_empty() {
+            config.encodings.push(Encoding::default());
+        }
+        let mut payload_kinds = [None; 128];
+        for (codec, parameters) in (0..).zip(&config.codecs) {
+            let slot = &mut payload_kinds[usize::from(parameters.payload_type & 0x7f)];
+            *slot = Some(PayloadKind::Media { codec });
+            if let Some(rtx) = parameters.rtx_payload_type {
+                payload_kinds[usize::from(rtx & 0x7f)] = Some(PayloadKind::Rtx { codec });
+            }
+        }
+        let mut passed_on = [false; 256];
+        for extension in &config.header_extensions {
+            passed_on[usize::from(extension.id)] = is_passed_on(&extension.uri);
+        }
+        let capture_time = ExtensionKind::AbsCaptureTime.uri();
+        let capture_time = config
+            .header_extensions
+            .iter()
+            .find(|e| e.uri == capture_time);
+        let clock_rate = config
+            .codecs
+            .first()
+            .map_or(90_000, |codec| codec.clock_rate);
+        let audio_level = (config.kind == MediaKind::Audio)
+            .then(|| AudioLevelMeter::new(config.audio_active_level, clock_rate));
+        let mut receiver = Self {
+            codecs: config
+                .codecs
+                .iter()
+                .map(|codec| Codec::from_mime(&codec.mime_type))
+                .collect(),
+            payload_kinds,
+            passed_on,
+            capture_time_id: capture_time.map(|extension| extension.id),
+            bindings: Bindings::new(&config.encodings),
+            layers: make_layers(now, &config, clock_rate),
+            audio_level,
+            muted: false,
+            pauses: 0,
+            layer_sets: Layers::default(),
+            layers_generation: 0,
+            layers_reported: false,
+            first_codec: None,
+            batched: 0,
+            next_report: None,
+            nack_scratch: Vec::with_capacity(rtp::nack::MAX_OUTSTANDING),
+            config,
+        };
+        receiver.update_layer_sets();
+        receiver
+    }
+
+    /// Audio or video.
+    pub fn kind(&self) -> MediaKind {
+        self.config.kind
+    }
+
+    /// The publisher's codecs.
+    pub fn codecs(&self) -> &[CodecParameters] {
+        &self.config.codecs
+    }
+
+    /// The publisher's header extensions.
+    pub fn header_extensions(&self) -> &[HeaderExtension] {
+        &self.config.header_extensions
+    }
+
+    /// Codec of the first packet, once there was one.
+    pub fn codec(&self) -> Option<&CodecParameters> {
+        self.config.codecs.get(usize::from(self.first_codec?))
+    }
+
+    /// The ssrcs known so far, retransmissions included.
+    pub fn ssrcs(&self) -> impl Iterator<Item = u32> {
+        self.bindings.iter().map(|binding| binding.ssrc)
+    }
+
+    /// Whether a payload type belongs to this track.
+    pub fn has_payload_type(&self, payload_type: u8) -> bool {
+        self.payload_kinds[usize::from(payload_type & 0x7f)].is_some()
+    }
+
+    /// Takes one decrypted packet. `extensions` are parsed with the ids of
+    /// [`ReceiverConfig::header_extensions`].
+    pub fn handle_rtp(
+        &mut self,
+        now: Instant,
+        header: &RtpHeader,
+        extensions: &ParsedExtensions<'_>,
+        packet: &[u8],
+    ) -> RtpOutcome {
+        let Some(kind) = self.payload_kinds[usize::from(header.payload_type & 0x7f)] else {
+            return RtpOutcome::UnknownPayloadType;
+        };
+        let binding = match self.bindings.get(header.ssrc) {
+            Some(binding) => binding,
+            None => {
+                let hints = Hints {
+                    rid: extensions.rid,
+                    repaired_rid: extensions.repaired_rid,
+                    rtx: matches!(kind, PayloadKind::Rtx { .. }),
+                };
+                let Some(binding) = self.bindings.learn(header.ssrc, hints) else {
+                    return RtpOutcome::UnknownSource;
+                };
+                if !binding.rtx {
+                    self.layers[usize::from(binding.layer)].set_ssrc(now, header.ssrc);
+                }
+                binding
+            }
+        };
+        let payload = header.payload(packet);
+        let (codec, sequence, skipped) = match kind {
+            PayloadKind::Media { codec } => (codec, header.sequence, 0),
+            PayloadKind::Rtx { codec } => match payload.first_chunk() {
+                Some(&original) => (codec, u16::from_be_bytes(original), 2),
+                None => return RtpOutcome::Probe,
+            },
+        };
+        let info = self.look_into(now, header, extensions, packet, codec, skipped);
+        let incoming = Incoming {
+            sequence,
+            info,
+            packet,
+            retransmitted: skipped > 0,
+        };
+        let layer = &mut self.layers[usize::from(binding.layer)];
+        let was = (layer.is_seen(), layer.is_live());
+        let (insert, ext_seq) = layer.insert(now, &incoming);
+        match insert {
+            Insert::Duplicate => return RtpOutcome::Duplicate,
+            Insert::Refused => return RtpOutcome::Refused,
+            Insert::Stored => {}
+        }
+        if was != (layer.is_seen(), layer.is_live()) {
+            self.update_layer_sets();
+        }
+        self.batched += 1;
+        self.first_codec.get_or_insert(codec);
+        self.next_report.get_or_insert(now + REPORT_INTERVAL);
+        if let (Some(meter), Some(level)) = (&mut self.audio_level, extensions.audio_level)
+            && !info.is_padding()
+        {
+            meter.observe(level.level, header.timestamp);
+        }
+        RtpOutcome::Stored {
+            layer: binding.layer,
+            ext_seq,
+        }
+    }
+
+    /// Whether so much has come in that it should be forwarded before more is taken.
+    pub fn is_batch_full(&self) -> bool {
+        self.batched >= BATCH_LIMIT
+    }
+
+    /// Whether there is anything to forward.
+    pub fn has_batch(&self) -> bool {
+        self.batched > 0
+    }
+
+    /// All down tracks have forwarded the batch.
+    pub fn end_batch(&mut self) {
+        self.batched = 0;
+        for layer in &mut self.layers {
+            layer.end_batch();
+        }
+    }
+
+    /// Takes the sender report of one of the ssrcs. `clock` is the one of the publisher's clock
+    /// group. Returns false if the ssrc is not one of a layer.
+    pub fn handle_sender_report(
+        &mut self,
+        now: Instant,
+        ssrc: u32,
+        info: &SenderInfo,
+        clock: &mut PublisherClock,
+    ) -> bool {
+        let Some(binding) = self.bindings.get(ssrc).filter(|binding| !binding.rtx) else {
+            return false;
+        };
+        self.layers[usize::from(binding.layer)].handle_sender_report(now, info);
+        if info.ntp != 0 {
+            clock.observe(now, info.ntp);
+        }
+        true
+    }
+
+    /// Takes the round trip to the publisher; it paces the requests for lost packets.
+    pub fn set_rtt(&mut self, rtt: Duration) {
+        for layer in &mut self.layers {
+            layer.set_rtt(rtt);
+        }
+    }
+
+    /// Pauses or resumes the track. While muted it counts and stores, but nothing is forwarded, and
+    /// its layers stay as they are.
+    pub fn set_muted(&mut self, now: Instant, muted: bool) {
+        if muted == self.muted {
+            return;
+        }
+        self.muted = muted;
+        self.pauses = self.pauses.wrapping_add(u32::from(muted));
+        for layer in &mut self.layers {
+            layer.set_paused(now, muted);
+        }
+    }
+
+    /// Whether the track is paused.
+    pub fn is_muted(&self) -> bool {
+        self.muted
+    }
+
+    /// Asks the publisher for a key frame of one layer unless that was done just now. Returns
+    /// whether it will be asked; the request is written by [`Self::poll_rtcp`].
+    pub fn request_key_frame(&mut self, now: Instant, layer: u8) -> bool {
+        if self.config.kind == MediaKind::Audio || !self.config.codecs.iter().any(|c| c.pli) {
+            return false;
+        }
+        let layer = self.layers.get_mut(usize::from(layer));
+        layer.is_some_and(|layer| layer.request_key_frame(now))
+    }
+
+    /// Asks the publisher for key frames of all live layers, within the throttle.
+    pub fn request_key_frames(&mut self, now: Instant) {
+        for layer in self.layer_sets.live.iter() {
+            self.request_key_frame(now, layer);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] or [`Self::poll_rtcp`] has something to do. `now` is returned
+    /// for what is due at once.
+    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let nacks = self.sends_nacks();
+        let layers = self.layers.iter().flat_map(|layer| {
+            let pli = layer.is_pli_due().then_some(now);
+            let nack = layer.nack_deadline().filter(|_| nacks);
+            [pli, nack, layer.tracker_deadline()]
+        });
+        layers.chain([self.next_report]).flatten().min()
+    }
+
+    /// Ends the observation cycles of the layers. Returns whether the set of live layers changed.
+    pub fn handle_timeout(&mut self, now: Instant) -> bool {
+        let mut changed = false;
+        for layer in &mut self.layers {
+            changed |= layer.check(now);
+        }
+        if changed {
+            self.update_layer_sets();
+        }
+        changed
+    }
+
+    /// Appends what is due to the publisher: a receiver report each second, NACKs, PLIs.
+    pub fn poll_rtcp(&mut self, now: Instant, writer: &mut RtcpWriter<'_>) {
+        let sender_ssrc = self.config.rtcp_ssrc;
+        if self.next_report.is_some_and(|due| due <= now) {
+            self.next_report = Some(now + REPORT_INTERVAL);
+            let mut blocks = [ReportBlock::default(); MAX_SPATIAL_LAYERS];
+            let mut count = 0;
+            for block in self
+                .layers
+                .iter_mut()
+                .filter_map(|layer| layer.report_block(now))
+            {
+                blocks[count] = block;
+                count += 1;
+            }
+            writer.receiver_report(sender_ssrc, &blocks[..count]);
+        }
+        let nacks = self.sends_nacks();
+        for layer in &mut self.layers {
+            if nacks {
+                layer.write_nack(now, sender_ssrc, &mut self.nack_scratch, writer);
+            }
+            layer.write_pli(sender_ssrc, writer);
+        }
+    }
+
+    /// The live layers, lowest first, if they changed since the last call. The first answer also
+    /// says that media has begun.
+    pub fn take_layer_change(&mut self) -> Option<impl Iterator<Item = u8> + use<>> {
+        let changed = self.first_codec.is_some() && !self.layers_reported;
+        self.layers_reported |= changed;
+        changed.then(|| self.layer_sets.live.iter())
+    }
+
+    /// The live layers, lowest first.
+    pub fn live_layers(&self) -> impl Iterator<Item = u8> + use<> {
+        self.layer_sets.live.iter()
+    }
+
+    /// Ends the observation window of the audio level; `None` if no packet told one.
+    pub fn take_audio_level(&mut self) -> Option<AudioWindow> {
+        self.audio_level.as_mut()?.take()
+    }
+
+    /// Everything counted so far, by layer.
+    pub fn stats(&mut self, now: Instant) -> impl Iterator<Item = LayerStats> + '_ {
+        let known = |layer: &&mut Layer| layer.is_published();
+        self.layers
+            .iter_mut()
+            .filter(known)
+            .map(move |layer| layer.stats(now))
+    }
+
+    pub(crate) fn pauses(&self) -> u32 {
+        self.pauses
+    }
+
+    pub(crate) fn layers(&self) -> Layers {
+        self.layer_sets
+    }
+
+    /// Changes whenever [`Self::layers`] does.
+    #[inline]
+    pub(crate) fn layers_generation(&self) -> u32 {
+        self.layers_generation
+    }
+
+    #[inline]
+    pub(crate) fn batch(&self, layer: u8) -> &[ExtSeq] {
+        let layer = self.layers.get(usize::from(layer));
+        layer.map_or(&[], Layer::batch)
+    }
+
+    #[inline]
+    pub(crate) fn packet(&self, layer: u8, ext_seq: ExtSeq) -> Option<(&PacketInfo, &[u8])> {
+        self.layers.get(usize::from(layer))?.packet(ext_seq)
+    }
+
+    pub(crate) fn highest(&self, layer: u8) -> ExtSeq {
+        let layer = self.layers.get(usize::from(layer));
+        layer.map_or(0, Layer::highest)
+    }
+
+    pub(crate) fn key_frame(&self, layer: u8) -> Option<KeyFrame> {
+        self.layers.get(usize::from(layer))?.key_frame()
+    }
+
+    pub(crate) fn sender_report(&self, layer: u8) -> Option<SenderReport> {
+        self.layers.get(usize::from(layer))?.sender_report()
+    }
+
+    fn sends_nacks(&self) -> bool {
+        let codec = usize::from(self.first_codec.unwrap_or(0));
+        self.config
+            .codecs
+            .get(codec)
+            .is_some_and(|codec| codec.nack)
+    }
+
+    fn update_layer_sets(&mut self) {
+        let set = |test: fn(&Layer) -> bool| {
+            let layers = (0..).zip(&self.layers);
+            layers.fold(LayerSet::default(), |set, (spatial, layer)| {
+                set.with(spatial, test(layer))
+            })
+        };
+        let sets = Layers {
+            published: set(Layer::is_published),
+            seen: set(Layer::is_seen),
+            live: set(Layer::is_live),
+        };
+        if sets.live != self.layer_sets.live {
+            self.layers_reported = false;
+        }
+        if sets != self.layer_sets {
+            self.layer_sets = sets;
+            self.layers_generation = self.layers_generation.wrapping_add(1);
+        }
+    }
+
+    /// Reads what forwarding needs to know of a packet. `skipped`: bytes at the beginning of the
+    /// payload that are not media.
+    fn look_into(
+        &self,
+        now: Instant,
+        header: &RtpHeader,
+        extensions: &ParsedExtensions<'_>,
+        packet: &[u8],
+        codec: u8,
+        skipped: u16,
+    ) -> PacketInfo {
+        let range = header.payload_range();
+        let payload_start = range.start as u16 + skipped;
+        let payload = packet
+            .get(usize::from(payload_start)..range.end)
+            .unwrap_or_default();
+        let kind = self
+            .codecs
+            .get(usize::from(codec))
+            .copied()
+            .unwrap_or(Codec::Other);
+        let descriptor = extensions.dependency_descriptor;
+        let mut info = PacketInfo {
+            arrival: now,
+            timestamp: header.timestamp,
+            payload_start,
+            payload_len: payload.len() as u16,
+            codec,
+            temporal: 0,
+            marker: header.marker,
+            key_frame: !payload.is_empty() && is_key_frame(kind, payload, descriptor),
+            extension_count: 0,
+            extensions: [ExtensionRef::default(); MAX_PASSED_EXTENSIONS],
+            vp8: None,
+        };
+        if kind == Codec::Vp8 {
+            info.vp8 = Vp8Descriptor::parse(payload);
+            info.temporal = info.vp8.and_then(|vp8| vp8.temporal_layer).unwrap_or(0);
+        }
+        for (id, value) in header.extensions(packet) {
+            self.note_extension(&mut info, id, value, packet);
+        }
+        info
+    }
+
+    fn note_extension(&self, info: &mut PacketInfo, id: u8, value: &[u8], packet: &[u8]) {
+        let count = usize::from(info.extension_count);
+        if !self.passed_on[usize::from(id)] || count >= MAX_PASSED_EXTENSIONS {
+            return;
+        }
+        let mut len = value.len() as u8;
+        if self.capture_time_id == Some(id) {
+            // Without a sender report the subscriber cannot relate it to anything, and only the
+            // capturer's own clock is known, not its offset to ours: the short form.
+            if self
+                .layers
+                .iter()
+                .all(|layer| layer.sender_report().is_none())
+                || len < 8
+            {
+                return;
+            }
+            len = 8;
+        }
+        // `value` is a part of `packet`.
+        let start = value.as_ptr() as usize - packet.as_ptr() as usize;
+        info.extensions[count] = ExtensionRef {
+            id,
+            len,
+            start: start as u16,
+        };
+        info.extension_count += 1;
+    }
+}
+
+fn make_layers(now: Instant, config: &ReceiverConfig, clock_rate: u32) -> Vec<Layer> {
+    let highest = config
+        .encodings
+        .iter()
+        .map(|encoding| encoding.spatial)
+        .max();
+    let layer = |spatial: u8| {
+        let encoding = config
+            .encodings
+            .iter()
+            .find(|encoding| encoding.spatial == spatial);
+        let video = config.kind == MediaKind::Video;
+        let config = LayerConfig {
+            spatial,
+            encoding: encoding.cloned(),
+            clock_rate,
+            ring_capacity: if video {
+                config.packet_buffer_video
+            } else {
+                config.packet_buffer_audio
+            },
+            pli_throttle: config.pli_throttle[usize::from(spatial)],
+            tracker: video.then(|| TrackerConfig::of(spatial, config.screen_share)),
+        };
+        Layer::new(now, config)
+    };
+    (0..=highest.unwrap_or(0)).map(layer).collect()
+}
