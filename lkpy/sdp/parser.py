@@ -1,0 +1,304 @@
+"""Text to description: strict about what it needs, silent about what it does not know.
+
+Speed matters here (a join waits for it): see :mod:`lkpy.sdp.codec_block`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeAlias
+
+from lkpy.limits import MAX_MEDIA_SECTIONS
+from lkpy.sdp.candidate import Candidate
+from lkpy.sdp.codec_block import LineError, cut, parse_block
+from lkpy.sdp.errors import SdpError
+from lkpy.sdp.model import (
+    Direction,
+    Fingerprint,
+    Group,
+    MediaDescription,
+    Msid,
+    Rid,
+    SessionDescription,
+    Setup,
+    Simulcast,
+    SsrcGroup,
+)
+
+_HEX = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})*")
+_TOKEN = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+")
+"""RFC 8866 9."""
+
+
+def parse(text: str) -> SessionDescription:
+    """Parse ``text``. Raises :class:`SdpError`."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    head, *sections = (text.rstrip("\n") + "\n").split("\nm=")
+    if len(sections) > MAX_MEDIA_SECTIONS:
+        raise SdpError(f"more than {MAX_MEDIA_SECTIONS} media sections")
+    line = 1
+    description = SessionDescription()
+    # Each piece lost the LF it was split at; the last has it.
+    chunk = head if head.endswith("\n") else head + "\n"
+    try:
+        _session(description, chunk)
+        for section in sections:
+            line += chunk.count("\n")
+            chunk = "m=" + (section if section.endswith("\n") else section + "\n")
+            description.media.append(_media(chunk))
+    except LineError as error:
+        line += chunk.split("\n").index(error.line)
+        key = error.line.partition(":")[0] if error.line[:2] == "a=" else error.line[:2]
+        raise SdpError(f"{key[:40]}: {error}", line=line) from None
+    return description
+
+
+def _session(description: SessionDescription, text: str) -> None:
+    lines = text.rstrip("\n").split("\n")
+    if lines[0] != "v=0":
+        raise LineError(lines[0], "a description begins with v=0")
+    for line in lines[1:]:
+        value = line[2:]
+        match line[:2]:
+            case "a=":
+                _attribute(description, line, _SESSION)
+            case "o=":
+                description.origin = value
+            case "s=":
+                description.name = value
+            case "t=":
+                description.timing = value
+            case _ if line[1:2] == "=":
+                description.other_lines.append(line)
+            case _:
+                raise LineError(line, "expected 'x=value'")
+
+
+def _media(text: str) -> MediaDescription:
+    block, rest = cut(text)
+    lines = rest.split("\n")
+    fields = lines[0][2:].split()
+    if len(fields) < 3:
+        raise LineError(lines[0], "expected 'kind port protocol formats'")
+    port = fields[1].partition("/")[0]
+    if not (port.isascii() and port.isdigit()) or len(port) > 5 or int(port) > 65_535:
+        raise LineError(lines[0], "port must be a number from 0 to 65535")
+    media = MediaDescription(
+        fields[0], int(port), fields[2], formats=tuple(fields[3:]), connection=None
+    )
+    for line in lines[1:]:
+        match line[:2]:
+            case "a=":
+                _attribute(media, line, _MEDIA)
+            case "c=":
+                media.connection = line[2:]
+            case "b=":
+                media.bandwidth.append(line[2:])
+            case "":
+                pass
+            case _ if line[1:2] == "=":
+                pass
+            case _:
+                raise LineError(line, "expected 'x=value'")
+    if "RTP/" in media.protocol:
+        try:
+            media.codecs, media.header_extensions = parse_block(media.formats, block)
+        except LineError:
+            raise
+        except ValueError as error:
+            raise LineError(lines[0], str(error)) from None
+    return media
+
+
+# -- attributes -------------------------------------------------------------------------------
+
+_Described: TypeAlias = SessionDescription | MediaDescription
+
+
+def _attribute(described: _Described, line: str, handlers: dict[str, Callable[..., None]]) -> None:
+    name, colon, value = line[2:].partition(":")
+    handler = handlers.get(name)
+    if handler is None:
+        described.attributes.append((name, value if colon else None))
+        return
+    try:
+        handler(described, value)
+    except ValueError as error:
+        raise LineError(line, str(error)) from None
+
+
+def _number(value: str, largest: int) -> int:
+    text = value.strip()
+    if not (text.isascii() and text.isdigit()) or len(text) > 10 or int(text) > largest:
+        raise ValueError(f"expected a number from 0 to {largest}")
+    return int(text)
+
+
+def _fingerprint(described: _Described, value: str) -> None:
+    algorithm, _, digest = value.strip().partition(" ")
+    if not _HEX.fullmatch(digest.strip()):
+        raise ValueError("expected 'algorithm AA:BB:...'")
+    described.transport.fingerprints.append(Fingerprint(algorithm.lower(), digest.strip().upper()))
+
+
+def _ice_ufrag(described: _Described, value: str) -> None:
+    described.transport.ice_ufrag = _ice_characters(value, 4)
+
+
+def _ice_pwd(described: _Described, value: str) -> None:
+    described.transport.ice_pwd = _ice_characters(value, 22)
+
+
+def _ice_characters(value: str, shortest: int) -> str:
+    text = value.strip()
+    # Old libwebrtc wrote other characters than RFC 8839's ice-char; the length is what STUN needs.
+    if not shortest <= len(text) <= 256 or not text.isascii() or " " in text:
+        raise ValueError(f"expected {shortest} to 256 characters")
+    return text
+
+
+def _ice_options(described: _Described, value: str) -> None:
+    described.transport.ice_options = value.strip()
+
+
+def _setup(described: _Described, value: str) -> None:
+    described.transport.setup = _member(Setup, value)
+
+
+def _member(kind: type[Setup], value: str) -> Setup:
+    try:
+        return kind(value.strip())
+    except ValueError:
+        raise ValueError(f"expected one of {', '.join(kind)}") from None
+
+
+def _extmap_allow_mixed(described: _Described, value: str) -> None:
+    described.extmap_allow_mixed = True
+
+
+def _group(description: SessionDescription, value: str) -> None:
+    semantics, *mids = value.split() or [""]
+    if not semantics:
+        raise ValueError("expected 'semantics mids'")
+    description.groups.append(Group(semantics, tuple(mids)))
+
+
+def _ice_lite(description: SessionDescription, value: str) -> None:
+    description.ice_lite = True
+
+
+def _msid_semantic(description: SessionDescription, value: str) -> None:
+    description.msid_semantic = value
+
+
+def _mid(media: MediaDescription, value: str) -> None:
+    if not _TOKEN.fullmatch(value):
+        raise ValueError("expected a token")
+    media.mid = value
+
+
+def _msid(media: MediaDescription, value: str) -> None:
+    stream, _, track = value.strip().partition(" ")
+    if not stream:
+        raise ValueError("expected 'stream track'")
+    media.msids.append(Msid(stream, track.strip()))
+
+
+def _ssrc(media: MediaDescription, value: str) -> None:
+    number, _, attribute = value.partition(" ")
+    name, _, text = attribute.partition(":")
+    if not name:
+        raise ValueError("expected 'ssrc attribute'")
+    media.ssrcs.setdefault(_number(number, 2**32 - 1), {})[name] = text
+
+
+def _ssrc_group(media: MediaDescription, value: str) -> None:
+    semantics, *numbers = value.split() or [""]
+    if not semantics:
+        raise ValueError("expected 'semantics ssrcs'")
+    ssrcs = tuple(_number(number, 2**32 - 1) for number in numbers)
+    media.ssrc_groups.append(SsrcGroup(semantics, ssrcs))
+
+
+def _rid(media: MediaDescription, value: str) -> None:
+    fields = value.split(maxsplit=2)
+    if len(fields) < 2 or fields[1] not in ("send", "recv"):
+        raise ValueError("expected 'id send' or 'id recv'")
+    if not _TOKEN.fullmatch(fields[0]) or len(fields[0]) > 255:
+        raise ValueError("id must be a token of at most 255 characters")
+    media.rids.append(Rid(fields[0], fields[1], fields[2] if len(fields) > 2 else ""))
+
+
+def _simulcast(media: MediaDescription, value: str) -> None:
+    fields = value.split()
+    if len(fields) not in (2, 4) or any(name not in ("send", "recv") for name in fields[::2]):
+        raise ValueError("expected 'send rids', 'recv rids' or both")
+    lists = {
+        name: tuple(
+            alternatives.partition(",")[0].removeprefix("~")
+            # Drafts before RFC 8853 wrote "rid=" before the list.
+            for alternatives in rids.removeprefix("rid=").split(";")
+            if alternatives
+        )
+        for name, rids in zip(fields[::2], fields[1::2], strict=True)
+    }
+    media.simulcast = Simulcast(send=lists.get("send", ()), recv=lists.get("recv", ()))
+
+
+def _candidate(media: MediaDescription, value: str) -> None:
+    media.candidates.append(Candidate.parse_value(value))
+
+
+def _sctp_port(media: MediaDescription, value: str) -> None:
+    media.sctp_port = _number(value, 65_535)
+
+
+def _max_message_size(media: MediaDescription, value: str) -> None:
+    media.max_message_size = _number(value, 2**32 - 1)
+
+
+def _direction(direction: Direction) -> Callable[[MediaDescription, str], None]:
+    def handler(media: MediaDescription, value: str) -> None:
+        media.direction = direction
+
+    return handler
+
+
+def _flag(name: str) -> Callable[[MediaDescription, str], None]:
+    def handler(media: MediaDescription, value: str) -> None:
+        setattr(media, name, True)
+
+    return handler
+
+
+_TRANSPORT: dict[str, Callable[..., None]] = {
+    "fingerprint": _fingerprint,
+    "ice-ufrag": _ice_ufrag,
+    "ice-pwd": _ice_pwd,
+    "ice-options": _ice_options,
+    "setup": _setup,
+    "extmap-allow-mixed": _extmap_allow_mixed,
+}
+_SESSION: dict[str, Callable[..., None]] = _TRANSPORT | {
+    "group": _group,
+    "ice-lite": _ice_lite,
+    "msid-semantic": _msid_semantic,
+}
+_MEDIA: dict[str, Callable[..., None]] = _TRANSPORT | {
+    "mid": _mid,
+    "msid": _msid,
+    "ssrc": _ssrc,
+    "ssrc-group": _ssrc_group,
+    "rid": _rid,
+    "simulcast": _simulcast,
+    "candidate": _candidate,
+    "end-of-candidates": _flag("end_of_candidates"),
+    "rtcp-mux": _flag("rtcp_mux"),
+    "rtcp-rsize": _flag("rtcp_rsize"),
+    "bundle-only": _flag("bundle_only"),
+    "sctp-port": _sctp_port,
+    "max-message-size": _max_message_size,
+    **{direction.value: _direction(direction) for direction in Direction},
+}
