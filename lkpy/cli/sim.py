@@ -217,7 +217,6 @@ def _plan_document(scenario: Scenario, plan: Plan) -> dict[str, Any]:
 
 
 def _print_plan(scenario: Scenario, plan: Plan, *, actions: bool) -> None:
-    from rich import box
     from rich.table import Table
 
     from lkpy.sim import units
@@ -228,12 +227,10 @@ def _print_plan(scenario: Scenario, plan: Plan, *, actions: bool) -> None:
         f"{scenario.name}: {len(plan.clients)} clients in {rooms}, "
         f"{units.format_duration(plan.duration)}, seed {scenario.seed}\n"
     )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
-    table.add_column("group")
-    for name in ("clients", "joins", "sends packets/s", "sends", "tracks in"):
-        table.add_column(name, justify="right")
-    for name in ("receives packets/s", "receives"):
-        table.add_column(name, justify="right")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("group", no_wrap=True)
+    for name in ("clients", "join", "send pps", "send", "tracks", "take pps", "take"):
+        table.add_column(name, justify="right", no_wrap=True)
     for index, load in enumerate(plan.loads):
         times = [a.at for a in plan.actions if plan.clients[a.client].group == index]
         span = f"{min(times):g}-{max(times):g} s" if times else "never"

@@ -17,7 +17,9 @@ OPUS_FRAME_MS = 20
 _SAMPLE_RATE = 48_000
 _VIDEO_CLOCK = 90_000
 _AMPLITUDE = 0.3
-# The picture needs detail that moves, or the encoder cannot reach its target bitrate.
+# The picture needs detail that moves, or the encoder cannot fill its bitrate; with too much it
+# cannot keep to it. Amplitude of the detail in luma steps, per bit per pixel:
+_DETAIL = 80.0
 _NOISE_BLOCK = 8
 _SEED = 20_240_101
 
@@ -46,7 +48,8 @@ def vp8(width: int, height: int, fps: int, bitrate: int) -> Clip:
         "keyint_min": str(count + 1),
     }
     frames: list[tuple[bool, bytes]] = []
-    for index, picture in enumerate(_pictures(width, height, count)):
+    detail = _DETAIL * bitrate / (width * height * fps)
+    for index, picture in enumerate(_pictures(width, height, count, detail)):
         frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
         frame.pts = index
         frames.extend((packet.is_keyframe, bytes(packet)) for packet in context.encode(frame))
@@ -54,13 +57,13 @@ def vp8(width: int, height: int, fps: int, bitrate: int) -> Clip:
     return from_frames("vp8", _VIDEO_CLOCK, _VIDEO_CLOCK // fps, frames)
 
 
-def _pictures(width: int, height: int, count: int) -> Iterator[np.ndarray]:
+def _pictures(width: int, height: int, count: int, detail: float) -> Iterator[np.ndarray]:
     """Yield I420 pictures: a drifting gradient, colour bars, a sweeping line and moving noise."""
     random = np.random.default_rng(_SEED)
     rows, columns = np.mgrid[0:height, 0:width]
-    coarse = random.integers(
-        -24, 24, (height // _NOISE_BLOCK + 2, width // _NOISE_BLOCK + 2), dtype=np.int16
-    )
+    amplitude = min(max(round(detail), 3), 40)
+    blocks = (height // _NOISE_BLOCK + 2, width // _NOISE_BLOCK + 2)
+    coarse = random.integers(-amplitude, amplitude, blocks, dtype=np.int16)
     noise = coarse.repeat(_NOISE_BLOCK, axis=0).repeat(_NOISE_BLOCK, axis=1)
     bars = (np.arange(width // 2) * 8 // (width // 2)).astype(np.int16)
     for index in range(count):

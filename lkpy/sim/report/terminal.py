@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from lkpy.sim.metrics import METRICS
 from lkpy.sim.report import words
 from lkpy.sim.report.document import WHOLE
 
@@ -30,7 +28,9 @@ def render(document: Mapping[str, Any]) -> Group:
         Text(words.headline(document)),
         Text(),
         _groups(document),
+        Text(),
         _timings(document),
+        Text(),
     ]
     for label, line in (
         ("server", words.server_line(document)),
@@ -55,7 +55,7 @@ def _title(document: Mapping[str, Any]) -> Text:
 
 
 def _table(first: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column(first, no_wrap=True)
     return table
 
@@ -66,9 +66,9 @@ def _names(document: Mapping[str, Any]) -> list[str]:
 
 
 def _groups(document: Mapping[str, Any]) -> Table:
+    """The table of groups; it fits 80 columns as long as names and numbers are moderate."""
     table = _table("group")
-    columns = ("joined", "tracks", "packets", "lost", "recovered", "residual", "NACK", "PLI")
-    for name in (*columns, "bitrate", "fps"):
+    for name in ("joined", "tracks", "packets", "lost", "residual", "PLI", "bitrate", "fps"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in _names(document):
         figures = document["metrics"][name]
@@ -78,23 +78,23 @@ def _groups(document: Mapping[str, Any]) -> Table:
         table.add_row(
             name,
             joined,
-            *(f"{figures[key]:,}" for key in ("tracks", "packets")),
-            *(f"{figures[key]:,}" for key in ("packets_lost", "packets_recovered")),
+            *(f"{figures[key]:,}" for key in ("tracks", "packets", "packets_lost")),
             Text(f"{residual:,}", style="red" if residual else ""),
-            *(f"{figures[key]:,}" for key in ("nack", "pli")),
-            *(
-                words.metric_value(key, figures.get(key, {}).get("mean"))
-                for key in ("bitrate", "fps")
-            ),
+            f"{figures['pli']:,}",
+            *(_mean(figures, key) for key in ("bitrate", "fps")),
         )
     return table
+
+
+def _mean(figures: Mapping[str, Any], metric: str) -> str:
+    return words.metric_value(metric, figures.get(metric, {}).get("mean"))
 
 
 def _timings(document: Mapping[str, Any]) -> Table:
     table = _table("time")
     for name in (*words.SHOWN_STATISTICS, "samples"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", style="dim", overflow="ellipsis", no_wrap=True)
+    table.add_column("from", style="dim", no_wrap=True)
     figures = document["metrics"][WHOLE]
     for name in words.TIMINGS:
         if name in figures:
@@ -103,7 +103,7 @@ def _timings(document: Mapping[str, Any]) -> Table:
                 name,
                 *(words.metric_value(name, values[key]) for key in words.SHOWN_STATISTICS),
                 f"{values['count']:,}",
-                METRICS[name].description,
+                words.SHORT_DEFINITIONS[name],
             )
     return table
 

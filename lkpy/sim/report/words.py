@@ -18,6 +18,18 @@ STATUS_WORDS: dict[str, str] = {
 
 TIMINGS = ("join", "ice", "dtls", "ttfp", "ttff", "publish", "subscribe", "signal_rtt", "jitter")
 """Distributions in the timing table, in the order of a client's life."""
+SHORT_DEFINITIONS: dict[str, str] = {
+    "join": "connect to response",
+    "ice": "start to ICE pair",
+    "dtls": "start to DTLS done",
+    "ttfp": "start to first packet",
+    "ttff": "start to first frame",
+    "publish": "AddTrack to answer",
+    "subscribe": "announced to packet",
+    "signal_rtt": "ping to pong",
+    "jitter": "RFC 3550",
+}
+"""A metric's definition in a few words; :data:`~lkpy.sim.metrics.METRICS` has the whole one."""
 MEDIA = ("bitrate", "fps", "fraction_lost", "residual_loss")
 """Distributions in the media table."""
 COUNTERS = (
