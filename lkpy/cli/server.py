@@ -116,26 +116,29 @@ def start(
     """
     from lkpy.cli.output import status, warn
     from lkpy.errors import ConfigError
-    from lkpy.server.config_load import load, parse_keys
+    from lkpy.server.config_load import Override, load, parse_keys
 
-    overrides: dict[str, Any] = {
-        "port": port,
-        "bind_addresses": tuple(bind) if bind else None,
-        "rtc.udp_port": udp_port,
-        "rtc.tcp_port": tcp_port,
-        "rtc.node_ip": node_ip,
-        "region": region,
-        "key_file": key_file,
-        "keys": parse_keys(keys) if keys else None,
-        "development": True if dev else None,
-        "logging.level": log_level,
-        "logging.json": True if log_json else None,
+    flags = {
+        "port": ("--port", port),
+        "bind_addresses": ("--bind", tuple(bind) if bind else None),
+        "rtc.udp_port": ("--udp-port", udp_port),
+        "rtc.tcp_port": ("--tcp-port", tcp_port),
+        "rtc.node_ip": ("--node-ip", node_ip),
+        "region": ("--region", region),
+        "key_file": ("--key-file", key_file),
+        "keys": ("--keys", parse_keys(keys) if keys else None),
+        "development": ("--dev", True if dev else None),
+        "logging.level": ("--log-level", log_level),
+        "logging.json": ("--log-json", True if log_json else None),
+    }
+    overrides = {
+        key: Override(value, flag) for key, (flag, value) in flags.items() if value is not None
     }
     try:
         loaded = load(
             config_file=config,
             config_body=config_body,
-            overrides={key: value for key, value in overrides.items() if value is not None},
+            overrides=overrides,
             environ=os.environ,
         )
     except ConfigError as error:

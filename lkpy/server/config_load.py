@@ -28,6 +28,14 @@ _FREE_FORM = ("keys", "room.room_configurations")
 
 
 @dataclass(frozen=True, slots=True)
+class Override:
+    """A value from outside the file; ``origin`` is the flag's or the variable's name."""
+
+    value: object
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """A configuration and what the operator should hear about it."""
 
@@ -39,7 +47,7 @@ def load(
     *,
     config_file: str | None = None,
     config_body: str | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Override] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Loaded:
     """Read the configuration. ``overrides`` maps dotted keys to values from flags.
@@ -51,13 +59,14 @@ def load(
     document = _document(config_file, config_body, environ)
     warnings = list(_check_keys(document))
     values = _without_pending(document.values)
-    for key, value in {**_from_environment(environ), **(overrides or {})}.items():
-        _assign(values, tuple(key.split(".")), value)
+    outside = {**_from_environment(environ), **(overrides or {})}
+    for key, override in outside.items():
+        _assign(values, tuple(key.split(".")), override.value)
     _expand_keys(values)
     try:
         config = ServerConfig.model_validate(values)
     except ValidationError as error:
-        raise _config_error(error.errors()[0], document) from error
+        raise _config_error(error.errors()[0], document, outside) from error
     config = _with_development(config)
     if not config.keys:
         raise ConfigError(
@@ -196,16 +205,16 @@ def _scalar_paths(model: type[BaseModel] = ServerConfig, path: Path = ()) -> dic
     return names
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Override]:
+    values: dict[str, Override] = {}
     for variable, path in _scalar_paths().items():
         if variable in environ:
-            values[".".join(path)] = environ[variable]
+            values[".".join(path)] = Override(environ[variable], variable)
     for variable, key in (("NODE_IP", "rtc.node_ip"), ("UDP_PORT", "rtc.udp_port")):
         if environ.get(variable):
-            values[key] = environ[variable]
+            values[key] = Override(environ[variable], variable)
     if environ.get("LIVEKIT_KEYS"):
-        values["keys"] = parse_keys(environ["LIVEKIT_KEYS"])
+        values["keys"] = Override(parse_keys(environ["LIVEKIT_KEYS"]), "LIVEKIT_KEYS")
     if environ.get("REDIS_HOST"):
         raise ConfigError("REDIS_HOST is set, but not supported", hint=REFUSED["redis.address"])
     return values
@@ -239,13 +248,24 @@ def _expand_keys(values: dict[str, Any]) -> None:
     values["keys"] = {str(key): str(value) for key, value in document.values.items()}
 
 
-def _config_error(error: ErrorDetails, document: Document) -> ConfigError:
+def _config_error(
+    error: ErrorDetails, document: Document, outside: Mapping[str, Override]
+) -> ConfigError:
     path = tuple(str(part) for part in error["loc"])
-    # pydantic adds its own words for union members after the last key of ours.
-    while path and path not in document.marks and len(path) > 1:
+    # pydantic may add names of its own types after the last key of ours.
+    while len(path) > 1 and path not in document.marks and not _is_field(path):
         path = path[:-1]
+    override = outside.get(".".join(path))
+    place = document.place(path) if override is None else override.origin
     message = error["msg"].removeprefix("Value error, ")
-    return ConfigError(f"{document.place(path)}: '{'.'.join(path)}': {message}")
+    return ConfigError(f"{place}: '{'.'.join(path)}': {message}")
+
+
+def _is_field(path: Path) -> bool:
+    model = _model_at(path[:-1])
+    return model is not None and any(
+        path[-1] == (item.alias or name) for name, item in model.model_fields.items()
+    )
 
 
 def _with_development(config: ServerConfig) -> ServerConfig:

@@ -8,7 +8,7 @@ import pytest
 
 from lkpy.errors import ConfigError
 from lkpy.server.config import PortRange, ServerConfig, parse_duration
-from lkpy.server.config_load import load, parse_keys
+from lkpy.server.config_load import Override, load, parse_keys
 from lkpy.server.media import engine_config, media_addresses
 
 KEYS = f"keys: {{key: {'s' * 32}}}\n"
@@ -163,7 +163,9 @@ def test_precedence(tmp_path: Path) -> None:
     file.write_text(KEYS + "port: 1\nregion: file\nrtc: {tcp_port: 1}")
     environ = {"LIVEKIT_RTC_TCP_PORT": "2", "LIVEKIT_REGION": "env", "UDP_PORT": "5-6"}
     config = load(
-        config_file=str(file), environ=environ, overrides={"region": "flag", "rtc.node_ip": "::1"}
+        config_file=str(file),
+        environ=environ,
+        overrides={"region": Override("flag", "--region"), "rtc.node_ip": Override("::1", "x")},
     ).config
     assert (config.port, config.region, config.rtc.tcp_port) == (1, "flag", 2)
     assert config.rtc.udp_port == PortRange(5, 6)
@@ -187,6 +189,16 @@ def test_environment() -> None:
         load(environ=environ | {"REDIS_HOST": "r"})
 
 
+def test_a_bad_value_from_outside_names_where_it_came_from() -> None:
+    with pytest.raises(ConfigError, match=r"^--udp-port: 'rtc\.udp_port': expected a port"):
+        load(
+            config_body=KEYS + "rtc: {udp_port: 5}",
+            overrides={"rtc.udp_port": Override("x", "--udp-port")},
+        )
+    with pytest.raises(ConfigError, match=r"^LIVEKIT_RTC_TCP_PORT: 'rtc\.tcp_port'"):
+        load(config_body=KEYS, environ={"LIVEKIT_RTC_TCP_PORT": "x"})
+
+
 def test_an_unreadable_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read: No such file"):
         load(config_file=str(tmp_path / "absent.yaml"))
@@ -197,7 +209,7 @@ def test_an_unreadable_file(tmp_path: Path) -> None:
 
 
 def test_development() -> None:
-    config = load(overrides={"development": True}).config
+    config = load(overrides={"development": Override(True, "--dev")}).config
     assert config.keys == {"devkey": "secret"}
     assert config.bind_addresses == ("127.0.0.1", "::1")
     assert config.rtc.udp_port == PortRange(7882, 7882)

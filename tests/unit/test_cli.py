@@ -1,0 +1,282 @@
+"""The command line: start-up, token commands, errors in words."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from lkpy.auth.token import unverified_claims
+from lkpy.cli import names
+from lkpy.cli.main import main
+from lkpy.cli.output import use_colour
+
+
+def words(text: str) -> list[str]:
+    return text.split()
+
+
+HEAVY = words(
+    "aiohttp aiortc av google.protobuf jwt livekit numpy psutil pydantic rich textual uvloop yaml"
+)
+
+
+@dataclass
+class Done:
+    """What a finished command left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def lkpy(*args: str, stdin: str = "", **environ: str) -> Done:
+    """Run a command in this process."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("LIVEKIT_", "LKPY_"))}
+    clean |= {"NO_COLOR": "1", "COLUMNS": "100"} | environ
+    out, err = io.StringIO(), io.StringIO()
+    code: object = 0
+    with (
+        mock.patch.dict(os.environ, clean, clear=True),
+        mock.patch.object(sys, "argv", ["lkpy", *args]),
+        mock.patch.object(sys, "stdin", io.StringIO(stdin)),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as exit_:
+            code = exit_.code
+    return Done(code if isinstance(code, int) else 0, out.getvalue(), err.getvalue())
+
+
+def test_python_m_lkpy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lkpy", "version"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.startswith("lkpy ")
+
+
+def test_the_root_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; sys.argv = ['lkpy', '--help']\n"
+        "from lkpy.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stderr.strip() == "[]"
+    for command in ("server", "token", "sim", "top", "version"):
+        assert command in done.stdout
+
+
+def test_usage_errors_exit_2() -> None:
+    done = lkpy("frobnicate")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "No such command 'frobnicate'" in done.stderr
+
+
+def test_version() -> None:
+    from lkpy import __version__
+
+    assert lkpy("version").stdout.startswith(f"lkpy {__version__} ")
+    facts = json.loads(lkpy("version", "--json").stdout)
+    assert facts["lkpy"] == __version__
+    assert facts["signal_protocol"] == 17
+    assert lkpy("--version").stdout.strip() == __version__
+
+
+def test_create_then_verify_and_inspect() -> None:
+    flags = "--dev --join --room demo -i alice --no-publish --allow-update-metadata --hidden"
+    done = lkpy("token", "create", *flags.split(), "--token-only")
+    assert done.stderr == "Signing with API key 'devkey' from --dev.\n"
+    token = done.stdout.strip()
+    claims = unverified_claims(token)
+    assert claims["sub"] == "alice"
+    assert claims["video"] == {
+        "roomJoin": True,
+        "room": "demo",
+        "canPublish": False,
+        "canUpdateOwnMetadata": True,
+        "hidden": True,
+    }
+    assert claims["exp"] - claims["nbf"] == 300
+
+    verified = lkpy("token", "verify", "--dev", token)
+    assert verified.returncode == 0
+    assert verified.stdout.startswith("The token is valid.\n")
+    assert "cannot publish" in verified.stdout
+    inspected = lkpy("token", "inspect", "-", stdin=token + "\n")
+    assert "May join room 'demo'." in inspected.stdout
+    assert "signature was not checked" in inspected.stdout
+    as_json = json.loads(lkpy("token", "inspect", token, "--json").stdout)
+    assert as_json == claims
+
+
+def test_verify_refuses_the_wrong_secret() -> None:
+    token = lkpy("token", "create", "--dev", "--list", "--token-only").stdout.strip()
+    done = lkpy("token", "verify", "--api-key", "devkey", "--api-secret", "x" * 32, token)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: invalid authorization token: token signature is invalid")
+    assert "hint: " in done.stderr
+    machine = lkpy(
+        "token", "verify", "--json", token, LIVEKIT_API_KEY="other", LIVEKIT_API_SECRET="x" * 32
+    )
+    assert json.loads(machine.stderr)["message"] == "invalid API key"
+
+
+def test_create_as_json_with_everything(tmp_path: Path) -> None:
+    attributes = tmp_path / "attributes.json"
+    attributes.write_text('{"seat": "12"}')
+    config = tmp_path / "room.json"
+    config.write_text('{"empty_timeout": 5}')
+    done = lkpy(
+        *words("token create --dev --join --create --list --admin --egress --ingress --inference"),
+        *words("--agent-worker --sip-admin --sip-call --no-subscribe --no-publish-data"),
+        *words("--recorder --room demo --identity bob --name Bob --kind sip --metadata m"),
+        *words("--attribute a=b=c --valid-for 1h30m --agent helper --job-metadata job"),
+        *words(f"--attribute-file {attributes} --room-config {config} --room-preset small"),
+        *words("--max-participants 4 --allow-source camera,microphone --url wss://x.example"),
+        "--grant",
+        '{"canSubscribeMetrics": true, "destinationRoom": "z"}',
+        "--json",
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["project_url"] == "wss://x.example"
+    assert (answer["identity"], answer["name"], answer["room"]) == ("bob", "Bob", "demo")
+    claims = unverified_claims(answer["access_token"])
+    assert claims["exp"] - claims["nbf"] == 5400
+    assert claims["video"] == {
+        "roomCreate": True,
+        "roomList": True,
+        "roomRecord": True,
+        "roomAdmin": True,
+        "roomJoin": True,
+        "room": "demo",
+        "canSubscribe": False,
+        "canPublishData": False,
+        "canPublishSources": ["camera", "microphone"],
+        "ingressAdmin": True,
+        "recorder": True,
+        "agent": True,
+        "canSubscribeMetrics": True,
+        "destinationRoom": "z",
+    }
+    assert claims["sip"] == {"admin": True, "call": True}
+    assert claims["inference"] == {"perform": True}
+    assert claims["attributes"] == {"seat": "12", "a": "b=c"}
+    assert (claims["kind"], claims["metadata"]) == ("sip", "m")
+    assert claims["roomPreset"] == "small"
+    assert claims["roomConfig"]["maxParticipants"] == 4
+    assert claims["roomConfig"]["agents"] == [{"agentName": "helper", "metadata": "job"}]
+
+
+def test_plain_output_names_url_and_token() -> None:
+    done = lkpy("token", "create", "--dev", "--list")
+    assert "Project URL: ws://127.0.0.1:7880" in done.stdout
+    assert "Access token: ey" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("--dev", "the token would allow nothing"),
+        ("--dev --admin", "--admin needs --room"),
+        ("--list", "no API key and secret"),
+        ("--list --api-key k", "no API secret"),
+        ("--dev --list --json --token-only", "--json and --token-only exclude each other"),
+        ("--dev --list --valid-for soon", "--valid-for soon: not a duration"),
+        ("--dev --list --valid-for 0s", "--valid-for 0s: not a duration"),
+        ("--dev --list --grant [1]", "--grant: expected a JSON object"),
+        ("--dev --list --grant {", "--grant: not JSON"),
+        ('--dev --list --grant {"roomJoin":5}', "claim 'roomJoin' must be bool"),
+        ("--dev --list --attribute novalue", "--attribute novalue: expected key=value"),
+        ("--dev --list --attribute-file /nope", "/nope: cannot read"),
+        ("--dev --list --room-config /nope", "/nope: cannot read"),
+        ("--dev --list --allow-source eyes", "--allow-source eyes: unknown source"),
+        ("--dev --list --kind robot", "--kind robot: unknown kind"),
+    ],
+)
+def test_create_explains_what_is_wrong(args: str, message: str) -> None:
+    done = lkpy("token", "create", *args.split())
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert f"error: {message}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_inspect_refuses_garbage() -> None:
+    done = lkpy("token", "inspect", "garbage")
+    assert done.returncode == 1
+    assert done.stderr == "error: invalid authorization token\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "environ", "message"),
+    [
+        ((), {}, "one of key_file or keys must be provided"),
+        (("--config", "/nope.yaml"), {}, "/nope.yaml: cannot read"),
+        (("--dev", "--config-body", "prot: 1"), {}, "--config-body:1:1: unknown key 'prot'"),
+        (("--dev",), {"LIVEKIT_CONFIG": "a: ["}, "LIVEKIT_CONFIG:1:5: not valid YAML"),
+        (("--keys", "nonsense"), {}, "expected a mapping of keys to values"),
+        (("--dev", "--udp-port", "x"), {}, "--udp-port: 'rtc.udp_port': expected a port"),
+        (("--dev", "--node-ip", "home"), {}, "--node-ip: 'rtc.node_ip': 'home' does not appear"),
+        (("--dev",), {"UDP_PORT": "x"}, "'rtc.udp_port': expected a port"),
+        (("--dev", "--log-level", "loud"), {}, "--log-level: 'logging.level': Input should be"),
+        (("--dev", "--bind", "192.0.2.99"), {}, "cannot listen on 192.0.2.99"),
+    ],
+)
+def test_a_start_that_fails_says_why(
+    args: tuple[str, ...], environ: dict[str, str], message: str
+) -> None:
+    done = lkpy("server", "start", *args, **environ)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "error: " in done.stderr
+    assert message in done.stderr
+    assert "hint: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_name_templates() -> None:
+    assert names.expand("plain") == "plain"
+    assert names.expand("100%%") == "100%"
+    assert names.expand("%q%") == "%q%"
+    assert len(names.expand("%x")) == 12
+    assert names.expand("%p") == str(os.getpid())
+    assert names.expand("%Y%m%d%H%M%S")[:8] == names.expand("%t")[:8]
+
+
+def test_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+    for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert use_colour(Terminal())
+    monkeypatch.setenv("TERM", "dumb")
+    assert not use_colour(Terminal())
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert use_colour(Terminal())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not use_colour(Terminal())

@@ -1,0 +1,201 @@
+"""The store, placement, and the manager with rooms that are doubles."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from livekit.protocol import models
+from livekit.protocol import room as room_pb
+
+from lkpy.auth.grants import Grants, VideoGrant
+from lkpy.clock import ManualClock
+from lkpy.errors import Code, LkpyError
+from lkpy.ids import NodeID, ParticipantIdentity, RoomName
+from lkpy.limits import Limits
+from lkpy.server.config import RoomConfig
+from lkpy.server.rooms.allocator import RoomAllocator, set_room_configuration
+from lkpy.server.rooms.manager import RoomManager
+from lkpy.server.rooms.store import LocalStore
+from tests.control_plane import RoomDouble
+
+LOBBY = RoomName("lobby")
+
+
+class Nodes:
+    def __init__(self) -> None:
+        self.placed: dict[RoomName, NodeID] = {}
+        self.available = [NodeID("ND_a"), NodeID("ND_b")]
+        self.tracks = 0
+
+    def node_for_room(self, room: RoomName) -> NodeID | None:
+        return self.placed.get(room)
+
+    def set_node_for_room(self, room: RoomName, node_id: NodeID) -> None:
+        self.placed[room] = node_id
+
+    def available_nodes(self) -> list[NodeID]:
+        return self.available
+
+    def num_tracks(self) -> int:
+        return self.tracks
+
+
+class World:
+    def __init__(self, config: RoomConfig | None = None, limits: Limits | None = None) -> None:
+        self.nodes = Nodes()
+        self.store = LocalStore()
+        self.limits = limits or Limits()
+        self.allocator = RoomAllocator(
+            config or RoomConfig(), self.limits, self.store, self.nodes, ManualClock()
+        )
+        self.made: list[RoomDouble] = []
+        self.forgotten: list[RoomName] = []
+        self.manager = RoomManager(
+            self.allocator,
+            self.store,
+            self.make,
+            limits=self.limits,
+            forget_node=self.forgotten.append,
+        )
+
+    def make(self, info: models.Room) -> RoomDouble:
+        self.made.append(RoomDouble(info, self.manager))
+        return self.made[-1]
+
+
+def request(name: str = "lobby", **values: object) -> room_pb.CreateRoomRequest:
+    return room_pb.CreateRoomRequest(name=name, **values)
+
+
+def test_a_placed_room_keeps_its_node() -> None:
+    world = World()
+    assert world.allocator.select_room_node(LOBBY) == "ND_a"
+    world.nodes.available = []
+    assert world.allocator.select_room_node(LOBBY, NodeID("ND_b")) == "ND_a"
+    with pytest.raises(LkpyError) as none_left:
+        world.allocator.select_room_node(RoomName("other"))
+    assert none_left.value.code is Code.UNAVAILABLE
+
+
+def test_a_wanted_node_must_be_available() -> None:
+    world = World()
+    assert world.allocator.select_room_node(LOBBY, NodeID("ND_b")) == "ND_b"
+    with pytest.raises(LkpyError) as absent:
+        world.allocator.select_room_node(RoomName("other"), NodeID("ND_z"))
+    assert absent.value.code is Code.NOT_FOUND
+
+
+def test_a_full_node_admits_nobody_to_its_rooms() -> None:
+    world = World(limits=Limits(num_tracks=3))
+    world.allocator.select_room_node(LOBBY)
+    world.nodes.tracks = 2
+    world.allocator.select_room_node(LOBBY)
+    world.nodes.tracks = 3
+    with pytest.raises(LkpyError, match="node has exceeded its configured limit"):
+        world.allocator.select_room_node(LOBBY)
+
+
+def test_a_room_begins_with_the_configured_defaults() -> None:
+    world = World(RoomConfig(empty_timeout=1, departure_timeout=2, max_participants=3))
+    info = world.allocator.create_room(request())
+    assert (info.empty_timeout, info.departure_timeout, info.max_participants) == (1, 2, 3)
+    assert info.creation_time_ms == 1_700_000_000_000
+    assert info.creation_time == 1_700_000_000
+    assert info.turn_password
+
+
+def test_a_stored_room_is_updated_by_what_is_not_zero() -> None:
+    world = World()
+    first = world.allocator.create_room(request(metadata="a", max_participants=5))
+    second = world.allocator.create_room(request(metadata="b"))
+    assert (second.sid, second.metadata, second.max_participants) == (first.sid, "b", 5)
+    assert first.metadata == "a", "what was handed out does not change"
+
+
+def test_presets_fill_zero_fields() -> None:
+    presets = {"p": {"max_participants": 4, "metadata": "preset", "name": "ignored"}}
+    world = World(RoomConfig(room_configurations=presets))
+    info = world.allocator.create_room(request(room_preset="p", metadata="own"))
+    assert (info.name, info.max_participants, info.metadata) == ("lobby", 4, "own")
+    with pytest.raises(LkpyError, match="unknown room configuration"):
+        world.allocator.create_room(request(room_preset="q"))
+
+
+def test_room_configuration_of_a_token() -> None:
+    call = request()
+    set_room_configuration(call, None)
+    assert call == request()
+    configuration = room_pb.RoomConfiguration(
+        name="not the room's", max_participants=2, agents=[{"agent_name": "a"}]
+    )
+    set_room_configuration(call, configuration)
+    assert call.name == "lobby"
+    assert call.max_participants == 2
+    assert call.agents[0].agent_name == "a"
+
+
+def test_auto_create_off() -> None:
+    world = World(RoomConfig(auto_create=False))
+    guest = Grants(video=VideoGrant(room_join=True, room="lobby"))
+    with pytest.raises(LkpyError, match="requested room does not exist"):
+        world.allocator.validate_create_room(LOBBY, guest)
+    world.allocator.validate_create_room(LOBBY, Grants(video=VideoGrant(room_create=True)))
+    world.allocator.create_room(request())
+    world.allocator.validate_create_room(LOBBY, guest)
+
+
+def test_store_forgets_a_participant_only_by_its_own_session() -> None:
+    store = LocalStore()
+    store.store_room(models.Room(name="lobby"))
+    old = models.ParticipantInfo(sid="PA_1", identity="alice")
+    new = models.ParticipantInfo(sid="PA_2", identity="alice")
+    store.store_participant(LOBBY, old)
+    store.store_participant(LOBBY, new)
+    store.delete_participant(LOBBY, old)
+    assert store.load_participant(LOBBY, ParticipantIdentity("alice")) is new
+    store.delete_participant(LOBBY, new)
+    store.delete_participant(LOBBY, new)
+    assert store.list_participants(LOBBY) == []
+    store.store_participant(RoomName("absent"), new)
+    assert store.list_participants(RoomName("absent")) == []
+
+
+async def test_a_closed_room_is_replaced_and_its_end_forgets_only_itself() -> None:
+    world = World()
+    first = world.manager.create_room(request())
+    room = world.made[0]
+    assert world.manager.create_room(request(metadata="x")) == first
+    assert len(world.made) == 1
+
+    room.closed.set()
+    assert world.manager.room(LOBBY) is None
+    world.manager.create_room(request())
+    assert len(world.made) == 2
+    world.manager.room_closed(room)
+    assert world.manager.room(LOBBY) is world.made[1]
+    assert world.store.load_room(LOBBY) is not None
+    assert world.forgotten == []
+
+    await world.made[1].close(models.DisconnectReason.ROOM_CLOSED)
+    assert world.manager.rooms == []
+    assert world.store.list_rooms() == []
+    assert world.forgotten == [LOBBY]
+
+
+async def test_updates_of_a_forgotten_room_do_not_bring_it_back() -> None:
+    world = World()
+    world.manager.create_room(request())
+    room = world.made[0]
+    await world.manager.delete_room(LOBBY)
+    world.manager.room_updated(room)
+    assert world.store.list_rooms() == []
+
+
+async def test_closing_everything() -> None:
+    world = World()
+    for name in ("a", "b"):
+        world.manager.create_room(request(name))
+    await asyncio.wait_for(world.manager.close(models.DisconnectReason.SERVER_SHUTDOWN), 5)
+    assert all(room.closed.is_set() for room in world.made)
+    assert world.manager.num_participants() == 0
