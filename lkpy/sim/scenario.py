@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 from pydantic.config import JsonDict
 
 from lkpy.sim import units
@@ -254,17 +262,23 @@ class Scenario(_Model):
     """Conditions on the result, such as `audience.residual_loss.mean < 0.1%`."""
     report: Report = Report()
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        names = [group.name for group in self.groups]
+    @field_validator("duration")
+    @classmethod
+    def _lasts(cls, duration: float) -> float:
+        if duration <= 0:
+            raise ValueError("a run lasts longer than no time")
+        return duration
+
+    @field_validator("groups")
+    @classmethod
+    def _names_differ(cls, groups: tuple[Group, ...]) -> tuple[Group, ...]:
+        names = [group.name for group in groups]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two groups are called {name!r}")
             if name in RESERVED:
                 raise ValueError(f"{name!r} is a metric's name; call the group something else")
-        if self.duration <= 0:
-            raise ValueError("duration is greater than zero")
-        return self
+        return groups
 
     def parsed_slos(self) -> tuple[Slo, ...]:
         """Return the SLOs parsed; they were checked when the file was loaded."""

@@ -92,9 +92,9 @@ def parse(text: str, groups: Iterable[str]) -> Slo:
         raise SloError("use == to compare", match.start("operator"))
     if match["value"] is None:
         raise SloError("expected a number", match.end("operator"))
+    factor = _factor(metric, match["unit"] or "", match.start("unit"), match.end("value"))
     if match.end() != len(text):
         raise SloError(f"unexpected text {text[match.end() :].strip()!r}", match.end())
-    factor = _factor(metric, match["unit"] or "", match.start("unit"), match.end("value"))
     return Slo(
         text=text.strip(),
         group=group,

@@ -71,6 +71,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._reported: set[int] = set()
         self._drops = 0
+        self._longest_lag = 0.0
         self._start_at = 0.0
 
     def _mine(self, number: int) -> bool:
@@ -170,6 +171,7 @@ class Worker:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             now = time.monotonic()
             self._health.lag.record(now - due)
+            self._longest_lag = max(self._longest_lag, now - due)
             due = max(due, now - TICK_S)
             for client in self._clients.values():
                 client.tick(now)
@@ -188,8 +190,9 @@ class Worker:
                 "at": round(due - self._start_at),
                 "groups": self._counters(),
                 "cpu": (used - cpu) / (now - wall),
-                "lag": self._health.lag.maximum if self._health.lag.count else 0.0,
+                "lag": self._longest_lag,
             }
+            self._longest_lag = 0.0
             if not self._send(message, droppable=True):
                 self._health.samples_dropped += 1
             cpu, wall = used, now

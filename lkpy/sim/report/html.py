@@ -156,7 +156,7 @@ def _charts(document: Mapping[str, Any]) -> list[dict[str, Any]]:
             ],
         ),
         ("CPU cores used", "cores", 0.1, [generator, *([server] if server_times else [])]),
-        ("Generator: longest wait for the event loop so far", "milliseconds", 5, [lag]),
+        ("Generator: longest wait for the event loop, per second", "milliseconds", 5, [lag]),
     ]
     if any(series["server_memory_mb"]):
         charts.append(("Server memory", "megabytes", 10, [memory]))

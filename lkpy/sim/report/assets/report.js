@@ -2,7 +2,7 @@
 // Draws the time series of the report as SVG; no library, no network.
 
 const SVG = "http://www.w3.org/2000/svg";
-const BOX = { width: 560, height: 210, left: 52, right: 8, top: 10, bottom: 24 };
+const BOX = { width: 560, height: 210, left: 62, right: 8, top: 10, bottom: 24 };
 const data = JSON.parse(document.getElementById("data").textContent);
 
 function node(name, attributes, parent, text) {
