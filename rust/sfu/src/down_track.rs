@@ -374,7 +374,7 @@ impl DownTrack {
         if self.selector.current().is_none() && !self.begin_era(now, 0, first, source) {
             return;
         }
-        self.stream.forward_batch(0, source, sink, false);
+        self.stream.forward_batch(0, 0, false, source, sink);
     }
 
     fn forward_video<S: PacketSink + ?Sized>(
@@ -389,9 +389,11 @@ impl DownTrack {
         } else if self.pending.is_none() {
             self.pending = self.find_key_frame(now, source);
         }
+        let mut done = 0;
         if let Some(layer) = current {
-            self.stream
-                .forward_batch(layer, source, sink, self.pending.is_some());
+            let to_frame_end = self.pending.is_some();
+            let stream = &mut self.stream;
+            done = stream.forward_batch(layer, 0, to_frame_end, source, sink);
         }
         let Some(pending) = self.pending else { return };
         let mid_frame = current.is_some_and(|layer| source.layers().live.contains(layer))
@@ -400,11 +402,14 @@ impl DownTrack {
             return;
         }
         self.pending = None;
-        if self.begin_era(now, pending.layer, pending.key_frame, source) {
-            self.stream
-                .replay(pending.layer, pending.key_frame, source, sink);
-        } else {
-            self.rejected = Some((pending.layer, pending.key_frame));
+        let (layer, first) = (pending.layer, pending.key_frame);
+        if self.begin_era(now, layer, first, source) {
+            self.stream.replay(layer, first, source, sink);
+            return;
+        }
+        self.rejected = Some((layer, first));
+        if let Some(layer) = current {
+            self.stream.forward_batch(layer, done, false, source, sink);
         }
     }
 
@@ -418,6 +423,7 @@ impl DownTrack {
         let found = source.layers().seen.iter().filter_map(|layer| {
             let key_frame = source.key_frame(layer)?;
             let usable = self.selector.wants_key_frame_of(layer)
+                && self.stream.may_begin_at(layer, key_frame.ext_seq)
                 && now.saturating_duration_since(key_frame.arrival) <= replay
                 && self.rejected != Some((layer, key_frame.ext_seq));
             usable.then_some(PendingSwitch {

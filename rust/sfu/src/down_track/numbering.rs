@@ -78,6 +78,11 @@ impl Numbering {
         self.highest_in = first_in - 1;
     }
 
+    /// The highest incoming number that was looked at in this era.
+    pub(crate) fn highest_in(&self) -> ExtSeq {
+        self.highest_in
+    }
+
     /// The picture offset of the next packet in order.
     #[inline]
     pub(crate) fn picture_offset(&self) -> u16 {
@@ -107,6 +112,13 @@ impl Numbering {
         self.highest_in = ext_seq;
         self.highest_out = ext_seq.wrapping_sub(self.newest().offset);
         self.highest_out
+    }
+
+    /// The number `out` of [`Place::Late`] is used. It may be the highest one so far, if only
+    /// packets left out came after the missing one.
+    #[inline]
+    pub(crate) fn take_late(&mut self, out: u64) {
+        self.highest_out = self.highest_out.max(out);
     }
 
     /// Leaves the next packet in order out. `new_picture`: it is the first of its frame to be.
@@ -260,6 +272,17 @@ mod tests {
         numbering.begin_era(90_000, 0, 3);
         assert_eq!(numbering.take(90_000), 1001);
         assert_eq!(numbering.place(70_004), Place::Nowhere);
+    }
+
+    #[test]
+    fn a_late_packet_may_have_the_highest_number() {
+        let mut numbering = begun(70_000);
+        numbering.take(70_000);
+        numbering.leave_out(70_002, true);
+        assert_eq!(numbering.place(70_001), late(1001));
+        numbering.take_late(1001);
+        numbering.begin_era(90_000, 0, 3);
+        assert_eq!(numbering.take(90_000), 1002);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::writer::{Fields, HeaderWriter};
 use crate::bitrate::BitrateMeter;
 use crate::clock::PublisherClock;
 use crate::packet::PacketInfo;
-use crate::params::{CodecParameters, DownTrackConfig, MediaKind};
+use crate::params::{CodecParameters, DownTrackConfig, MAX_SPATIAL_LAYERS, MediaKind};
 use crate::receiver::Receiver;
 use crate::sink::PacketSink;
 
@@ -60,10 +60,14 @@ pub(crate) struct Stream {
     vp8: Vp8Munger,
     history: History,
     era: Option<Era>,
+    /// How far each layer was looked at in its eras: nothing is sent twice.
+    done: [ExtSeq; MAX_SPATIAL_LAYERS],
     /// Highest temporal layer wanted; none: send nothing.
     max_temporal: Option<u8>,
     /// Since when a frame that allows going up a temporal layer is awaited.
     layer_sync_since: Option<Instant>,
+    /// The highest outgoing number with media.
+    highest_media: u64,
     at_frame_end: bool,
     /// The subscriber waits for a key frame: sending old packets again is no use.
     picture_lost: bool,
@@ -95,8 +99,10 @@ impl Stream {
             vp8: Vp8Munger::default(),
             history: History::new(0),
             era: None,
+            done: [0; MAX_SPATIAL_LAYERS],
             max_temporal: u8::try_from(config.max_temporal).ok(),
             layer_sync_since: None,
+            highest_media: 0,
             at_frame_end: true,
             picture_lost: false,
             epoch: config.epoch,
@@ -133,6 +139,7 @@ impl Stream {
         self.history = History::new(capacity);
         self.timeline.forget_source();
         self.era = None;
+        self.done = [0; MAX_SPATIAL_LAYERS];
     }
 
     pub(crate) fn rtx_ssrc(&self) -> Option<u32> {
@@ -180,6 +187,16 @@ impl Stream {
         self.abs_send_time = abs_send_time(now.saturating_duration_since(self.epoch));
     }
 
+    /// Whether an era may begin with the packet `first` of `layer`: it was not sent before.
+    pub(crate) fn may_begin_at(&self, layer: u8, first: ExtSeq) -> bool {
+        let running = self.era.filter(|era| era.layer == layer);
+        let done = match running {
+            Some(_) => self.numbering.highest_in(),
+            None => self.done[usize::from(layer)],
+        };
+        first > done
+    }
+
     /// Begins an era with the packet `first` of `layer`. Returns false if it cannot begin there.
     pub(crate) fn begin_era(
         &mut self,
@@ -201,6 +218,9 @@ impl Stream {
         if self.timeline.begin_era(&start, report).is_err() {
             return false;
         }
+        if let Some(era) = self.era {
+            self.done[usize::from(era.layer)] = self.numbering.highest_in();
+        }
         let picture_offset = info.vp8.map_or(0, |vp8| self.vp8.begin_era(&vp8));
         let max_temporal = self.max_temporal.unwrap_or(0);
         self.numbering
@@ -217,22 +237,26 @@ impl Stream {
         true
     }
 
-    /// Forwards the batch of `layer`; with `to_frame_end` only until a frame ends.
+    /// Forwards the batch of `layer` from the index `from` on; with `to_frame_end` only until a
+    /// frame ends. Returns the index after the last packet dealt with.
     pub(crate) fn forward_batch<S: PacketSink + ?Sized>(
         &mut self,
         layer: u8,
+        from: usize,
+        to_frame_end: bool,
         source: &Receiver,
         sink: &mut S,
-        to_frame_end: bool,
-    ) {
-        for &ext_seq in source.batch(layer) {
+    ) -> usize {
+        let batch = source.batch(layer);
+        for (index, &ext_seq) in batch.iter().enumerate().skip(from) {
             if to_frame_end && self.at_frame_end {
-                break;
+                return index;
             }
             if let Some((info, packet)) = source.packet(layer, ext_seq) {
                 self.forward(ext_seq, info, packet, sink);
             }
         }
+        batch.len()
     }
 
     /// Forwards everything that the ring of `layer` has from `first` on.
@@ -282,16 +306,20 @@ impl Stream {
                     max_temporal,
                 },
                 Some(types),
-            ) if info.temporal <= max_temporal => (out, picture_offset, types),
+            ) if info.temporal <= max_temporal => {
+                self.numbering.take_late(out);
+                (out, picture_offset, types)
+            }
             (Place::Late { out, .. }, _) => return self.fill(era.layer, out, ext_seq, sink),
         };
-        let newest = place == Place::Next;
+        let newest = out > self.highest_media;
         let timestamp = self.timeline.munge(info.timestamp);
         let patch = match &info.vp8 {
             Some(vp8) => self.vp8.munge(vp8, picture_offset, newest),
             None => Vp8Patch::default(),
         };
         if newest {
+            self.highest_media = out;
             self.timeline.sent(timestamp, info.arrival);
             self.at_frame_end = info.marker;
         }
@@ -350,6 +378,7 @@ impl Stream {
         let Some(types) = self.payload_types.iter().flatten().next().copied() else {
             return;
         };
+        self.numbering.take_late(out);
         let sent = Sent::filler(ext_seq, layer, self.timeline.last_timestamp());
         self.history.push(out, sent);
         let fields = self.fields(self.ssrc, types.media, out as u16, &sent);
