@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lkpy.sim import plan as planning
-from lkpy.sim import slo, target
+from lkpy.sim import slo, target, units
 from lkpy.sim.embedded import EmbeddedServer
 from lkpy.sim.health import Health
 from lkpy.sim.media import cache
@@ -29,6 +29,7 @@ BARRIER_S = 0.5
 """From the start order to the first action: every process must have read it by then."""
 RESULT_TIMEOUT_S = 10.0
 MAX_EVENTS = 1000
+MAX_EVENT_TEXT = 500
 CLIENTS_PER_PROCESS = 60
 _STEADY_AFTER_S = 2.0
 """Between the last planned join and the window in which CPU per packet is measured."""
@@ -162,7 +163,6 @@ class Runner:
 
     async def run(self) -> RunResult:
         """Carry out the run. Raises :class:`~lkpy.errors.LkpyError` when it cannot begin."""
-        await asyncio.to_thread(self._make_media)
         async with contextlib.AsyncExitStack() as stack:
             chosen, pid = self._given, None
             if chosen is None:
@@ -171,6 +171,7 @@ class Runner:
                 chosen, pid = server.target, server.pid
             tokens = chosen.client_tokens(self._scenario, self._plan)
             await target.check(chosen, tokens[0])
+            await asyncio.to_thread(self._make_media)
             result = self._result = RunResult(
                 scenario=self._scenario,
                 plan=self._plan,
@@ -285,7 +286,9 @@ class Runner:
         if message["type"] == "sample":
             self._add_sample(message)
         elif message["type"] == "event" and self._result is not None:
-            event = Event(message["at"], message["client"], message["text"])
+            # The text may be the server's: it is shown on a terminal.
+            text = units.printable(message["text"])[:MAX_EVENT_TEXT]
+            event = Event(message["at"], message["client"], text)
             if len(self._result.events) < MAX_EVENTS:
                 self._result.events.append(event)
                 self._progress.event(event)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree as Xml
 
+from lkpy.sim import units
 from lkpy.sim.report import words
 
 
@@ -33,17 +34,12 @@ def render(document: Mapping[str, Any]) -> str:
     if broken:
         reasons = "\n".join(document["reasons"]) or words.STATUS_WORDS[document["status"]]
         message = words.STATUS_WORDS[document["status"]]
-        Xml.SubElement(run, "error", {"message": message}).text = _printable(reasons)
+        Xml.SubElement(run, "error", {"message": message}).text = units.printable(reasons)
     for slo in slos:
         case = Xml.SubElement(suite, "testcase", {"classname": name, "name": slo["text"]})
         if not slo["passed"]:
             message = f"{slo['text']}: observed {words.verdict(slo)}"
             details = f"{message}\nsamples: {slo['samples']}"
-            Xml.SubElement(case, "failure", {"message": message}).text = _printable(details)
+            Xml.SubElement(case, "failure", {"message": message}).text = units.printable(details)
     Xml.indent(root)
     return Xml.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _printable(text: str) -> str:
-    """Drop control characters: XML 1.0 has no way to write them, and errors may contain any."""
-    return "".join(char for char in text if char.isprintable() or char in "\n\t")
