@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from livekit.protocol import models
+
 from lkpy.engine.api import MediaKind, RtpCodec, RtpEncoding, RtpHeaderExtension
+from lkpy.sdp import MediaDescription, Msid, SsrcGroup
+
+MAX_SPATIAL_LAYERS = 3
+_RID_SPACES = (("q", "h", "f"), ("2", "1", "0"))
+"""Rids of LiveKit's clients, lowest layer first (``pkg/sfu/buffer/videolayerutils.go``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +82,104 @@ class DownTrackHandle:
     muted: bool = False
     codecs: tuple[RtpCodec, ...] = field(default=())
     """What was negotiated for it, once bound."""
+
+
+@dataclass(slots=True, eq=False)
+class Section:
+    """One m-line in the order of the description, across negotiations."""
+
+    mid: str
+    kind: str
+    usable: bool = True
+    """Neither side rejected it."""
+    client_receives: bool = False
+    """Whether the client's last description has it receive."""
+    sender: DownTrackHandle | None = None
+    """What we send, or will with the next description."""
+    sending: bool = False
+    """Whether the last finished negotiation had us send. A client reports a track only when its
+    section begins to receive, so another track must wait until it has stopped once."""
+    track: MediaSectionTrack | None = None
+    """What the client sends."""
+    info: models.TrackInfo | None = None
+    """Of ``track``, once AddTrack named it."""
+    receiver: int | None = None
+
+    @property
+    def media_kind(self) -> MediaKind | None:
+        """Audio or video; None for a section of another kind."""
+        return MediaKind(self.kind) if self.kind in ("audio", "video") else None
+
+    def free_for(self, kind: MediaKind) -> bool:
+        """Whether a track of ``kind`` can be sent in it from the next description on."""
+        return (
+            self.usable
+            and self.client_receives
+            and self.kind == kind
+            and self.sender is None
+            and not self.sending
+        )
+
+
+# -- reading ------------------------------------------------------------------------------------
+
+
+def track_id(media: MediaDescription) -> tuple[str, str]:
+    """Stream and track id of what the writer sends in ``media``; empty where it names none."""
+    if media.msids:
+        # A single word is the track (LiveKit protocol ``sdp.ExtractStreamID``).
+        msid = media.msids[0]
+        return (msid.stream, msid.track) if msid.track else ("", msid.stream)
+    for attributes in media.ssrcs.values():
+        stream, _, track = attributes.get("msid", "").partition(" ")
+        if track:
+            return stream, track
+    return "", ""
+
+
+def encodings(media: MediaDescription) -> tuple[RtpEncoding, ...]:
+    """What arrives in ``media``: by rid, by ``ssrc-group:SIM``, or one plain stream."""
+    rids = media.simulcast.send if media.simulcast else ()
+    rids = rids or tuple(rid.id for rid in media.rids if rid.direction == "send")
+    if rids:
+        ordered = _lowest_first(rids)[:MAX_SPATIAL_LAYERS]
+        return tuple(RtpEncoding(spatial, rid=rid) for spatial, rid in enumerate(ordered))
+    repaired = {
+        group.ssrcs[0]: group.ssrcs[1]
+        for group in media.ssrc_groups
+        if group.semantics == "FID" and len(group.ssrcs) == 2
+    }
+    layers = next((group.ssrcs for group in media.ssrc_groups if group.semantics == "SIM"), ())
+    if not layers:
+        known = [*repaired, *(ssrc for ssrc in media.ssrcs if ssrc not in repaired.values())]
+        layers = tuple(known[:1])
+    if not layers:
+        return (RtpEncoding(0),)
+    return tuple(
+        RtpEncoding(spatial, ssrc=ssrc, rtx_ssrc=repaired.get(ssrc))
+        for spatial, ssrc in enumerate(layers[:MAX_SPATIAL_LAYERS])
+    )
+
+
+def _lowest_first(rids: tuple[str, ...]) -> tuple[str, ...]:
+    unique = tuple(dict.fromkeys(rids))
+    for space in _RID_SPACES:
+        if set(unique) <= set(space):
+            return tuple(sorted(unique, key=space.index))
+    return unique
+
+
+# -- writing ------------------------------------------------------------------------------------
+
+
+def describe_sender(media: MediaDescription, sender: DownTrackHandle) -> None:
+    """Write msid and SSRCs of ``sender`` into ``media``. The RTX SSRC is left out without RTX."""
+    msid = f"{sender.stream_id} {sender.track_sid}"
+    media.msids.append(Msid(sender.stream_id, sender.track_sid))
+    ssrcs = [sender.ssrc]
+    has_rtx = any(codec.name.lower() == "rtx" for codec in media.codecs)
+    if sender.rtx_ssrc is not None and has_rtx:
+        ssrcs.append(sender.rtx_ssrc)
+        media.ssrc_groups.append(SsrcGroup("FID", tuple(ssrcs)))
+    for ssrc in ssrcs:
+        media.ssrcs[ssrc] = {"cname": sender.stream_id, "msid": msid}

@@ -1,107 +1,67 @@
-"""One peer connection as the control plane sees it: descriptions in, engine commands out."""
+"""One peer connection as the control plane sees it: descriptions in, engine commands out.
+
+Join step 10. The parts: :mod:`negotiation` says when, :mod:`answerer` and :mod:`offerer` keep the
+media sections, :mod:`down_tracks` what is sent in them, :mod:`ice_dtls` the way to the client.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+import secrets
 
 from livekit.protocol import models, rtc
 
 from lkpy.engine.api import (
-    Command,
+    CreateReceiver,
     DtlsState,
-    EngineInfo,
     Event,
     IceState,
     MediaKind,
     RtpCodec,
     RtpEncoding,
 )
-from lkpy.server.rtc.media_sections import ClosedSection, DownTrackHandle, MediaSectionTrack
+from lkpy.errors import Blame, Code, LkpyError
+from lkpy.sdp import SdpError, SessionDescription, Setup
+from lkpy.server.rtc.answerer import Answerer, AnswererConfig, TrackLookup
+from lkpy.server.rtc.client_info import (
+    keeps_answer_codec_order,
+    supports_audio_red,
+    supports_ice_lite,
+    supports_transceiver_reuse,
+)
+from lkpy.server.rtc.codecs import codec_table
+from lkpy.server.rtc.direction_config import PUBLISHER, SINGLE, subscriber
+from lkpy.server.rtc.down_tracks import DownTracks
+from lkpy.server.rtc.ice_candidates import (
+    candidate_init,
+    parse_candidate_init,
+    trickle_requests,
+)
+from lkpy.server.rtc.ice_dtls import EngineLink, IceDtls, remote_end
+from lkpy.server.rtc.media_sections import DownTrackHandle, MediaSectionTrack, Section
+from lkpy.server.rtc.negotiation import Action, Negotiation
+from lkpy.server.rtc.offerer import Offerer, OffererConfig
+from lkpy.server.rtc.transport_types import (
+    AnswerResult,
+    NegotiationFailed,
+    OfferResult,
+    Output,
+    SendMediaSectionsRequirement,
+    SendOffer,
+    TransportOptions,
+)
 
-
-class EngineLink(Protocol):
-    """The part of :class:`lkpy.engine.hub.EngineHub` that a transport uses."""
-
-    @property
-    def info(self) -> EngineInfo:
-        """Fingerprint and candidates."""
-
-    def new_id(self) -> int:
-        """The next id."""
-
-    def submit(self, *commands: Command) -> None:
-        """Queue commands."""
-
-
-@dataclass(frozen=True, slots=True)
-class TransportOptions:
-    """What is the same for every peer connection of one participant."""
-
-    publish_codecs: tuple[models.Codec, ...]
-    """What the client may send: the room's enabled codecs without those disabled for it."""
-    subscribe_codecs: tuple[models.Codec, ...]
-    ice_lite: bool = False
-    """Wanted; clients that cannot (:func:`supports_ice_lite`) get full ICE."""
-    send_side_bwe: bool = False
-    """transport-cc instead of REMB towards subscribers."""
-    playout_delay: bool = False
-    red: bool = False
-    """Prefer RED over Opus for published tracks that allow it."""
-
-
-@dataclass(frozen=True, slots=True)
-class OfferResult:
-    """What a client's offer led to. The answer must be sent before anything in :meth:`poll`."""
-
-    answer: rtc.SessionDescription
-    tracks: tuple[MediaSectionTrack, ...]
-    """Tracks that begin with this offer."""
-    closed: tuple[ClosedSection, ...]
-    """Tracks that end with this offer."""
-    bound: tuple[DownTrackHandle, ...]
-    """Down tracks that begin to flow with this answer."""
-    unsupported: tuple[DownTrackHandle, ...]
-    """Down tracks that the client cannot decode; remove them."""
-    ice_restarted: bool
-    """Send the local candidates again."""
-    has_data_channel: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerResult:
-    """What a client's answer led to (dual peer connections)."""
-
-    bound: tuple[DownTrackHandle, ...]
-    unsupported: tuple[DownTrackHandle, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SendOffer:
-    """Send this offer. ``candidates`` says that the local candidates must follow it."""
-
-    offer: rtc.SessionDescription
-    candidates: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SendMediaSectionsRequirement:
-    """Ask the client for an offer with so many more receiving sections ((0, 0): any offer)."""
-
-    audios: int
-    videos: int
-
-
-@dataclass(frozen=True, slots=True)
-class NegotiationFailed:
-    """No answer within 15 s: the client must reconnect."""
-
-
-Output: TypeAlias = SendOffer | SendMediaSectionsRequirement | NegotiationFailed
-
-TrackLookup: TypeAlias = Callable[[str, MediaKind], models.TrackInfo | None]
-"""Published or pending TrackInfo for (cid of the section, kind); it may record ``sdp_cid``."""
+__all__ = [
+    "AnswerResult",
+    "EngineLink",
+    "NegotiationFailed",
+    "OfferResult",
+    "Output",
+    "PeerTransport",
+    "SendMediaSectionsRequirement",
+    "SendOffer",
+    "TrackLookup",
+    "TransportOptions",
+]
 
 
 class PeerTransport:
@@ -122,35 +82,151 @@ class PeerTransport:
         client: models.ClientInfo,
         options: TransportOptions,
     ) -> None:
-        raise NotImplementedError
+        self.target = target
+        self._engine = engine
+        lite = options.ice_lite and supports_ice_lite(client)
+        self._transport = IceDtls(engine, worker=worker, lite=lite)
+        send = subscriber(send_side_bwe=options.send_side_bwe)
+        receive = SINGLE if single_pc else PUBLISHER
+        if options.playout_delay:
+            send, receive = send.with_playout_delay(), receive.with_playout_delay()
+        self._down_tracks = DownTracks(
+            engine, self.id, {kind: send.extensions(kind) for kind in MediaKind}
+        )
+        publish, subscribe = map(codec_table, (options.publish_codecs, options.subscribe_codecs))
+        self._answerer: Answerer | None = None
+        self._offerer: Offerer | None = None
+        self._requested = dict.fromkeys(MediaKind, 0)
+        """Sections asked for since the last answer."""
+        self._described_ufrag = ""
+        """Generation whose candidates were announced."""
+        self._restarting = False
+        if target == rtc.SignalTarget.SUBSCRIBER:
+            self._offerer = Offerer(
+                self._transport,
+                self._down_tracks,
+                OffererConfig(
+                    subscribe=subscribe,
+                    send=send,
+                    reuse_sections=supports_transceiver_reuse(client),
+                    supports_red=supports_audio_red(client),
+                ),
+            )
+            # RFC 8445 6.1.1: the offerer controls, but a lite agent never does.
+            self._transport.create(controlling=not lite)
+        else:
+            self._answerer = Answerer(
+                engine,
+                self._transport,
+                self._down_tracks,
+                AnswererConfig(
+                    publish=publish,
+                    receive=receive,
+                    subscribe=subscribe,
+                    send=send,
+                    keeps_codec_order=keeps_answer_codec_order(client),
+                    prefer_red=options.red,
+                    supports_red=supports_audio_red(client),
+                ),
+            )
+        self._negotiation = Negotiation(
+            offers=self._offerer is not None, first_offer_id=secrets.randbelow(256) + 1
+        )
 
-    id: int
-    """The engine's transport."""
-    target: rtc.SignalTarget
-    ice_state: IceState
-    dtls_state: DtlsState
+    # -- state ---------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> int:
+        """The engine's transport."""
+        return self._transport.id
+
+    @property
+    def ice_state(self) -> IceState:
+        """As the engine last reported it."""
+        return self._transport.ice_state
+
+    @property
+    def dtls_state(self) -> DtlsState:
+        """As the engine last reported it."""
+        return self._transport.dtls_state
 
     @property
     def connected(self) -> bool:
         """ICE and DTLS are connected."""
-        raise NotImplementedError
+        return self._transport.connected
 
     @property
     def ever_connected(self) -> bool:
         """Whether :attr:`connected` was ever true."""
-        raise NotImplementedError
+        return self._transport.ever_connected
 
-    # -- publisher and single connection: the client offers ---------------------------------
+    @property
+    def failure(self) -> str:
+        """Why the connection is lost; empty while it is not."""
+        return self._transport.failure
+
+    @property
+    def path(self) -> tuple[str, str, str]:
+        """Local and remote address of the nominated pair and its protocol; empty before."""
+        path = self._transport.path
+        return path.local, path.remote, path.protocol
+
+    @property
+    def srtp_profile(self) -> str:
+        """IANA name, once DTLS is connected."""
+        return self._transport.srtp_profile
+
+    @property
+    def _sections(self) -> list[Section]:
+        if self._offerer is not None:
+            return self._offerer.sections
+        return self._answerer.sections if self._answerer is not None else []
+
+    # -- publisher and single connection: the client offers -------------------------------------
 
     def handle_offer(
         self, now: float, offer: rtc.SessionDescription, lookup: TrackLookup
     ) -> OfferResult:
         """Apply a client's offer. Raises :class:`lkpy.sdp.SdpError` and changes nothing then."""
-        raise NotImplementedError
+        if self._answerer is None:
+            raise SdpError("an offer for the connection in which the server offers")
+        description = SessionDescription.parse(offer.sdp)
+        remote = remote_end(description, default_setup=Setup.ACTIVE)
+        self._transport.check_remote(remote)
+        self._answerer.check(description)
+
+        # The client offered, so it controls unless it is lite (RFC 8445 6.1.1).
+        self._transport.create(controlling=remote.lite and not self._transport.lite)
+        if self._transport.restarts(remote):
+            self._transport.restart()
+        self._transport.set_remote(remote)
+        answer = self._answerer.answer(description, remote, lookup)
+
+        self._requested = dict.fromkeys(MediaKind, 0)
+        if answer.progress and any(map(self._down_tracks.waiting, MediaKind)):
+            self._negotiation.request(now)
+        return OfferResult(
+            answer=rtc.SessionDescription(
+                type="answer",
+                sdp=str(answer.description),
+                id=offer.id,
+                mid_to_track_id=self.mid_to_track_id(),
+            ),
+            tracks=tuple(answer.tracks),
+            closed=tuple(answer.closed),
+            bound=tuple(answer.bound),
+            unsupported=tuple(answer.unsupported),
+            send_candidates=self._announces_candidates(),
+            has_data_channel=answer.has_data_channel,
+        )
 
     def section_tracks(self) -> tuple[MediaSectionTrack, ...]:
         """Tracks being sent by the client that have no receiver yet, for a late AddTrack."""
-        raise NotImplementedError
+        return tuple(
+            section.track
+            for section in self._sections
+            if section.track is not None and section.receiver is None
+        )
 
     def create_receiver(
         self,
@@ -160,20 +236,67 @@ class PeerTransport:
         screen_share: bool = False,
         encodings: tuple[RtpEncoding, ...] | None = None,
     ) -> int:
-        """Receive ``track``; returns the engine's receiver. The same again for the same section."""
-        raise NotImplementedError
+        """Receive ``track``; returns the engine's receiver. The same again for the same section.
 
-    # -- subscriber: we offer ----------------------------------------------------------------
+        Raises :class:`LkpyError` (``not_found``) when the client has stopped sending it.
+        """
+        for section in self._sections:
+            if section.track is None or section.mid != track.mid or section.track.cid != track.cid:
+                continue
+            if section.receiver is None:
+                section.receiver = self._engine.new_id()
+                self._engine.submit(
+                    CreateReceiver(
+                        receiver=section.receiver,
+                        transport=self.id,
+                        mid=track.mid,
+                        kind=track.kind,
+                        codecs=section.track.codecs,
+                        header_extensions=section.track.header_extensions,
+                        encodings=encodings or section.track.encodings,
+                        clock_group=clock_group,
+                        screen_share=screen_share,
+                    )
+                )
+            return section.receiver
+        raise LkpyError(
+            Code.NOT_FOUND, f"section {track.mid} does not send {track.cid}", blame=Blame.CLIENT
+        )
+
+    # -- subscriber: we offer --------------------------------------------------------------------
 
     def handle_answer(self, now: float, answer: rtc.SessionDescription) -> AnswerResult:
-        """Apply the client's answer. Answers to an older offer are ignored."""
-        raise NotImplementedError
+        """Apply the client's answer. Raises :class:`lkpy.sdp.SdpError` and changes nothing then.
+
+        Answers that fit no offer that is out are ignored: after :meth:`restart_ice` the answer to
+        the offer before may still come.
+        """
+        if self._offerer is None:
+            raise SdpError("an answer for the connection in which the client offers")
+        description = SessionDescription.parse(answer.sdp)
+        remote = remote_end(description, default_setup=Setup.ACTIVE)
+        self._transport.check_remote(remote)
+        known = self._transport.remote is not None and not self._transport.restarts(remote)
+        stale = self._restarting and answer.id == 0 and known
+        if stale or not self._negotiation.expects(answer.id):
+            return AnswerResult()
+        self._offerer.check(description)
+        self._negotiation.answered(now)
+        self._restarting = False
+        self._transport.set_remote(remote)
+        applied = self._offerer.apply(description)
+        return AnswerResult(tuple(applied.bound), tuple(applied.unsupported))
 
     def restart_ice(self, now: float) -> None:
         """Restart ICE with a fresh offer. Only where we offer; elsewhere the client restarts."""
-        raise NotImplementedError
+        if self._offerer is None or not self._described_ufrag:
+            return
+        self._negotiation.abandon()
+        self._transport.restart()
+        self._restarting = True
+        self._negotiation.request(now, force=True)
 
-    # -- down tracks ---------------------------------------------------------------------------
+    # -- down tracks -------------------------------------------------------------------------------
 
     def add_down_track(
         self,
@@ -193,56 +316,120 @@ class PeerTransport:
 
         ``codecs`` are the publisher's, ``stream_id`` is ``PA_x|TR_y``.
         """
-        raise NotImplementedError
+        return self._down_tracks.add(
+            receiver=receiver,
+            kind=kind,
+            track_sid=track_sid,
+            stream_id=stream_id,
+            codecs=codecs,
+            stereo=stereo,
+            red=red,
+            max_spatial=max_spatial,
+            max_temporal=max_temporal,
+            muted=muted,
+        )
 
     def update_down_track(
         self, handle: DownTrackHandle, *, max_spatial: int, max_temporal: int, muted: bool
     ) -> None:
         """Change what may be sent; remembered until it is bound."""
-        raise NotImplementedError
+        self._down_tracks.update(
+            handle, max_spatial=max_spatial, max_temporal=max_temporal, muted=muted
+        )
 
     def remove_down_track(self, handle: DownTrackHandle) -> None:
         """Stop sending. Idempotent. Call :meth:`negotiate` after the last of a batch."""
-        raise NotImplementedError
+        self._down_tracks.remove(handle)
 
     def mid_to_track_id(self) -> dict[str, str]:
         """Track sid per mid in which we send."""
-        raise NotImplementedError
+        return {
+            section.mid: section.sender.track_sid
+            for section in self._sections
+            if section.sender is not None and not section.sender.removed
+        }
 
-    # -- time ----------------------------------------------------------------------------------
+    def media_sections_requirement(self) -> tuple[int, int]:
+        """How many more audio and video sections the client must offer; counts as asked for."""
+        return self._require(MediaKind.AUDIO), self._require(MediaKind.VIDEO)
+
+    def _require(self, kind: MediaKind) -> int:
+        free = sum(section.free_for(kind) for section in self._sections)
+        more = max(0, self._down_tracks.waiting(kind) - free - self._requested[kind])
+        self._requested[kind] += more
+        return more
+
+    # -- time --------------------------------------------------------------------------------------
 
     def negotiate(self, now: float, *, force: bool = False) -> None:
         """Ask for a negotiation: debounced, or at once with ``force``."""
-        raise NotImplementedError
+        self._negotiation.request(now, force=force)
 
     def next_deadline(self) -> float | None:
         """When :meth:`poll` has something to do; None: only after another call."""
-        raise NotImplementedError
+        return self._negotiation.next_deadline()
 
     def poll(self, now: float) -> list[Output]:
         """What to send now. Call after every other method and at :meth:`next_deadline`."""
-        raise NotImplementedError
+        outputs: list[Output] = []
+        for action in self._negotiation.poll(now, connected=self.connected):
+            match action:
+                case Action.SEND_OFFER if self._offerer is not None:
+                    outputs.append(self._send_offer(self._offerer))
+                case Action.REQUEST_OFFER:
+                    outputs.append(SendMediaSectionsRequirement(*self.media_sections_requirement()))
+                case Action.FAIL:
+                    outputs.append(NegotiationFailed())
+        return outputs
 
-    # -- candidates ----------------------------------------------------------------------------
+    def _send_offer(self, offerer: Offerer) -> SendOffer:
+        return SendOffer(
+            rtc.SessionDescription(
+                type="offer",
+                sdp=str(offerer.offer()),
+                id=self._negotiation.offer_id,
+                mid_to_track_id=self.mid_to_track_id(),
+            ),
+            send_candidates=self._announces_candidates(),
+        )
+
+    # -- candidates --------------------------------------------------------------------------------
 
     def add_remote_candidate(self, candidate_init: str) -> None:
         """A trickled candidate, JSON. Raises :class:`lkpy.sdp.SdpError` when it does not parse."""
-        raise NotImplementedError
+        candidate = parse_candidate_init(candidate_init)
+        if candidate is not None:
+            self._transport.add_candidate(candidate)
 
     def local_candidates(self) -> list[str]:
         """Our candidates as JSON ``RTCIceCandidateInit``; they are fixed per worker."""
-        raise NotImplementedError
+        mid, index = self._tagged_section()
+        return [
+            candidate_init(candidate, ufrag=self._transport.local.ufrag, mid=mid, index=index)
+            for candidate in self._transport.candidates
+        ]
 
     def local_trickles(self) -> list[rtc.TrickleRequest]:
         """One message per candidate, the last with ``final``; send them after a description."""
-        raise NotImplementedError
+        return trickle_requests(self.local_candidates(), self.target)
 
-    # -- engine events, end --------------------------------------------------------------------
+    def _tagged_section(self) -> tuple[str, int]:
+        for index, section in enumerate(self._sections):
+            if section.usable:
+                return section.mid, index
+        return "0", 0
+
+    def _announces_candidates(self) -> bool:
+        ufrag = self._transport.local.ufrag
+        announced, self._described_ufrag = self._described_ufrag, ufrag
+        return announced != ufrag
+
+    # -- engine events, end ------------------------------------------------------------------------
 
     def handle_event(self, event: Event) -> None:
         """Take IceStateChanged, DtlsStateChanged and TransportClosed of this transport."""
-        raise NotImplementedError
+        self._transport.handle_event(event)
 
     def close(self) -> None:
         """Close the connection and all it carries. Idempotent."""
-        raise NotImplementedError
+        self._transport.close()

@@ -1,0 +1,50 @@
+"""What a client can do, by what it says it is (LiveKit ``pkg/rtc/clientinfo.go``)."""
+
+from __future__ import annotations
+
+import re
+
+from livekit.protocol import models
+
+
+def is_firefox(client: models.ClientInfo) -> bool:
+    """Firefox on any system."""
+    return client.browser.lower() in ("firefox", "firefox mobile")
+
+
+def is_safari(client: models.ClientInfo) -> bool:
+    """Safari on any system."""
+    return client.browser.lower() == "safari"
+
+
+def supports_audio_red(client: models.ClientInfo) -> bool:
+    """Whether it can receive RED (RFC 2198)."""
+    return not is_firefox(client) and not is_safari(client)
+
+
+def keeps_answer_codec_order(client: models.ClientInfo) -> bool:
+    """Whether it sends the first codec of an answer; others must be given one codec only."""
+    return not (is_firefox(client) and client.os.lower() in ("linux", "android"))
+
+
+def supports_transceiver_reuse(client: models.ClientInfo) -> bool:
+    """Whether a media section may carry another track later (protocol 4, not Safari)."""
+    return client.protocol >= 4 and not is_safari(client)
+
+
+def supports_ice_lite(client: models.ClientInfo) -> bool:
+    """Whether it nominates properly towards a lite agent (protocol 6, not Firefox)."""
+    return client.protocol >= 6 and not is_firefox(client)
+
+
+def compare_versions(ours: str, theirs: str) -> int:
+    """Compare dotted versions: negative, 0 or positive. Others compare as text."""
+    ours_parts, theirs_parts = _version(ours), _version(theirs)
+    if ours_parts is None or theirs_parts is None:
+        return (ours > theirs) - (ours < theirs)
+    return (ours_parts > theirs_parts) - (ours_parts < theirs_parts)
+
+
+def _version(text: str) -> tuple[int, ...] | None:
+    match = re.fullmatch(r"(\d{1,9})(?:\.(\d{1,9}))?(?:\.(\d{1,9}))?", text)
+    return tuple(int(part or 0) for part in match.groups()) if match else None

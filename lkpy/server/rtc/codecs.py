@@ -1,0 +1,316 @@
+"""Codecs: what is registered, how an offer is matched, in which order an answer lists them.
+
+Payload types and parameters are LiveKit's (protocol ``codecs/codecs.go``); an answer repeats the
+offer's payload types, so ours appear only in our own offers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from livekit.protocol import models
+
+from lkpy.engine.api import MediaKind, RtpCodec
+from lkpy.sdp import Codec
+
+OPUS = "audio/opus"
+RED = "audio/red"
+RTX = "video/rtx"
+H264 = "video/h264"
+
+_H264_FMTP = "level-asymmetry-allowed=1;packetization-mode={};profile-level-id={}"
+_AUDIO = (
+    Codec(111, "opus", 48_000, 2, "minptime=10;useinbandfec=1"),
+    Codec(63, "red", 48_000, 2, "111/111"),
+    Codec(0, "PCMU", 8_000),
+    Codec(8, "PCMA", 8_000),
+)
+_VIDEO = (
+    Codec(96, "VP8", 90_000),
+    Codec(98, "VP9", 90_000, 0, "profile-id=0"),
+    Codec(100, "VP9", 90_000, 0, "profile-id=1"),
+    Codec(125, "H264", 90_000, 0, _H264_FMTP.format(0, "42e01f")),
+    Codec(108, "H264", 90_000, 0, _H264_FMTP.format(1, "42e01f")),
+    Codec(123, "H264", 90_000, 0, _H264_FMTP.format(1, "640032")),
+    Codec(35, "AV1", 90_000),
+    Codec(116, "H265", 90_000),
+)
+_VIDEO_BY_FMTP = (
+    Codec(104, "H264", 90_000, 0, _H264_FMTP.format(0, "42001f")),
+    Codec(102, "H264", 90_000, 0, _H264_FMTP.format(1, "42001f")),
+    Codec(39, "H264", 90_000, 0, _H264_FMTP.format(0, "4d001f")),
+    Codec(106, "H264", 90_000, 0, _H264_FMTP.format(1, "4d001f")),
+)
+"""Registered only when the configuration names exactly these parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodecTable:
+    """The codecs of one direction, with our payload types."""
+
+    audio: tuple[Codec, ...]
+    video: tuple[Codec, ...]
+    rtx: bool
+
+    def of(self, kind: MediaKind) -> tuple[Codec, ...]:
+        """Those of ``kind``, without RTX."""
+        return self.audio if kind is MediaKind.AUDIO else self.video
+
+
+def mime_type(kind: str, codec: Codec) -> str:
+    """Lower-case mime type of ``codec`` in a section of ``kind``."""
+    return f"{kind}/{codec.name.lower()}"
+
+
+def codec_table(enabled: Iterable[models.Codec]) -> CodecTable:
+    """Register the ``enabled`` codecs (LiveKit ``registerCodecs``)."""
+    return _codec_table(tuple((codec.mime.lower(), codec.fmtp_line) for codec in enabled))
+
+
+@lru_cache(maxsize=256)
+def _codec_table(enabled: tuple[tuple[str, str], ...]) -> CodecTable:
+    def is_enabled(kind: str, codec: Codec, *, exactly: bool = False) -> bool:
+        wanted = mime_type(kind, codec)
+        return any(
+            mime == wanted and ((not fmtp and not exactly) or fmtp.lower() == codec.fmtp.lower())
+            for mime, fmtp in enabled
+        )
+
+    audio = tuple(codec for codec in _AUDIO if is_enabled("audio", codec))
+    if not any(codec.name == "opus" for codec in audio):
+        audio = tuple(codec for codec in audio if codec.name != "red")
+    video = tuple(codec for codec in _VIDEO if is_enabled("video", codec)) + tuple(
+        codec for codec in _VIDEO_BY_FMTP if is_enabled("video", codec, exactly=True)
+    )
+    return CodecTable(audio, video, rtx=any(mime == RTX for mime, _ in enabled))
+
+
+# -- matching ---------------------------------------------------------------------------------
+
+
+def same_encoding(ours: Codec, theirs: Codec) -> bool:
+    """Whether both are the same codec in the same profile."""
+    return (
+        ours.name.lower() == theirs.name.lower()
+        and ours.clock_rate == theirs.clock_rate
+        and max(ours.channels, 1) == max(theirs.channels, 1)
+        and same_profile(ours.name, ours.parameters, theirs.parameters)
+    )
+
+
+def same_profile(name: str, ours: dict[str, str], theirs: dict[str, str]) -> bool:
+    """Compare the format parameters that name a profile."""
+    match name.lower():
+        case "h264":
+            # Profile and constraints must match, the level may differ (RFC 6184 8.2.2).
+            return _h264_profile(ours) == _h264_profile(theirs) and _packetization(
+                ours
+            ) == _packetization(theirs)
+        case "vp9":
+            return ours.get("profile-id", "0") == theirs.get("profile-id", "0")
+        case "av1":
+            return ours.get("profile", "0") == theirs.get("profile", "0")
+        case "h265":
+            return ours.get("profile-id", "1") == theirs.get("profile-id", "1")
+        case _:
+            return True
+
+
+def _h264_profile(parameters: dict[str, str]) -> str:
+    # Without the parameter it is baseline (RFC 6184 8.1).
+    return parameters.get("profile-level-id", "42000a")[:4].lower()
+
+
+def _packetization(parameters: dict[str, str]) -> str:
+    return parameters.get("packetization-mode", "0")
+
+
+def is_h264_high(codec: Codec) -> bool:
+    """Whether ``codec`` is H.264 in its High profile, which many decoders lack."""
+    return codec.name.lower() == "h264" and _h264_profile(codec.parameters).startswith("64")
+
+
+@lru_cache(maxsize=1024)
+def answer_codecs(
+    kind: MediaKind,
+    offered: tuple[Codec, ...],
+    table: CodecTable,
+    feedback: tuple[str, ...],
+    *,
+    h264_high: bool,
+) -> tuple[Codec, ...]:
+    """The offered codecs that are registered, in the offer's order, each followed by its RTX.
+
+    Payload types and format parameters are the offer's, except Opus' parameters: those tell the
+    client how to send, so they are ours.
+    """
+    rtx_of = rtx_by_payload_type(offered) if table.rtx else {}
+    accepted: list[Codec] = []
+    for theirs in offered:
+        ours = next((codec for codec in table.of(kind) if same_encoding(codec, theirs)), None)
+        if ours is None or (is_h264_high(theirs) and not h264_high):
+            continue
+        accepted.append(
+            replace(
+                theirs,
+                fmtp=ours.fmtp if ours.name == "opus" else theirs.fmtp,
+                feedback=tuple(item for item in feedback if item in theirs.feedback),
+            )
+        )
+        rtx = rtx_of.get(theirs.payload_type)
+        if rtx is not None:
+            accepted.append(Codec(rtx, "rtx", theirs.clock_rate, 0, f"apt={theirs.payload_type}"))
+    opus = {str(codec.payload_type) for codec in accepted if codec.name.lower() == "opus"}
+    return tuple(
+        codec
+        for codec in accepted
+        # RED names the payload type it repeats (RFC 2198 5); without it there is nothing to carry.
+        if codec.name.lower() != "red" or set(codec.fmtp.split("/")) <= opus
+    )
+
+
+def rtx_by_payload_type(codecs: tuple[Codec, ...]) -> dict[int, int]:
+    """RTX payload type by the payload type that its ``apt`` names (RFC 4588 8.6)."""
+    found: dict[int, int] = {}
+    for codec in codecs:
+        apt = codec.parameters.get("apt", "") if codec.name.lower() == "rtx" else ""
+        if apt.isdigit():
+            found.setdefault(int(apt), codec.payload_type)
+    return found
+
+
+@lru_cache(maxsize=256)
+def offer_codecs(
+    kind: MediaKind, table: CodecTable, feedback: tuple[str, ...]
+) -> tuple[Codec, ...]:
+    """Codecs of our own offers: without H.264 High, RTX at the next payload type."""
+    codecs: list[Codec] = []
+    for codec in table.of(kind):
+        if is_h264_high(codec):
+            continue
+        codecs.append(replace(codec, feedback=feedback if codec.name != "red" else ()))
+        if kind is MediaKind.VIDEO and table.rtx:
+            number = codec.payload_type
+            codecs.append(Codec(number + 1, "rtx", codec.clock_rate, 0, f"apt={number}"))
+    return tuple(codecs)
+
+
+# -- order and parameters ---------------------------------------------------------------------
+
+
+def prefer(kind: str, codecs: tuple[Codec, ...], mime: str, *, only: bool) -> tuple[Codec, ...]:
+    """Put the codecs of ``mime`` first, with their RTX; ``only``: drop the others.
+
+    The first codec of an answer is what the client sends. Some do not keep to the order and are
+    left no choice (LiveKit ``configureReceiverCodecs``).
+    """
+    wanted = {c.payload_type for c in codecs if mime_type(kind, c) == mime.lower()}
+    if not wanted:
+        return codecs
+    wanted |= {rtx for apt, rtx in rtx_by_payload_type(codecs).items() if apt in wanted}
+    first = tuple(codec for codec in codecs if codec.payload_type in wanted)
+    if only:
+        return first
+    return first + tuple(codec for codec in codecs if codec.payload_type not in wanted)
+
+
+def preferred_mime(info: models.TrackInfo, cid: str) -> str:
+    """The mime type that ``info`` wants for the media section with this cid; may be empty."""
+    for codec in info.codecs:
+        if cid and cid in (codec.cid, codec.sdp_cid):
+            return codec.mime_type
+    return info.codecs[0].mime_type if info.codecs else info.mime_type
+
+
+def publisher_opus(codecs: tuple[Codec, ...], info: models.TrackInfo) -> tuple[Codec, ...]:
+    """Set Opus' parameters as the published track's audio features want them."""
+    features = info.audio_features
+    extra = ""
+    if models.AudioTrackFeature.TF_NO_DTX not in features:
+        extra += ";usedtx=1"
+    if models.AudioTrackFeature.TF_STEREO in features:
+        extra += ";stereo=1;maxaveragebitrate=510000"
+    return tuple(
+        replace(codec, fmtp=codec.fmtp + extra) if codec.name.lower() == "opus" else codec
+        for codec in codecs
+    )
+
+
+def with_nack(codecs: tuple[Codec, ...]) -> tuple[Codec, ...]:
+    """Add NACK to published audio: browsers do not offer it, but honour it in an answer."""
+    return tuple(
+        codec
+        if codec.name.lower() == "red" or "nack" in codec.feedback
+        else replace(codec, feedback=(*codec.feedback, "nack"))
+        for codec in codecs
+    )
+
+
+def subscriber_opus(codecs: tuple[Codec, ...], *, stereo: bool, nack: bool) -> tuple[Codec, ...]:
+    """Set Opus' parameters for a subscriber. RED repairs losses itself and needs no NACK."""
+    return tuple(
+        codec
+        if codec.name.lower() != "opus"
+        else replace(
+            codec,
+            fmtp=codec.fmtp + ";sprop-stereo=1" if stereo else codec.fmtp,
+            feedback=tuple(f for f in codec.feedback if nack or f != "nack"),
+        )
+        for codec in codecs
+    )
+
+
+# -- engine -----------------------------------------------------------------------------------
+
+
+def engine_codecs(kind: MediaKind, codecs: tuple[Codec, ...]) -> tuple[RtpCodec, ...]:
+    """``codecs`` as the engine takes them: RTX folded into the codec it repairs."""
+    rtx_of = rtx_by_payload_type(codecs)
+    return tuple(
+        RtpCodec(
+            payload_type=codec.payload_type,
+            mime_type=mime_type(kind, codec),
+            clock_rate=codec.clock_rate,
+            channels=codec.channels,
+            rtx_payload_type=rtx_of.get(codec.payload_type),
+            fmtp=codec.fmtp,
+            nack="nack" in codec.feedback,
+            pli="nack pli" in codec.feedback,
+            transport_cc="transport-cc" in codec.feedback,
+            remb="goog-remb" in codec.feedback,
+        )
+        for codec in codecs
+        if codec.name.lower() != "rtx"
+    )
+
+
+def codecs_for_source(
+    source: tuple[RtpCodec, ...], subscriber: tuple[RtpCodec, ...]
+) -> tuple[RtpCodec, ...]:
+    """For each codec of a published track the best of the subscriber's, if it has one.
+
+    The same profile is best, then the same packetization, then the same mime type: decoders
+    accept more than they announce.
+    """
+    chosen: dict[str, RtpCodec] = {}
+    for codec in source:
+        ours = _parameters(codec)
+
+        def rank(
+            candidate: RtpCodec, ours: dict[str, str] = ours, mime: str = codec.mime_type
+        ) -> int:
+            theirs = _parameters(candidate)
+            if same_profile(mime.partition("/")[2], ours, theirs):
+                return 0
+            return 1 if _packetization(ours) == _packetization(theirs) else 2
+
+        same = [candidate for candidate in subscriber if candidate.mime_type == codec.mime_type]
+        if same:
+            chosen.setdefault(codec.mime_type, min(same, key=rank))
+    return tuple(chosen.values())
+
+
+def _parameters(codec: RtpCodec) -> dict[str, str]:
+    return Codec(codec.payload_type, "", fmtp=codec.fmtp).parameters

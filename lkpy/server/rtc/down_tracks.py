@@ -1,0 +1,153 @@
+"""The down tracks of one peer connection: waiting for a media section, bound to one, removed."""
+
+from __future__ import annotations
+
+import secrets
+
+from lkpy.engine.api import CloseDownTrack, CreateDownTrack, MediaKind, RtpCodec, UpdateDownTrack
+from lkpy.sdp import Codec, HeaderExtension
+from lkpy.server.rtc.codecs import codecs_for_source, engine_codecs
+from lkpy.server.rtc.direction_config import engine_extensions
+from lkpy.server.rtc.ice_dtls import EngineLink
+from lkpy.server.rtc.media_sections import DownTrackHandle, Section
+
+
+class DownTracks:
+    """Which down tracks exist and which still have no media section, oldest first."""
+
+    def __init__(
+        self, engine: EngineLink, transport: int, used_extensions: dict[MediaKind, tuple[str, ...]]
+    ) -> None:
+        self._engine = engine
+        self._transport = transport
+        self._used_extensions = used_extensions
+        self._waiting: list[DownTrackHandle] = []
+        self._ssrcs: set[int] = set()
+
+    def add(
+        self,
+        *,
+        receiver: int,
+        kind: MediaKind,
+        track_sid: str,
+        stream_id: str,
+        codecs: tuple[RtpCodec, ...],
+        stereo: bool,
+        red: bool,
+        max_spatial: int,
+        max_temporal: int,
+        muted: bool,
+    ) -> DownTrackHandle:
+        """Make a down track that waits for a media section."""
+        handle = DownTrackHandle(
+            id=self._engine.new_id(),
+            receiver=receiver,
+            kind=kind,
+            track_sid=track_sid,
+            stream_id=stream_id,
+            source_codecs=codecs,
+            ssrc=self._new_ssrc(),
+            rtx_ssrc=self._new_ssrc() if kind is MediaKind.VIDEO else None,
+            stereo=stereo,
+            red=red,
+            max_spatial=max_spatial,
+            max_temporal=max_temporal,
+            muted=muted,
+        )
+        self._waiting.append(handle)
+        return handle
+
+    def _new_ssrc(self) -> int:
+        while True:
+            ssrc = secrets.randbits(32)
+            if ssrc and ssrc not in self._ssrcs:
+                self._ssrcs.add(ssrc)
+                return ssrc
+
+    def waiting(self, kind: MediaKind) -> int:
+        """How many of ``kind`` have no media section."""
+        return sum(handle.kind is kind for handle in self._waiting)
+
+    def next_waiting(self, kind: MediaKind) -> DownTrackHandle | None:
+        """Take the oldest of ``kind`` that has no media section."""
+        for handle in self._waiting:
+            if handle.kind is kind:
+                self._waiting.remove(handle)
+                return handle
+        return None
+
+    def place(self, handle: DownTrackHandle, section: Section) -> None:
+        """Give ``handle`` the section; it is bound when that is negotiated."""
+        section.sender = handle
+        handle.mid = section.mid
+
+    def displace(self, section: Section) -> None:
+        """The section went away under its down track, which waits for another."""
+        handle = section.sender
+        section.sender = None
+        if handle is not None and not handle.removed:
+            self._unbind(handle)
+            handle.mid = ""
+            self._waiting.append(handle)
+
+    def source_codecs(
+        self, handle: DownTrackHandle, negotiated: tuple[Codec, ...]
+    ) -> tuple[RtpCodec, ...]:
+        """Of the negotiated codecs those that the publisher sends."""
+        return codecs_for_source(handle.source_codecs, engine_codecs(handle.kind, negotiated))
+
+    def bind(
+        self,
+        handle: DownTrackHandle,
+        codecs: tuple[RtpCodec, ...],
+        extensions: tuple[HeaderExtension, ...],
+    ) -> None:
+        """The section is negotiated: forward into it."""
+        handle.bound = True
+        handle.codecs = codecs
+        has_rtx = any(codec.rtx_payload_type is not None for codec in codecs)
+        self._engine.submit(
+            CreateDownTrack(
+                down_track=handle.id,
+                transport=self._transport,
+                receiver=handle.receiver,
+                mid=handle.mid,
+                ssrc=handle.ssrc,
+                rtx_ssrc=handle.rtx_ssrc if has_rtx else None,
+                cname=handle.stream_id,
+                codecs=codecs,
+                header_extensions=engine_extensions(extensions, self._used_extensions[handle.kind]),
+                max_spatial=handle.max_spatial,
+                max_temporal=handle.max_temporal,
+                muted=handle.muted,
+            )
+        )
+
+    def reject(self, handle: DownTrackHandle) -> None:
+        """The client can decode nothing of it; it stays out until removed."""
+        handle.unsupported = True
+        handle.mid = ""
+        self._unbind(handle)
+
+    def update(
+        self, handle: DownTrackHandle, *, max_spatial: int, max_temporal: int, muted: bool
+    ) -> None:
+        """Change what may be sent, now or once bound."""
+        handle.max_spatial, handle.max_temporal, handle.muted = max_spatial, max_temporal, muted
+        if handle.bound:
+            self._engine.submit(UpdateDownTrack(handle.id, max_spatial, max_temporal, muted))
+
+    def remove(self, handle: DownTrackHandle) -> None:
+        """Stop and forget it. Idempotent. Its section learns so with the next description."""
+        if handle.removed:
+            return
+        handle.removed = True
+        self._unbind(handle)
+        self._ssrcs -= {handle.ssrc, handle.rtx_ssrc}
+        if handle in self._waiting:
+            self._waiting.remove(handle)
+
+    def _unbind(self, handle: DownTrackHandle) -> None:
+        if handle.bound:
+            handle.bound = False
+            self._engine.submit(CloseDownTrack(handle.id))

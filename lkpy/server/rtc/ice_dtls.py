@@ -1,0 +1,242 @@
+"""The ICE and DTLS half of a peer connection: credentials, roles, the remote end, states."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from dataclasses import dataclass
+from typing import Protocol
+
+from lkpy.engine.api import (
+    AddRemoteCandidate,
+    CloseTransport,
+    Command,
+    CreateTransport,
+    DtlsParameters,
+    DtlsRole,
+    DtlsState,
+    DtlsStateChanged,
+    EngineInfo,
+    Event,
+    IceCandidate,
+    IceParameters,
+    IceState,
+    IceStateChanged,
+    RestartIce,
+    SetRemoteParameters,
+    TransportClosed,
+)
+from lkpy.sdp import Fingerprint, MediaDescription, SdpError, SessionDescription, Setup
+from lkpy.server.rtc.ice_candidates import RemoteCandidate, RemoteCandidates, usable_candidate
+
+_ICE_CHARS = string.ascii_letters + string.digits
+_UFRAG, _PWD = 16, 32
+"""Characters, as pion has them; RFC 8445 5.3 asks for 24 and 128 random bits at least."""
+
+
+class EngineLink(Protocol):
+    """The part of :class:`lkpy.engine.hub.EngineHub` that a transport uses."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """Fingerprint and candidates."""
+
+    def new_id(self) -> int:
+        """The next id."""
+
+    def submit(self, *commands: Command) -> None:
+        """Queue commands."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteEnd:
+    """What a client's description says about its end of the transport."""
+
+    ice: IceParameters
+    fingerprint: Fingerprint
+    setup: Setup
+    lite: bool
+    candidates: list[IceCandidate]
+    mid: str
+    """The section that carries the transport (RFC 9143: the tagged section)."""
+    bundle: frozenset[str]
+    """Mids that share the transport."""
+
+
+def remote_end(description: SessionDescription, *, default_setup: Setup) -> RemoteEnd:
+    """Read the client's end. Raises :class:`SdpError` when it cannot be one transport."""
+    active = {media.mid: media for media in description.active_media()}
+    if None in active:
+        raise SdpError("a media section has no a=mid")
+    if not active:
+        raise SdpError("every media section is rejected")
+    bundle = [active[mid] for mid in description.bundle if mid in active]
+    if not bundle:
+        if len(active) > 1:
+            raise SdpError("the media sections are not in one BUNDLE group")
+        bundle = list(active.values())
+    tagged = next((m for m in bundle if description.transport_of(m).ice_ufrag), bundle[0])
+    transport = description.transport_of(tagged)
+    if not transport.ice_ufrag:
+        raise SdpError("no a=ice-ufrag")
+    if not transport.ice_pwd:
+        raise SdpError("no a=ice-pwd")
+    if not transport.fingerprints:
+        raise SdpError("no a=fingerprint")
+    return RemoteEnd(
+        ice=IceParameters(transport.ice_ufrag, transport.ice_pwd),
+        fingerprint=_best(transport.fingerprints),
+        setup=transport.setup or default_setup,
+        lite=description.ice_lite,
+        candidates=_candidates(tagged),
+        mid=tagged.mid or "",
+        bundle=frozenset(media.mid or "" for media in bundle),
+    )
+
+
+def _best(fingerprints: list[Fingerprint]) -> Fingerprint:
+    order = ("sha-256", "sha-384", "sha-512")
+    known = [f for name in order for f in fingerprints if f.algorithm == name]
+    return (known or fingerprints)[0]
+
+
+def _candidates(media: MediaDescription) -> list[IceCandidate]:
+    usable = map(usable_candidate, media.candidates)
+    return [candidate for candidate in usable if candidate is not None]
+
+
+def new_credentials() -> IceParameters:
+    """Random credentials for one ICE generation."""
+    pick = secrets.choice
+    return IceParameters(
+        "".join(pick(_ICE_CHARS) for _ in range(_UFRAG)),
+        "".join(pick(_ICE_CHARS) for _ in range(_PWD)),
+    )
+
+
+class IceDtls:
+    """One transport of the engine: what we told it and what it told us."""
+
+    def __init__(self, engine: EngineLink, *, worker: int, lite: bool) -> None:
+        self.id = engine.new_id()
+        self.lite = lite
+        self.local = new_credentials()
+        self.ice_state = IceState.NEW
+        self.dtls_state = DtlsState.NEW
+        self.ever_connected = False
+        self.failure = ""
+        """Why the transport is gone; empty while it is not."""
+        self.path = IceStateChanged(self.id, IceState.NEW)
+        """The last ICE event, with the nominated pair."""
+        self.srtp_profile = ""
+        self.role: DtlsRole | None = None
+        self.remote: RemoteEnd | None = None
+        self._engine = engine
+        self._worker = worker
+        self._candidates = RemoteCandidates()
+        self._created = False
+        self._closed = False
+
+    @property
+    def connected(self) -> bool:
+        """ICE and DTLS are connected."""
+        return self.ice_state is IceState.CONNECTED and self.dtls_state is DtlsState.CONNECTED
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Of the engine's certificate."""
+        info = self._engine.info
+        return Fingerprint(info.fingerprint_algorithm, info.fingerprint)
+
+    @property
+    def candidates(self) -> tuple[IceCandidate, ...]:
+        """Local candidates of the worker."""
+        for worker in self._engine.info.workers:
+            if worker.worker == self._worker:
+                return worker.candidates
+        return ()
+
+    def create(self, *, controlling: bool) -> None:
+        """Create the engine's transport. Idempotent."""
+        if not self._created and not self._closed:
+            self._created = True
+            self._engine.submit(
+                CreateTransport(
+                    transport=self.id,
+                    worker=self._worker,
+                    ice=self.local,
+                    ice_lite=self.lite,
+                    controlling=controlling,
+                )
+            )
+
+    def check_remote(self, remote: RemoteEnd) -> None:
+        """Raise :class:`SdpError` when ``remote`` is not the end that we are connected to."""
+        if self.remote is not None and self.remote.fingerprint != remote.fingerprint:
+            raise SdpError("a=fingerprint differs from the one negotiated before")
+
+    def restarts(self, remote: RemoteEnd) -> bool:
+        """Whether ``remote`` begins another ICE generation."""
+        return self.remote is not None and self.remote.ice != remote.ice
+
+    def restart(self) -> None:
+        """Begin another ICE generation on our side."""
+        self.local = new_credentials()
+        if self._created and not self._closed:
+            self._engine.submit(RestartIce(self.id, self.local))
+
+    def set_remote(self, remote: RemoteEnd) -> None:
+        """Take the client's end; our DTLS role follows from its ``a=setup`` the first time."""
+        if self._closed:
+            return
+        if self.role is None:
+            # The server picks SRTP's cipher in DTLS 1.2, so we are it wherever we may.
+            passive = remote.setup is Setup.PASSIVE
+            self.role = DtlsRole.CLIENT if passive else DtlsRole.SERVER
+        commands: list[Command] = []
+        if self.remote is None or self.restarts(remote):
+            dtls = DtlsParameters(remote.fingerprint.algorithm, remote.fingerprint.value, self.role)
+            commands.append(SetRemoteParameters(self.id, remote.ice, dtls, remote.lite))
+        self.remote = remote
+        fresh = self._candidates.described(remote.ice.ufrag, remote.candidates)
+        commands += [AddRemoteCandidate(self.id, candidate) for candidate in fresh]
+        if commands:
+            self._engine.submit(*commands)
+
+    def add_candidate(self, candidate: RemoteCandidate) -> None:
+        """Take a trickled candidate."""
+        if self._closed:
+            return
+        fresh = self._candidates.add(candidate)
+        if fresh:
+            self._engine.submit(*(AddRemoteCandidate(self.id, item) for item in fresh))
+
+    def handle_event(self, event: Event) -> None:
+        """Take an event of this transport."""
+        match event:
+            case IceStateChanged():
+                self.ice_state = event.state
+                if event.local:
+                    self.path = event
+                if event.state is IceState.FAILED:
+                    self.failure = "ICE failed"
+                elif event.state is IceState.CONNECTED:
+                    self.failure = ""
+            case DtlsStateChanged():
+                self.dtls_state = event.state
+                self.srtp_profile = event.srtp_profile or self.srtp_profile
+                if event.state is DtlsState.FAILED:
+                    self.failure = f"DTLS failed: {event.reason}"
+            case TransportClosed():
+                self.ice_state, self.dtls_state = IceState.FAILED, DtlsState.CLOSED
+                self.failure = event.reason or "closed by the engine"
+            case _:
+                return
+        self.ever_connected = self.ever_connected or self.connected
+
+    def close(self) -> None:
+        """Close the engine's transport with all it carries. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            if self._created:
+                self._engine.submit(CloseTransport(self.id))

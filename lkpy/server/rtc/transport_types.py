@@ -1,0 +1,76 @@
+"""What a peer connection is told at its start, and what its methods return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from livekit.protocol import models, rtc
+
+from lkpy.server.rtc.media_sections import ClosedSection, DownTrackHandle, MediaSectionTrack
+
+
+@dataclass(frozen=True, slots=True)
+class TransportOptions:
+    """What is the same for every peer connection of one participant."""
+
+    publish_codecs: tuple[models.Codec, ...]
+    """What the client may send: the room's enabled codecs without those disabled for it."""
+    subscribe_codecs: tuple[models.Codec, ...]
+    ice_lite: bool = False
+    """Wanted; clients that cannot (:func:`supports_ice_lite`) get full ICE."""
+    send_side_bwe: bool = False
+    """transport-cc instead of REMB towards subscribers."""
+    playout_delay: bool = False
+    red: bool = False
+    """Prefer RED over Opus for published tracks that allow it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfferResult:
+    """What a client's offer led to. The answer must be sent before anything in :meth:`poll`."""
+
+    answer: rtc.SessionDescription
+    tracks: tuple[MediaSectionTrack, ...]
+    """Tracks that begin with this offer."""
+    closed: tuple[ClosedSection, ...]
+    """Tracks that end with this offer."""
+    bound: tuple[DownTrackHandle, ...]
+    """Down tracks that begin to flow with this answer."""
+    unsupported: tuple[DownTrackHandle, ...]
+    """Down tracks that the client cannot decode; remove them."""
+    send_candidates: bool
+    """Send :meth:`PeerTransport.local_trickles` after the answer: the first, or ICE restarted."""
+    has_data_channel: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerResult:
+    """What a client's answer led to (dual peer connections)."""
+
+    bound: tuple[DownTrackHandle, ...] = ()
+    unsupported: tuple[DownTrackHandle, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SendOffer:
+    """Send this offer. ``send_candidates`` says that the local candidates must follow it."""
+
+    offer: rtc.SessionDescription
+    send_candidates: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SendMediaSectionsRequirement:
+    """Ask the client for an offer with so many more receiving sections ((0, 0): any offer)."""
+
+    audios: int
+    videos: int
+
+
+@dataclass(frozen=True, slots=True)
+class NegotiationFailed:
+    """No answer within 15 s: the client must reconnect."""
+
+
+Output: TypeAlias = SendOffer | SendMediaSectionsRequirement | NegotiationFailed
