@@ -107,7 +107,8 @@ class SignalClient:
                 if "requested room does not exist" not in body:
                     raise SinglePeerConnectionUnsupported from None
                 raise SignalError(Code.NOT_FOUND, body, status=404) from None
-            body = await _reason(session, address, headers)
+            # livekit-server repeats a token that it refuses; it does not belong in a log.
+            body = (await _reason(session, address, headers)).replace(token, "<token>")
             raise SignalError(
                 _STATUS_CODES.get(error.status, Code.INTERNAL),
                 body or f"the server refused with HTTP status {error.status}",
