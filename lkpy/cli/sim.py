@@ -43,7 +43,7 @@ def run(
     scenario: _ScenarioFile,
     url: Annotated[
         str,
-        typer.Option(envvar="LIVEKIT_URL", help="Server to test.", rich_help_panel=_TARGET),
+        typer.Option(help="Server to test, instead of the scenario's.", rich_help_panel=_TARGET),
     ] = "",
     embedded: Annotated[
         bool,
@@ -52,11 +52,11 @@ def run(
         ),
     ] = False,
     api_key: Annotated[
-        str, typer.Option(envvar="LIVEKIT_API_KEY", help="API key.", rich_help_panel=_TARGET)
+        str, typer.Option(help="Default: LIVEKIT_API_KEY.", rich_help_panel=_TARGET)
     ] = "",
     api_secret: Annotated[
         str,
-        typer.Option(envvar="LIVEKIT_API_SECRET", help="API secret.", rich_help_panel=_TARGET),
+        typer.Option(help="Default: LIVEKIT_API_SECRET.", rich_help_panel=_TARGET),
     ] = "",
     mode: Annotated[
         str,

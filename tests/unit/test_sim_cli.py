@@ -84,7 +84,7 @@ def test_wrong_options(scenario: Path, arguments: list[str], words: str) -> None
     is_error(lkpy("sim", "run", str(scenario), *arguments), 2, words)
 
 
-def test_an_unreachable_server(scenario: Path, tmp_path: Path, monkeypatch: object) -> None:
+def test_an_unreachable_server(scenario: Path, tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -93,11 +93,12 @@ def test_an_unreachable_server(scenario: Path, tmp_path: Path, monkeypatch: obje
         "run",
         str(scenario),
         "-q",
+        "--url",
+        f"ws://127.0.0.1:{port}",
         "--report",
         str(tmp_path / "out"),
-        LIVEKIT_URL=f"ws://127.0.0.1:{port}",
         LIVEKIT_API_KEY="key",
-        LIVEKIT_API_SECRET="secret",
+        LIVEKIT_API_SECRET="a secret that is longer than 32 characters",
         LKPY_CACHE_DIR=str(tmp_path / "cache"),
     )
     is_error(done, 3, "cannot reach", "hint")
