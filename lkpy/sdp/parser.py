@@ -51,7 +51,7 @@ def parse(text: str) -> SessionDescription:
     except LineError as error:
         line += chunk.split("\n").index(error.line)
         key = error.line.partition(":")[0] if error.line[:2] == "a=" else error.line[:2]
-        raise SdpError(f"{key[:40]}: {error}", line=line) from None
+        raise SdpError(f"{key[:40]}: {error}" if key else str(error), line=line) from None
     return description
 
 

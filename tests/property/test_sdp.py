@@ -1,0 +1,74 @@
+"""The parser meets anything: it answers with a description or an SdpError, nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lkpy.sdp import Candidate, SdpError, SessionDescription
+from tests.transport_kit import SAMPLES
+
+TEXTS = [path.read_bytes().decode() for path in sorted(SAMPLES.glob("*.sdp"))]
+
+
+@given(st.text(max_size=2000))
+def test_any_text(text: str) -> None:
+    for prefix in ("", "v=0\r\n", "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\n"):
+        with contextlib.suppress(SdpError):
+            SessionDescription.parse(prefix + text)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(TEXTS), st.randoms(use_true_random=False), st.integers(1, 5))
+def test_damaged_descriptions(text: str, chance: random.Random, damages: int) -> None:
+    lines = text.split("\r\n")
+    for _ in range(damages):
+        at = chance.randrange(len(lines))
+        match chance.randrange(5):
+            case 0:
+                del lines[at]
+            case 1:
+                lines.insert(at, lines[chance.randrange(len(lines))])
+            case 2:
+                lines[at] = lines[at][: chance.randrange(len(lines[at]) + 1)]
+            case 3:
+                position = chance.randrange(len(lines[at]) + 1)
+                character = chr(chance.choice([0, 10, 13, 32, 45, 58, 0x85, 0x2028, 0x1F600]))
+                lines[at] = lines[at][:position] + character + lines[at][position:]
+            case _:
+                lines[at] = lines[at].replace("0", "99999999999999")
+        lines = lines or [""]
+    try:
+        description = SessionDescription.parse("\r\n".join(lines))
+    except SdpError:
+        return
+    written = str(description)
+    assert str(SessionDescription.parse(written)) == written
+
+
+words = st.text("abcXYZ0189+/.:-", min_size=1, max_size=12)
+
+
+@given(
+    st.builds(
+        Candidate,
+        foundation=words,
+        component=st.integers(0, 256),
+        protocol=st.sampled_from(["udp", "tcp"]),
+        priority=st.integers(0, 2**32 - 1),
+        address=words,
+        port=st.integers(0, 65_535),
+        type=st.sampled_from(["host", "srflx", "prflx", "relay"]),
+        related_address=st.none() | words,
+        related_port=st.none() | st.integers(0, 65_535),
+        tcp_type=st.none() | st.sampled_from(["active", "passive", "so"]),
+        extensions=st.dictionaries(st.sampled_from(["ufrag", "generation", "x"]), words).map(
+            lambda extra: tuple(extra.items())
+        ),
+    )
+)
+def test_candidates_round_trip(candidate: Candidate) -> None:
+    assert Candidate.parse(str(candidate)) == candidate
