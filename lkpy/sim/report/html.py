@@ -219,10 +219,9 @@ def _groups(document: Mapping[str, Any]) -> str:
         cells = [f"{figures[key]:,}" for key in words.COUNTERS]
         cells += [_statistic(figures, key, "mean") for key in words.MEDIA]
         rows.append("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in [name, *cells]) + "</tr>")
-    titles = [*words.COUNTERS, *(f"{name}, mean" for name in words.MEDIA)]
-    head = "<tr><th>group</th>" + "".join(
-        f"<th>{escape(title.replace('_', ' '))}</th>" for title in titles
-    )
+    titles = [name.removeprefix("packets_") for name in words.COUNTERS]
+    titles += [f"{name.replace('_', ' ')}, mean" for name in words.MEDIA]
+    head = "<tr><th>group</th>" + "".join(f"<th>{escape(title)}</th>" for title in titles)
     return _section("Groups", _table(head + "</tr>", rows))
 
 

@@ -35,7 +35,6 @@ MEDIA = ("bitrate", "fps", "fraction_lost", "residual_loss")
 COUNTERS = (
     "clients",
     "joined",
-    "connected",
     "errors",
     "tracks",
     "packets",
