@@ -8,37 +8,43 @@ const BUCKET: Duration = Duration::from_millis(100);
 /// A sliding window of one second in tenths.
 #[derive(Clone, Debug)]
 pub(crate) struct BitrateMeter {
-    start: Instant,
     bytes: [u32; BUCKETS],
-    /// Number of the newest tenth since `start`.
-    newest: u64,
+    newest: usize,
+    /// When the newest tenth is over.
+    end: Instant,
 }
 
 impl BitrateMeter {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            start: now,
             bytes: [0; BUCKETS],
             newest: 0,
+            end: now + BUCKET,
         }
     }
 
+    #[inline]
     fn advance(&mut self, now: Instant) {
-        let elapsed = now.saturating_duration_since(self.start);
-        let tenth = (elapsed.as_millis() / BUCKET.as_millis()) as u64;
-        if tenth <= self.newest {
-            return;
+        if now >= self.end {
+            self.begin_tenth(now);
         }
-        for skipped in 1..=(tenth - self.newest).min(BUCKETS as u64) {
-            self.bytes[((self.newest + skipped) % BUCKETS as u64) as usize] = 0;
+    }
+
+    #[cold]
+    fn begin_tenth(&mut self, now: Instant) {
+        let late = now.saturating_duration_since(self.end);
+        let skipped = (late.as_millis() / BUCKET.as_millis()) as u32;
+        self.end += BUCKET * (skipped + 1);
+        for _ in 0..=skipped.min(BUCKETS as u32) {
+            self.newest = (self.newest + 1) % BUCKETS;
+            self.bytes[self.newest] = 0;
         }
-        self.newest = tenth;
     }
 
     #[inline]
     pub(crate) fn add(&mut self, now: Instant, bytes: usize) {
         self.advance(now);
-        let bucket = &mut self.bytes[(self.newest % BUCKETS as u64) as usize];
+        let bucket = &mut self.bytes[self.newest];
         *bucket = bucket.saturating_add(bytes as u32);
     }
 

@@ -6,12 +6,13 @@
 //! | part | decides |
 //! |---|---|
 //! | [`selector`] | which spatial layer |
-//! | [`stream`] (numbering, timeline, vp8, history, writer) | the packet's new numbers, and its bytes |
+//! | [`stream`] (numbering, timeline, vp8, history, output, writer) | the packet's new numbers, and its bytes |
 //! | [`reports`] | sender reports, and what the subscriber's reports say |
 
 mod history;
 mod keyframes;
 mod numbering;
+mod output;
 mod reports;
 pub(crate) mod selector;
 mod stats;
@@ -80,7 +81,8 @@ pub struct DownTrack {
     /// The receiver's pause and layer generations that were seen last.
     source_pauses: u32,
     layers_generation: u32,
-    /// The source paused since the last packet was sent.
+    /// The source is paused, or was since the last packet was sent.
+    source_muted: bool,
     source_paused: bool,
     reported_layers: (i8, i8),
 }
@@ -102,6 +104,7 @@ impl DownTrack {
             seeking_since: None,
             source_pauses: source.pauses(),
             layers_generation: source.layers_generation(),
+            source_muted: source.is_muted(),
             source_paused: false,
             reported_layers: (-1, -1),
             config,
@@ -117,7 +120,7 @@ impl DownTrack {
 
     /// Ssrc of retransmissions, if they have their own.
     pub fn rtx_ssrc(&self) -> Option<u32> {
-        self.stream.rtx_ssrc()
+        self.stream.output().rtx_ssrc()
     }
 
     /// Whether the subscriber muted it.
@@ -127,14 +130,11 @@ impl DownTrack {
 
     /// Whether any codec of the source can be sent to the subscriber.
     pub fn is_sendable(&self) -> bool {
-        self.stream.is_sendable()
+        self.stream.output().is_sendable()
     }
 
     /// The transport became able to send, or lost its connection for good.
     pub fn set_connected(&mut self, now: Instant, connected: bool, source: &Receiver) {
-        if connected && !self.connected {
-            self.selector.begin_grace(now);
-        }
         self.connected = connected;
         self.settle(now, source);
     }
@@ -159,10 +159,10 @@ impl DownTrack {
     pub fn set_source(&mut self, now: Instant, source: &Receiver) {
         self.stop_era();
         self.source_paused = true;
+        self.source_muted = source.is_muted();
         self.kind = source.kind();
         self.source_pauses = source.pauses();
         self.stream.set_source(&self.config, source);
-        self.selector.begin_grace(now);
         self.settle(now, source);
     }
 
@@ -177,7 +177,7 @@ impl DownTrack {
         sink: &mut S,
     ) {
         self.follow_source(now, source);
-        if !self.is_sending() || source.is_muted() {
+        if !self.is_sending() || self.source_muted {
             return;
         }
         self.stream.set_now(now);
@@ -219,7 +219,7 @@ impl DownTrack {
 
     /// Takes a report block (RFC 3550 6.4.1) about [`Self::ssrc`].
     pub fn handle_report_block(&mut self, now: Instant, block: &ReportBlock) {
-        let clock_rate = self.stream.clock_rate();
+        let clock_rate = self.stream.output().clock_rate();
         self.reports.handle_report_block(now, block, clock_rate);
     }
 
@@ -248,7 +248,7 @@ impl DownTrack {
 
     /// Appends a goodbye for the track's ssrcs.
     pub fn write_bye(&self, writer: &mut RtcpWriter<'_>) {
-        match self.stream.rtx_ssrc() {
+        match self.stream.output().rtx_ssrc() {
             Some(rtx_ssrc) => writer.bye(&[self.config.ssrc, rtx_ssrc]),
             None => writer.bye(&[self.config.ssrc]),
         }
@@ -265,7 +265,7 @@ impl DownTrack {
 
     /// Follows the source's layers and asks for the key frame that the stream waits for. To be
     /// called at [`Self::next_deadline`], and for every down track of a receiver whose layers
-    /// changed.
+    /// changed or that was muted or resumed.
     pub fn handle_timeout(&mut self, now: Instant, source: &mut Receiver) {
         self.follow_source(now, source);
         if self.selector.deadline().is_some_and(|end| end <= now) {
@@ -287,6 +287,7 @@ impl DownTrack {
     pub fn stats(&mut self, now: Instant) -> DownTrackStats {
         let (spatial, temporal) = self.layers();
         let mut stats = self.stream.stats(now);
+        stats.ssrc = self.config.ssrc;
         self.reports.fill(&mut stats);
         stats.spatial = spatial;
         stats.temporal = temporal;
@@ -303,7 +304,8 @@ impl DownTrack {
 
     fn is_sending(&self) -> bool {
         let open = self.selector.is_open() && self.stream.is_open();
-        self.connected && !self.muted && (open || self.kind == MediaKind::Audio)
+        let open = open || self.kind == MediaKind::Audio;
+        self.connected && !self.muted && open && self.is_sendable()
     }
 
     /// After a change from outside: ends the era if nothing may be sent any more, else looks for
@@ -334,6 +336,7 @@ impl DownTrack {
 
     /// Notices what happened to the source.
     fn follow_source(&mut self, now: Instant, source: &Receiver) {
+        self.source_muted = source.is_muted();
         if source.pauses() != self.source_pauses {
             self.source_pauses = source.pauses();
             self.source_paused = true;
@@ -348,14 +351,10 @@ impl DownTrack {
     fn wanted_key_frame(&self) -> Option<u8> {
         let target = self.selector.target()?;
         let waiting = self.selector.current() != Some(target) || self.stream.is_picture_lost();
-        (waiting && self.pending.is_none()).then_some(target)
+        (waiting && self.pending.is_none() && !self.source_muted).then_some(target)
     }
 
     fn request_key_frame(&mut self, now: Instant, source: &mut Receiver) {
-        if source.is_muted() {
-            self.requests.asked(now, self.reports.rtt());
-            return;
-        }
         if let Some(layer) = self.wanted_key_frame() {
             source.request_key_frame(now, layer);
             self.requests.asked(now, self.reports.rtt());

@@ -31,8 +31,11 @@ pub(crate) struct PacketInfo {
     /// Temporal layer, 0 where the codec tells none.
     pub(crate) temporal: u8,
     pub(crate) marker: bool,
-    /// First packet of a key frame: forwarding may begin here.
+    /// A packet that a key frame begins with.
     pub(crate) key_frame: bool,
+    /// Forwarding may begin here: a key frame, or anything of a codec whose key frames cannot be
+    /// told.
+    pub(crate) entry_point: bool,
     pub(crate) extension_count: u8,
     pub(crate) extensions: [ExtensionRef; MAX_PASSED_EXTENSIONS],
     /// Its VP8 payload descriptor, which has to be rewritten.
@@ -51,7 +54,8 @@ impl PacketInfo {
             codec: 0,
             temporal: 0,
             marker: false,
-            key_frame: true,
+            key_frame: false,
+            entry_point: true,
             extension_count: 0,
             extensions: Default::default(),
             vp8: None,

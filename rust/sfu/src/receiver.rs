@@ -5,31 +5,30 @@
 //! stored and looked into once; the down tracks read it from the layer's ring.
 
 mod binding;
+mod inspect;
 mod layer;
 mod stats;
 
 use std::time::{Duration, Instant};
 
 use rtp::RtpHeader;
-use rtp::codec::{Codec, is_key_frame};
-use rtp::extension::{ExtensionKind, ParsedExtensions};
+use rtp::extension::ParsedExtensions;
 use rtp::rtcp::{ReportBlock, RtcpWriter, SenderInfo};
 use rtp::seq::ExtSeq;
-use rtp::vp8::Vp8Descriptor;
 
 pub use stats::LayerStats;
 
 use crate::audio_level::{AudioLevelMeter, AudioWindow};
 use crate::clock::{PublisherClock, SenderReport};
-use crate::down_track::is_passed_on;
 use crate::down_track::selector::{LayerSet, Layers};
-use crate::packet::{ExtensionRef, MAX_PASSED_EXTENSIONS, PacketInfo};
+use crate::packet::PacketInfo;
 use crate::params::{
     CodecParameters, Encoding, HeaderExtension, MAX_SPATIAL_LAYERS, MediaKind, ReceiverConfig,
 };
 use crate::ring::Insert;
 use crate::tracker::TrackerConfig;
 use binding::{Bindings, Hints};
+use inspect::{Inspect, Inspector, PayloadKind};
 use layer::{Incoming, KeyFrame, Layer, LayerConfig};
 
 /// Time between two receiver reports (LiveKit `buffer_base.go`).
@@ -60,22 +59,11 @@ pub enum RtpOutcome {
     UnknownPayloadType,
 }
 
-/// What a payload type means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PayloadKind {
-    Media { codec: u8 },
-    Rtx { codec: u8 },
-}
-
 /// A published track.
 #[derive(Debug)]
 pub struct Receiver {
     config: ReceiverConfig,
-    codecs: Vec<Codec>,
-    payload_kinds: [Option<PayloadKind>; 128],
-    /// Whether extensions with an id can be passed on to subscribers.
-    passed_on: [bool; 256],
-    capture_time_id: Option<u8>,
+    inspector: Inspector,
     bindings: Bindings,
     /// By spatial layer.
     layers: Vec<Layer>,
@@ -85,8 +73,9 @@ pub struct Receiver {
     layer_sets: Layers,
     layers_generation: u32,
     layers_reported: bool,
-    /// Codec of the first packet.
+    /// Codec of the first packet, and when it came.
     first_codec: Option<u8>,
+    began: Option<Instant>,
     batched: usize,
     next_report: Option<Instant>,
     nack_scratch: Vec<u16>,
@@ -101,23 +90,6 @@ impl Receiver {
         if config.encodings.is_empty() {
             config.encodings.push(Encoding::default());
         }
-        let mut payload_kinds = [None; 128];
-        for (codec, parameters) in (0..).zip(&config.codecs) {
-            let slot = &mut payload_kinds[usize::from(parameters.payload_type & 0x7f)];
-            *slot = Some(PayloadKind::Media { codec });
-            if let Some(rtx) = parameters.rtx_payload_type {
-                payload_kinds[usize::from(rtx & 0x7f)] = Some(PayloadKind::Rtx { codec });
-            }
-        }
-        let mut passed_on = [false; 256];
-        for extension in &config.header_extensions {
-            passed_on[usize::from(extension.id)] = is_passed_on(&extension.uri);
-        }
-        let capture_time = ExtensionKind::AbsCaptureTime.uri();
-        let capture_time = config
-            .header_extensions
-            .iter()
-            .find(|e| e.uri == capture_time);
         let clock_rate = config
             .codecs
             .first()
@@ -125,14 +97,7 @@ impl Receiver {
         let audio_level = (config.kind == MediaKind::Audio)
             .then(|| AudioLevelMeter::new(config.audio_active_level, clock_rate));
         let mut receiver = Self {
-            codecs: config
-                .codecs
-                .iter()
-                .map(|codec| Codec::from_mime(&codec.mime_type))
-                .collect(),
-            payload_kinds,
-            passed_on,
-            capture_time_id: capture_time.map(|extension| extension.id),
+            inspector: Inspector::new(&config),
             bindings: Bindings::new(&config.encodings),
             layers: make_layers(now, &config, clock_rate),
             audio_level,
@@ -142,6 +107,7 @@ impl Receiver {
             layers_generation: 0,
             layers_reported: false,
             first_codec: None,
+            began: None,
             batched: 0,
             next_report: None,
             nack_scratch: Vec::with_capacity(rtp::nack::MAX_OUTSTANDING),
@@ -178,7 +144,7 @@ impl Receiver {
 
     /// Whether a payload type belongs to this track.
     pub fn has_payload_type(&self, payload_type: u8) -> bool {
-        self.payload_kinds[usize::from(payload_type & 0x7f)].is_some()
+        self.inspector.payload_kind(payload_type).is_some()
     }
 
     /// Takes one decrypted packet. `extensions` are parsed with the ids of
@@ -190,7 +156,7 @@ impl Receiver {
         extensions: &ParsedExtensions<'_>,
         packet: &[u8],
     ) -> RtpOutcome {
-        let Some(kind) = self.payload_kinds[usize::from(header.payload_type & 0x7f)] else {
+        let Some(kind) = self.inspector.payload_kind(header.payload_type) else {
             return RtpOutcome::UnknownPayloadType;
         };
         let binding = match self.bindings.get(header.ssrc) {
@@ -218,7 +184,20 @@ impl Receiver {
                 None => return RtpOutcome::Probe,
             },
         };
-        let info = self.look_into(now, header, extensions, packet, codec, skipped);
+        let info = self.inspector.inspect(
+            now,
+            header,
+            extensions,
+            packet,
+            &Inspect {
+                codec,
+                skipped,
+                capture_time: self
+                    .layers
+                    .iter()
+                    .any(|layer| layer.sender_report().is_some()),
+            },
+        );
         let incoming = Incoming {
             sequence,
             info,
@@ -233,11 +212,13 @@ impl Receiver {
             Insert::Refused => return RtpOutcome::Refused,
             Insert::Stored => {}
         }
-        if was != (layer.is_seen(), layer.is_live()) {
-            self.update_layer_sets();
-        }
+        let is = (layer.is_seen(), layer.is_live());
         self.batched += 1;
         self.first_codec.get_or_insert(codec);
+        self.began.get_or_insert(now);
+        if was != is {
+            self.update_layer_sets();
+        }
         self.next_report.get_or_insert(now + REPORT_INTERVAL);
         if let (Some(meter), Some(level)) = (&mut self.audio_level, extensions.audio_level)
             && !info.is_padding()
@@ -463,6 +444,7 @@ impl Receiver {
             published: set(Layer::is_published),
             seen: set(Layer::is_seen),
             live: set(Layer::is_live),
+            began: self.began,
         };
         if sets.live != self.layer_sets.live {
             self.layers_reported = false;
@@ -471,80 +453,6 @@ impl Receiver {
             self.layer_sets = sets;
             self.layers_generation = self.layers_generation.wrapping_add(1);
         }
-    }
-
-    /// Reads what forwarding needs to know of a packet. `skipped`: bytes at the beginning of the
-    /// payload that are not media.
-    fn look_into(
-        &self,
-        now: Instant,
-        header: &RtpHeader,
-        extensions: &ParsedExtensions<'_>,
-        packet: &[u8],
-        codec: u8,
-        skipped: u16,
-    ) -> PacketInfo {
-        let range = header.payload_range();
-        let payload_start = range.start as u16 + skipped;
-        let payload = packet
-            .get(usize::from(payload_start)..range.end)
-            .unwrap_or_default();
-        let kind = self
-            .codecs
-            .get(usize::from(codec))
-            .copied()
-            .unwrap_or(Codec::Other);
-        let descriptor = extensions.dependency_descriptor;
-        let mut info = PacketInfo {
-            arrival: now,
-            timestamp: header.timestamp,
-            payload_start,
-            payload_len: payload.len() as u16,
-            codec,
-            temporal: 0,
-            marker: header.marker,
-            key_frame: !payload.is_empty() && is_key_frame(kind, payload, descriptor),
-            extension_count: 0,
-            extensions: [ExtensionRef::default(); MAX_PASSED_EXTENSIONS],
-            vp8: None,
-        };
-        if kind == Codec::Vp8 {
-            info.vp8 = Vp8Descriptor::parse(payload);
-            info.temporal = info.vp8.and_then(|vp8| vp8.temporal_layer).unwrap_or(0);
-        }
-        for (id, value) in header.extensions(packet) {
-            self.note_extension(&mut info, id, value, packet);
-        }
-        info
-    }
-
-    fn note_extension(&self, info: &mut PacketInfo, id: u8, value: &[u8], packet: &[u8]) {
-        let count = usize::from(info.extension_count);
-        if !self.passed_on[usize::from(id)] || count >= MAX_PASSED_EXTENSIONS {
-            return;
-        }
-        let mut len = value.len() as u8;
-        if self.capture_time_id == Some(id) {
-            // Without a sender report the subscriber cannot relate it to anything, and only the
-            // capturer's own clock is known, not its offset to ours: the short form.
-            if self
-                .layers
-                .iter()
-                .all(|layer| layer.sender_report().is_none())
-                || len < 8
-            {
-                return;
-            }
-            len = 8;
-        }
-        // `value` is a part of `packet`.
-        let start = value.as_ptr() as usize - packet.as_ptr() as usize;
-        info.extensions[count] = ExtensionRef {
-            id,
-            len,
-            start: start as u16,
-        };
-        info.extension_count += 1;
     }
 }
 

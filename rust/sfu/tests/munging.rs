@@ -1,6 +1,8 @@
 //! Whatever happens to the source and to the wishes of the subscriber, what goes out is one
 //! continuous stream.
 
+#![allow(clippy::unwrap_used, reason = "it is a test")]
+
 mod common;
 
 use std::collections::{HashMap, HashSet};

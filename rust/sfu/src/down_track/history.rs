@@ -79,6 +79,8 @@ pub(crate) struct History {
     highest: u64,
     /// Nothing before this number is sent again: a key frame made it useless.
     gate: u64,
+    /// Outgoing timestamp of that key frame.
+    key_frame: Option<u32>,
 }
 
 impl History {
@@ -88,25 +90,38 @@ impl History {
             sent: vec![Sent::default(); capacity].into_boxed_slice(),
             highest: 0,
             gate: 0,
+            key_frame: None,
         }
     }
 
-    /// Notes a packet sent as `out`.
+    /// Notes a packet sent as `out` and returns it with that number.
     #[inline]
-    pub(crate) fn push(&mut self, out: u64, sent: Sent) {
+    pub(crate) fn push(&mut self, out: u64, sent: Sent) -> Sent {
+        let sent = Sent {
+            out: out as u32,
+            ..sent
+        };
         let mask = self.sent.len().wrapping_sub(1);
         if let Some(slot) = self.sent.get_mut(out as usize & mask) {
-            *slot = Sent {
-                out: out as u32,
-                ..sent
-            };
+            *slot = sent;
         }
         self.highest = self.highest.max(out);
+        sent
     }
 
-    /// A key frame begins at `out`.
-    pub(crate) fn key_frame(&mut self, out: u64) {
-        self.gate = self.gate.max(out);
+    /// `out` belongs to a key frame with the outgoing `timestamp`. Returns whether it is another
+    /// one than before.
+    pub(crate) fn key_frame(&mut self, out: u64, timestamp: u32) -> bool {
+        if self.key_frame == Some(timestamp) {
+            self.gate = self.gate.min(out);
+            return false;
+        }
+        if out < self.gate {
+            return false;
+        }
+        self.key_frame = Some(timestamp);
+        self.gate = out;
+        true
     }
 
     /// The packet to send again because `sequence` was asked for, if it is known, still of use,
@@ -196,7 +211,11 @@ mod tests {
     #[test]
     fn nothing_before_a_key_frame_is_sent_again() {
         let mut history = filled(100..110);
-        history.key_frame(105);
+        // Its packets came out of order, and one of an earlier key frame came last.
+        assert!(history.key_frame(107, 9000));
+        assert!(!history.key_frame(105, 9000));
+        assert!(!history.key_frame(106, 9000));
+        assert!(!history.key_frame(101, 6000));
         assert!(history.request(104, 0, RTT).is_none());
         assert!(history.request(105, 0, RTT).is_some());
     }

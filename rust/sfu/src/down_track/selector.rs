@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::params::MAX_SPATIAL_LAYERS;
 
-/// How long a subscriber that has just begun waits for a layer that has not been seen yet before
-/// it takes the highest one that has.
+/// How long after the first packet of a track a subscriber waits for a layer that has not been
+/// seen yet before it takes the highest one that has.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A set of spatial layers, lowest in bit 0.
@@ -42,6 +42,8 @@ pub(crate) struct Layers {
     pub(crate) seen: LayerSet,
     /// Those that send now.
     pub(crate) live: LayerSet,
+    /// When the first packet of any layer came.
+    pub(crate) began: Option<Instant>,
 }
 
 /// The choice of one down track: what it sends and what it wants to send.
@@ -86,23 +88,17 @@ impl Selector {
         self.max = u8::try_from(max_spatial).ok();
     }
 
-    /// A subscriber begins to wait for its first picture.
-    pub(crate) fn begin_grace(&mut self, now: Instant) {
-        self.grace_end = Some(now + GRACE);
-    }
-
-    /// When the grace is over.
+    /// When the layer that is waited for is given up.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.grace_end
     }
 
     /// Chooses the target anew.
     pub(crate) fn retarget(&mut self, now: Instant, layers: Layers) {
-        if self.grace_end.is_some_and(|end| end <= now) {
-            self.grace_end = None;
-        }
         let wanted = self.max.and_then(|max| layers.published.highest(max));
         let unseen = wanted.filter(|&layer| !layers.seen.contains(layer));
+        let grace_end = layers.began.map(|began| began + GRACE);
+        self.grace_end = grace_end.filter(|&end| unseen.is_some() && now < end);
         self.target = match unseen.filter(|_| self.grace_end.is_some()) {
             Some(layer) => Some(layer),
             None => self.max.and_then(|max| layers.live.highest(max)),
@@ -125,9 +121,6 @@ impl Selector {
     /// `layer` is sent from now on.
     pub(crate) fn switch_to(&mut self, layer: u8) {
         self.current = Some(layer);
-        if self.target == Some(layer) {
-            self.grace_end = None;
-        }
     }
 
     /// Nothing is sent from now on.
@@ -151,6 +144,7 @@ mod tests {
             published: set(&[0, 1, 2]),
             seen: set(&[0, 1, 2]),
             live: set(live),
+            began: Some(Instant::now()),
         }
     }
 
@@ -178,23 +172,25 @@ mod tests {
         let now = Instant::now();
         let early = Layers {
             seen: set(&[0]),
+            began: Some(now),
             ..layers(&[0])
         };
         let mut selector = Selector::new(2);
-        selector.begin_grace(now);
         selector.retarget(now, early);
-        assert_eq!(selector.target(), Some(2));
+        assert_eq!(
+            (selector.target(), selector.deadline()),
+            (Some(2), Some(now + GRACE))
+        );
         selector.retarget(now + GRACE, early);
-        assert_eq!(selector.target(), Some(0));
+        assert_eq!((selector.target(), selector.deadline()), (Some(0), None));
     }
 
     #[test]
     fn a_layer_seen_and_dead_is_not_waited_for() {
         let now = Instant::now();
         let mut selector = Selector::new(2);
-        selector.begin_grace(now);
         selector.retarget(now, layers(&[0, 1]));
-        assert_eq!(selector.target(), Some(1));
+        assert_eq!((selector.target(), selector.deadline()), (Some(1), None));
     }
 
     #[test]

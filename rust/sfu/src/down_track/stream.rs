@@ -2,21 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use rtp::extension::abs_send_time;
 use rtp::rtcp::SenderInfo;
 use rtp::seq::ExtSeq;
 use rtp::vp8::Vp8Patch;
 
 use super::history::{History, Sent};
 use super::numbering::{Numbering, Place};
+use super::output::{Media, Output};
 use super::stats::DownTrackStats;
 use super::timeline::{Cause, EraStart, Timeline};
 use super::vp8::Vp8Munger;
-use super::writer::{Fields, HeaderWriter};
 use crate::bitrate::BitrateMeter;
 use crate::clock::PublisherClock;
 use crate::packet::PacketInfo;
-use crate::params::{CodecParameters, DownTrackConfig, MAX_SPATIAL_LAYERS, MediaKind};
+use crate::params::{DownTrackConfig, MAX_SPATIAL_LAYERS, MediaKind};
 use crate::receiver::Receiver;
 use crate::sink::PacketSink;
 
@@ -27,15 +26,6 @@ const HISTORY_AUDIO: usize = 256;
 /// How long going up a temporal layer waits for a frame that says that it may (Y bit), for
 /// publishers that never say so.
 const LAYER_SYNC_PATIENCE: Duration = Duration::from_secs(2);
-
-/// The subscriber's payload types for one codec of the source.
-#[derive(Clone, Copy, Debug)]
-struct PayloadTypes {
-    media: u8,
-    rtx: Option<u8>,
-    clock_rate: u32,
-    nack: bool,
-}
 
 /// What the running era reads from.
 #[derive(Clone, Copy, Debug)]
@@ -49,12 +39,7 @@ struct Era {
 /// The stream of one down track.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    ssrc: u32,
-    rtx_ssrc: Option<u32>,
-    rtx_sequence: u16,
-    /// By the index of the source's codec.
-    payload_types: Vec<Option<PayloadTypes>>,
-    writer: HeaderWriter,
+    output: Output,
     numbering: Numbering,
     timeline: Timeline,
     vp8: Vp8Munger,
@@ -64,6 +49,8 @@ pub(crate) struct Stream {
     done: [ExtSeq; MAX_SPATIAL_LAYERS],
     /// Highest temporal layer wanted; none: send nothing.
     max_temporal: Option<u8>,
+    /// Highest temporal layer sent in this era.
+    temporal_sent: u8,
     /// Since when a frame that allows going up a temporal layer is awaited.
     layer_sync_since: Option<Instant>,
     /// The highest outgoing number with media.
@@ -71,9 +58,9 @@ pub(crate) struct Stream {
     at_frame_end: bool,
     /// The subscriber waits for a key frame: sending old packets again is no use.
     picture_lost: bool,
-    epoch: Instant,
+    /// When the stream was made, and the time of what happens now.
+    created: Instant,
     now: Instant,
-    abs_send_time: [u8; 3],
     bitrate: BitrateMeter,
     packets: u64,
     bytes: u64,
@@ -86,28 +73,23 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn new(now: Instant, config: &DownTrackConfig, source: &Receiver) -> Self {
-        let mut stream = Self {
-            ssrc: config.ssrc,
-            rtx_ssrc: None,
-            // Both sequences begin in the lower half so that losing the first packets cannot put
-            // the SRTP rollover counters apart (RFC 3711 3.3.1); the ssrc is random already.
-            rtx_sequence: (config.ssrc >> 16) as u16 & 0x7fff,
-            payload_types: Vec::new(),
-            writer: HeaderWriter::new(config),
+        let output = Output::new(config, source);
+        Self {
             numbering: Numbering::new(1 << 16 | u64::from(config.ssrc & 0x7fff)),
-            timeline: Timeline::new(0),
+            timeline: Timeline::new(output.clock_rate()),
             vp8: Vp8Munger::default(),
-            history: History::new(0),
+            history: make_history(&output, source),
+            output,
             era: None,
             done: [0; MAX_SPATIAL_LAYERS],
             max_temporal: u8::try_from(config.max_temporal).ok(),
+            temporal_sent: 0,
             layer_sync_since: None,
             highest_media: 0,
             at_frame_end: true,
             picture_lost: false,
-            epoch: config.epoch,
+            created: now,
             now,
-            abs_send_time: [0; 3],
             bitrate: BitrateMeter::new(now),
             packets: 0,
             bytes: 0,
@@ -116,43 +98,20 @@ impl Stream {
             dropped: 0,
             nacks: 0,
             key_frames: 0,
-        };
-        stream.set_source(config, source);
-        stream.timeline = Timeline::new(stream.clock_rate());
-        stream
+        }
     }
 
     /// Reads from `source` from now on.
     pub(crate) fn set_source(&mut self, config: &DownTrackConfig, source: &Receiver) {
-        let matches = source.codecs().iter();
-        self.payload_types = matches.map(|codec| payload_types(config, codec)).collect();
-        self.writer
-            .set_source(&config.header_extensions, source.header_extensions());
-        let known = || self.payload_types.iter().flatten();
-        let capacity = match source.kind() {
-            _ if !known().any(|types| types.nack) => 0,
-            MediaKind::Video => HISTORY_VIDEO,
-            MediaKind::Audio => HISTORY_AUDIO,
-        };
-        let rtx = known().any(|types| types.rtx.is_some());
-        self.rtx_ssrc = config.rtx_ssrc.filter(|_| rtx);
-        self.history = History::new(capacity);
+        self.output.set_source(config, source);
+        self.history = make_history(&self.output, source);
         self.timeline.forget_source();
         self.era = None;
         self.done = [0; MAX_SPATIAL_LAYERS];
     }
 
-    pub(crate) fn rtx_ssrc(&self) -> Option<u32> {
-        self.rtx_ssrc
-    }
-
-    pub(crate) fn clock_rate(&self) -> u32 {
-        let first = self.payload_types.iter().flatten().next();
-        first.map_or(90_000, |types| types.clock_rate)
-    }
-
-    pub(crate) fn is_sendable(&self) -> bool {
-        self.payload_types.iter().any(Option::is_some)
+    pub(crate) fn output(&self) -> &Output {
+        &self.output
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -165,7 +124,7 @@ impl Stream {
 
     /// The highest temporal layer being sent.
     pub(crate) fn temporal(&self) -> u8 {
-        self.numbering.max_temporal()
+        self.numbering.max_temporal().min(self.temporal_sent)
     }
 
     /// Whether the last packet sent was the last of its frame.
@@ -184,7 +143,7 @@ impl Stream {
     /// Sets the time of everything that follows.
     pub(crate) fn set_now(&mut self, now: Instant) {
         self.now = now;
-        self.abs_send_time = abs_send_time(now.saturating_duration_since(self.epoch));
+        self.output.set_now(now);
     }
 
     /// Whether an era may begin with the packet `first` of `layer`: it was not sent before.
@@ -226,6 +185,7 @@ impl Stream {
         self.numbering
             .begin_era(first, picture_offset, max_temporal);
         self.layer_sync_since = None;
+        self.temporal_sent = 0;
         self.era = Some(Era {
             layer,
             began: info.arrival,
@@ -283,8 +243,8 @@ impl Stream {
         sink: &mut S,
     ) {
         let Some(era) = self.era else { return };
-        let types = self.payload_types.get(usize::from(info.codec)).copied();
-        let types = types.flatten().filter(|_| !info.is_padding());
+        let types = self.output.payload_types(info.codec);
+        let types = types.filter(|_| !info.is_padding());
         let place = self.numbering.place(ext_seq);
         let (out, picture_offset, types) = match (place, types) {
             (Place::Nowhere, _) => return,
@@ -323,13 +283,17 @@ impl Stream {
             self.timeline.sent(timestamp, info.arrival);
             self.at_frame_end = info.marker;
         }
-        if info.key_frame {
-            self.key_frame_sent(out);
+        self.temporal_sent = self.temporal_sent.max(info.temporal);
+        if info.entry_point {
+            self.picture_lost = false;
+        }
+        if info.key_frame && self.history.key_frame(out, timestamp) {
+            self.key_frames += 1;
         }
         let sent = Sent::media(ext_seq, era.layer, timestamp, info.marker, patch);
-        self.history.push(out, sent);
-        let fields = self.fields(self.ssrc, types.media, out as u16, &sent);
-        match self.write(fields, None, info, packet, &patch, sink) {
+        let sent = self.history.push(out, sent);
+        let media = Some(Media { info, packet });
+        match self.output.send(&sent, types, media, sink) {
             Some(bytes) => self.count(bytes, usize::from(info.payload_len)),
             None => self.dropped += 1,
         }
@@ -366,23 +330,16 @@ impl Stream {
         Some(info.temporal)
     }
 
-    fn key_frame_sent(&mut self, out: u64) {
-        self.key_frames += 1;
-        self.picture_lost = false;
-        self.history.key_frame(out);
-    }
-
     /// Sends a packet without payload in the place of one that was missing and, now that it is
     /// here, turns out not to be wanted. The subscriber stops asking for it.
     fn fill<S: PacketSink + ?Sized>(&mut self, layer: u8, out: u64, ext_seq: ExtSeq, sink: &mut S) {
-        let Some(types) = self.payload_types.iter().flatten().next().copied() else {
+        let Some(types) = self.output.any_payload_types() else {
             return;
         };
         self.numbering.take_late(out);
         let sent = Sent::filler(ext_seq, layer, self.timeline.last_timestamp());
-        self.history.push(out, sent);
-        let fields = self.fields(self.ssrc, types.media, out as u16, &sent);
-        match self.write_filler(fields, None, sink) {
+        let sent = self.history.push(out, sent);
+        match self.output.send(&sent, types, None, sink) {
             Some(bytes) => self.count(bytes, 0),
             None => self.dropped += 1,
         }
@@ -396,7 +353,7 @@ impl Stream {
         source: &Receiver,
         sink: &mut S,
     ) {
-        let now_ms = self.now.saturating_duration_since(self.epoch).as_millis() as u32;
+        let now_ms = self.now.saturating_duration_since(self.created).as_millis() as u32;
         for sequence in sequences {
             self.nacks += 1;
             if self.picture_lost {
@@ -418,81 +375,14 @@ impl Stream {
         source: &Receiver,
         sink: &mut S,
     ) -> Option<usize> {
-        let (info, packet) = source.packet(sent.layer, sent.ext_seq)?;
-        let types = self.payload_types.get(usize::from(info.codec)).copied();
-        let types = types
-            .flatten()
-            .or_else(|| self.payload_types.iter().flatten().next().copied())?;
-        let (fields, original) = match self.rtx_ssrc.zip(types.rtx) {
-            Some((ssrc, payload_type)) => {
-                self.rtx_sequence = self.rtx_sequence.wrapping_add(1);
-                let fields = self.fields(ssrc, payload_type, self.rtx_sequence, sent);
-                (fields, Some(sent.sequence()))
-            }
-            None => (
-                self.fields(self.ssrc, types.media, sent.sequence(), sent),
-                None,
-            ),
-        };
         if sent.filler {
-            self.write_filler(fields, original, sink)
-        } else {
-            self.write(fields, original, info, packet, &sent.patch, sink)
+            let types = self.output.any_payload_types()?;
+            return self.output.send_again(sent, types, None, sink);
         }
-    }
-
-    fn fields(&self, ssrc: u32, payload_type: u8, sequence: u16, sent: &Sent) -> Fields {
-        Fields {
-            ssrc,
-            payload_type,
-            marker: sent.marker,
-            sequence,
-            timestamp: sent.timestamp,
-            transport_sequence: 0,
-            abs_send_time: self.abs_send_time,
-        }
-    }
-
-    /// Writes a packet into the sink and returns its length. `original` is the sequence number that
-    /// a retransmission (RFC 4588 4) begins with.
-    #[inline]
-    fn write<S: PacketSink + ?Sized>(
-        &self,
-        mut fields: Fields,
-        original: Option<u16>,
-        info: &PacketInfo,
-        packet: &[u8],
-        patch: &Vp8Patch,
-        sink: &mut S,
-    ) -> Option<usize> {
-        let room = sink.reserve()?;
-        fields.transport_sequence = room.transport_sequence;
-        let buf = room.buf;
-        let header_len = self.writer.write(buf, &fields, info.extensions(), packet)?;
-        let start = write_original(buf, header_len, original)?;
-        let source = info.payload(packet);
-        let len = start + source.len();
-        let payload = buf.get_mut(start..len)?;
-        payload.copy_from_slice(source);
-        if let Some(vp8) = &info.vp8 {
-            vp8.patch(payload, patch);
-        }
-        sink.commit(header_len, len, self.writer.has_transport_sequence());
-        Some(len)
-    }
-
-    fn write_filler<S: PacketSink + ?Sized>(
-        &self,
-        mut fields: Fields,
-        original: Option<u16>,
-        sink: &mut S,
-    ) -> Option<usize> {
-        let room = sink.reserve()?;
-        fields.transport_sequence = room.transport_sequence;
-        let header_len = self.writer.write(room.buf, &fields, &[], &[])?;
-        let len = write_original(room.buf, header_len, original)?;
-        sink.commit(header_len, len, self.writer.has_transport_sequence());
-        Some(len)
+        let (info, packet) = source.packet(sent.layer, sent.ext_seq)?;
+        let types = self.output.payload_types(info.codec)?;
+        let media = Some(Media { info, packet });
+        self.output.send_again(sent, types, media, sink)
     }
 
     fn count(&mut self, bytes: usize, payload: usize) {
@@ -520,7 +410,7 @@ impl Stream {
             ntp,
             rtp_timestamp: self
                 .timeline
-                .munge(report.timestamp_at(ntp, self.clock_rate())),
+                .munge(report.timestamp_at(ntp, self.output.clock_rate())),
             packet_count: self.packets as u32,
             octet_count: self.payload_bytes as u32,
         })
@@ -528,7 +418,6 @@ impl Stream {
 
     pub(crate) fn stats(&mut self, now: Instant) -> DownTrackStats {
         DownTrackStats {
-            ssrc: self.ssrc,
             packets: self.packets,
             bytes: self.bytes,
             retransmissions: self.retransmissions,
@@ -541,27 +430,10 @@ impl Stream {
     }
 }
 
-/// Writes the original sequence number of a retransmission and returns where the payload goes.
-fn write_original(buf: &mut [u8], at: usize, original: Option<u16>) -> Option<usize> {
-    let Some(original) = original else {
-        return Some(at);
-    };
-    buf.get_mut(at..at + 2)?
-        .copy_from_slice(&original.to_be_bytes());
-    Some(at + 2)
-}
-
-/// The subscriber's codec for the source's `codec`: the same format if there is one, else the
-/// same mime type.
-fn payload_types(config: &DownTrackConfig, codec: &CodecParameters) -> Option<PayloadTypes> {
-    let same = |own: &&CodecParameters| own.mime_type.eq_ignore_ascii_case(&codec.mime_type);
-    let mut candidates = config.codecs.iter().filter(same);
-    let best = candidates.clone().find(|own| own.fmtp == codec.fmtp);
-    let own = best.or_else(|| candidates.next())?;
-    Some(PayloadTypes {
-        media: own.payload_type & 0x7f,
-        rtx: own.rtx_payload_type,
-        clock_rate: codec.clock_rate,
-        nack: own.nack,
+fn make_history(output: &Output, source: &Receiver) -> History {
+    History::new(match source.kind() {
+        _ if !output.has_nack() => 0,
+        MediaKind::Video => HISTORY_VIDEO,
+        MediaKind::Audio => HISTORY_AUDIO,
     })
 }

@@ -22,7 +22,7 @@ const MAX_DROPOUT: u64 = 3000;
 /// Packets of one turn that are expected at most; more make the list grow.
 const BATCH_CAPACITY: usize = 128;
 
-/// The newest key frame of a layer.
+/// The newest key frame of a layer, or frame of a codec whose key frames cannot be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KeyFrame {
     /// Its first packet.
@@ -364,20 +364,20 @@ impl Layer {
             self.newest_timestamp = Some(info.timestamp);
             self.frames += 1;
         }
-        if info.key_frame {
-            self.note_key_frame(ext_seq, info);
+        if info.entry_point {
+            self.note_entry_point(ext_seq, info);
         }
     }
 
     /// Several packets of one key frame may each look like its first.
-    fn note_key_frame(&mut self, ext_seq: ExtSeq, info: &PacketInfo) {
+    fn note_entry_point(&mut self, ext_seq: ExtSeq, info: &PacketInfo) {
         match &mut self.key_frame {
             Some(known) if known.timestamp == info.timestamp => {
                 known.ext_seq = known.ext_seq.min(ext_seq);
             }
             Some(known) if known.ext_seq > ext_seq => {}
             _ => {
-                self.key_frames += 1;
+                self.key_frames += u64::from(info.key_frame);
                 self.key_frame = Some(KeyFrame {
                     ext_seq,
                     arrival: info.arrival,

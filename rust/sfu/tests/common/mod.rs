@@ -1,5 +1,6 @@
 //! A publisher of VP8 simulcast and a sink that keeps what it is given.
 #![allow(dead_code, reason = "each test uses another part")]
+#![allow(clippy::unwrap_used, reason = "it is for tests")]
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,214 @@
+//! Outgoing packets as bytes: payload types, ssrcs, and the two forms of a retransmission.
+
+use std::time::Instant;
+
+use rtp::extension::abs_send_time;
+
+use super::history::Sent;
+use super::writer::{Fields, HeaderWriter};
+use crate::packet::PacketInfo;
+use crate::params::{CodecParameters, DownTrackConfig};
+use crate::receiver::Receiver;
+use crate::sink::PacketSink;
+
+/// The subscriber's payload types for one codec of the source.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PayloadTypes {
+    media: u8,
+    rtx: Option<u8>,
+    clock_rate: u32,
+    nack: bool,
+}
+
+/// Where a packet's media comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Media<'a> {
+    pub(crate) info: &'a PacketInfo,
+    pub(crate) packet: &'a [u8],
+}
+
+/// What is written in front of the media.
+#[derive(Clone, Copy, Debug)]
+struct Front {
+    ssrc: u32,
+    payload_type: u8,
+    sequence: u16,
+    /// The sequence number that a retransmission begins with (RFC 4588 4).
+    original: Option<u16>,
+}
+
+/// Writes the packets of one down track.
+#[derive(Debug)]
+pub(crate) struct Output {
+    ssrc: u32,
+    rtx_ssrc: Option<u32>,
+    rtx_sequence: u16,
+    /// By the index of the source's codec.
+    payload_types: Vec<Option<PayloadTypes>>,
+    writer: HeaderWriter,
+    epoch: Instant,
+    abs_send_time: [u8; 3],
+}
+
+impl Output {
+    pub(crate) fn new(config: &DownTrackConfig, source: &Receiver) -> Self {
+        let mut output = Self {
+            ssrc: config.ssrc,
+            rtx_ssrc: None,
+            // It begins in the lower half so that losing the first packets cannot put the SRTP
+            // rollover counters apart (RFC 3711 3.3.1); the ssrc is random already.
+            rtx_sequence: (config.ssrc >> 16) as u16 & 0x7fff,
+            payload_types: Vec::new(),
+            writer: HeaderWriter::new(config),
+            epoch: config.epoch,
+            abs_send_time: [0; 3],
+        };
+        output.set_source(config, source);
+        output
+    }
+
+    /// Writes packets of `source` from now on.
+    pub(crate) fn set_source(&mut self, config: &DownTrackConfig, source: &Receiver) {
+        let codecs = source.codecs().iter();
+        self.payload_types = codecs.map(|codec| payload_types(config, codec)).collect();
+        self.writer
+            .set_source(&config.header_extensions, source.header_extensions());
+        let rtx = self.known().any(|types| types.rtx.is_some());
+        self.rtx_ssrc = config.rtx_ssrc.filter(|_| rtx);
+    }
+
+    /// Sets the time of the packets that follow.
+    pub(crate) fn set_now(&mut self, now: Instant) {
+        self.abs_send_time = abs_send_time(now.saturating_duration_since(self.epoch));
+    }
+
+    pub(crate) fn rtx_ssrc(&self) -> Option<u32> {
+        self.rtx_ssrc
+    }
+
+    /// Whether any codec of the source can be sent.
+    pub(crate) fn is_sendable(&self) -> bool {
+        self.known().next().is_some()
+    }
+
+    /// Whether the subscriber asks for lost packets.
+    pub(crate) fn has_nack(&self) -> bool {
+        self.known().any(|types| types.nack)
+    }
+
+    pub(crate) fn clock_rate(&self) -> u32 {
+        self.known().next().map_or(90_000, |types| types.clock_rate)
+    }
+
+    /// The payload types for the source's codec with index `codec`, if it can be sent.
+    #[inline]
+    pub(crate) fn payload_types(&self, codec: u8) -> Option<PayloadTypes> {
+        *self.payload_types.get(usize::from(codec))?
+    }
+
+    /// The payload types for a packet without media.
+    pub(crate) fn any_payload_types(&self) -> Option<PayloadTypes> {
+        self.known().next()
+    }
+
+    /// Writes a packet into the sink and returns its length. Without `media` it is a filler.
+    #[inline]
+    pub(crate) fn send<S: PacketSink + ?Sized>(
+        &self,
+        sent: &Sent,
+        types: PayloadTypes,
+        media: Option<Media<'_>>,
+        sink: &mut S,
+    ) -> Option<usize> {
+        let front = Front {
+            ssrc: self.ssrc,
+            payload_type: types.media,
+            sequence: sent.sequence(),
+            original: None,
+        };
+        self.write(front, sent, media, sink)
+    }
+
+    /// Writes a packet again: as RTX if that was negotiated (RFC 4588), else as it was.
+    pub(crate) fn send_again<S: PacketSink + ?Sized>(
+        &mut self,
+        sent: &Sent,
+        types: PayloadTypes,
+        media: Option<Media<'_>>,
+        sink: &mut S,
+    ) -> Option<usize> {
+        let Some((ssrc, payload_type)) = self.rtx_ssrc.zip(types.rtx) else {
+            return self.send(sent, types, media, sink);
+        };
+        let front = Front {
+            ssrc,
+            payload_type,
+            sequence: self.rtx_sequence.wrapping_add(1),
+            original: Some(sent.sequence()),
+        };
+        let len = self.write(front, sent, media, sink)?;
+        self.rtx_sequence = front.sequence;
+        Some(len)
+    }
+
+    #[inline]
+    fn write<S: PacketSink + ?Sized>(
+        &self,
+        front: Front,
+        sent: &Sent,
+        media: Option<Media<'_>>,
+        sink: &mut S,
+    ) -> Option<usize> {
+        let room = sink.reserve()?;
+        let buf = room.buf;
+        let fields = Fields {
+            ssrc: front.ssrc,
+            payload_type: front.payload_type,
+            marker: sent.marker,
+            sequence: front.sequence,
+            timestamp: sent.timestamp,
+            transport_sequence: room.transport_sequence,
+            abs_send_time: self.abs_send_time,
+        };
+        let (passed, packet) = media.map_or((&[][..], &[][..]), |media| {
+            (media.info.extensions(), media.packet)
+        });
+        let header_len = self.writer.write(buf, &fields, passed, packet)?;
+        let mut len = header_len;
+        if let Some(original) = front.original {
+            buf.get_mut(len..len + 2)?
+                .copy_from_slice(&original.to_be_bytes());
+            len += 2;
+        }
+        if let Some(Media { info, packet }) = media {
+            let source = info.payload(packet);
+            let payload = buf.get_mut(len..len + source.len())?;
+            payload.copy_from_slice(source);
+            if let Some(vp8) = &info.vp8 {
+                vp8.patch(payload, &sent.patch);
+            }
+            len += source.len();
+        }
+        sink.commit(header_len, len, self.writer.has_transport_sequence());
+        Some(len)
+    }
+
+    fn known(&self) -> impl Iterator<Item = PayloadTypes> {
+        self.payload_types.iter().copied().flatten()
+    }
+}
+
+/// The subscriber's codec for the source's `codec`: the same format if there is one, else the
+/// same mime type.
+fn payload_types(config: &DownTrackConfig, codec: &CodecParameters) -> Option<PayloadTypes> {
+    let same = |own: &&CodecParameters| own.mime_type.eq_ignore_ascii_case(&codec.mime_type);
+    let mut candidates = config.codecs.iter().filter(same);
+    let best = candidates.clone().find(|own| own.fmtp == codec.fmtp);
+    let own = best.or_else(|| candidates.next())?;
+    Some(PayloadTypes {
+        media: own.payload_type & 0x7f,
+        rtx: own.rtx_payload_type,
+        clock_rate: codec.clock_rate,
+        nack: own.nack,
+    })
+}
