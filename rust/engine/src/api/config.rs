@@ -1,0 +1,83 @@
+//! How an engine is started, and what is then fixed for its life.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::Candidate;
+
+/// How to start an engine. Ports of 0 are chosen by the system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// Worker threads. Worker *i* binds `udp_port + i`, and `tcp_port + i`, on every address.
+    pub workers: usize,
+    /// Addresses to bind; a wildcard stands for every interface address that is up.
+    pub bind: Vec<IpAddr>,
+    /// First UDP port.
+    pub udp_port: u16,
+    /// First ICE-TCP port (RFC 6544); None: no ICE-TCP.
+    pub tcp_port: Option<u16>,
+    /// Addresses in candidates; None: those bound.
+    pub advertise: Option<Vec<IpAddr>>,
+    /// Ring size of a video layer in packets.
+    pub packet_buffer_video: usize,
+    /// Ring size of an audio track in packets.
+    pub packet_buffer_audio: usize,
+    /// Least time between two PLIs upstream, per spatial layer.
+    pub pli_throttle: [Duration; sfu::MAX_SPATIAL_LAYERS],
+    /// Observation window of audio levels.
+    pub audio_interval: Duration,
+    /// A packet counts as active when its audio level (-dBov) is at or below this number.
+    pub audio_active_level: u8,
+    /// Silence after which a connected transport is disconnected.
+    pub ice_disconnected: Duration,
+    /// Further silence after which it has failed.
+    pub ice_failed: Duration,
+    /// Commands that may wait for one worker.
+    pub command_queue: usize,
+    /// Events that may wait for the control plane.
+    pub event_queue: usize,
+    /// Bytes that one data channel may hold before messages are dropped.
+    pub data_channel_buffer: usize,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            bind: vec![IpAddr::from([127, 0, 0, 1])],
+            udp_port: 0,
+            tcp_port: None,
+            advertise: None,
+            packet_buffer_video: 500,
+            packet_buffer_audio: 200,
+            pli_throttle: [500, 1000, 1000].map(Duration::from_millis),
+            audio_interval: Duration::from_millis(400),
+            audio_active_level: 35,
+            ice_disconnected: Duration::from_secs(10),
+            ice_failed: Duration::from_secs(5),
+            command_queue: 65_536,
+            event_queue: 65_536,
+            data_channel_buffer: 4 * 1024 * 1024,
+        }
+    }
+}
+
+/// The candidates that peers of one worker are offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerInfo {
+    /// Its number.
+    pub worker: usize,
+    /// Its candidates, best first.
+    pub candidates: Vec<Candidate>,
+}
+
+/// What is fixed for the life of an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// Hash function of the certificate's fingerprint.
+    pub fingerprint_algorithm: String,
+    /// Upper-case hex bytes joined by colons.
+    pub fingerprint: String,
+    /// One entry per worker.
+    pub workers: Vec<WorkerInfo>,
+}

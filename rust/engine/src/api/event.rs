@@ -1,0 +1,134 @@
+//! What the control plane is told.
+
+use super::{Code, DtlsState, IceState, Id, StatsCollected};
+
+/// One event; see `lkpy/engine/api.py` for what each promises.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The ICE state or the selected pair changed.
+    IceStateChanged {
+        /// The transport.
+        transport: Id,
+        /// The state now.
+        state: IceState,
+        /// `address:port` of the selected pair, or empty.
+        local: String,
+        /// The same of the remote side.
+        remote: String,
+        /// `udp`, `tcp` or empty.
+        protocol: &'static str,
+    },
+    /// The DTLS state changed.
+    DtlsStateChanged {
+        /// The transport.
+        transport: Id,
+        /// The state now.
+        state: DtlsState,
+        /// IANA name of the SRTP profile once connected, or empty.
+        srtp_profile: &'static str,
+        /// Why it failed, or empty.
+        reason: String,
+    },
+    /// The engine gave the transport up by itself.
+    TransportClosed {
+        /// The transport.
+        transport: Id,
+        /// Why.
+        reason: String,
+    },
+    /// A data channel is usable.
+    DataChannelOpened {
+        /// The transport.
+        transport: Id,
+        /// SCTP stream.
+        stream_id: u16,
+        /// Its label.
+        label: String,
+        /// Its subprotocol.
+        protocol: String,
+        /// Delivered in order.
+        ordered: bool,
+        /// None: reliable.
+        max_retransmits: Option<u16>,
+    },
+    /// A data channel is gone.
+    DataChannelClosed {
+        /// The transport.
+        transport: Id,
+        /// SCTP stream.
+        stream_id: u16,
+    },
+    /// One whole message.
+    DataReceived {
+        /// The transport.
+        transport: Id,
+        /// SCTP stream.
+        stream_id: u16,
+        /// The message.
+        payload: Vec<u8>,
+        /// Binary, not text.
+        binary: bool,
+    },
+    /// A reliable channel was full and dropped a message.
+    DataChannelOverflow {
+        /// The transport.
+        transport: Id,
+        /// SCTP stream.
+        stream_id: u16,
+        /// Bytes waiting in the channel.
+        buffered: usize,
+    },
+    /// The set of spatial layers that receive packets changed.
+    ReceiverLayersChanged {
+        /// The receiver.
+        receiver: Id,
+        /// Lowest first.
+        layers: Vec<u8>,
+        /// Codec of the first packet.
+        mime_type: String,
+    },
+    /// What a down track sends changed; (-1, -1): nothing.
+    DownTrackLayerChanged {
+        /// The down track.
+        down_track: Id,
+        /// Spatial layer.
+        spatial: i8,
+        /// Temporal layer.
+        temporal: i8,
+    },
+    /// One observation window of audio levels.
+    AudioLevels {
+        /// The worker.
+        worker: usize,
+        /// Receiver, loudest level in -dBov, milliseconds at or above the active level.
+        levels: Vec<(Id, u8, u32)>,
+    },
+    /// A command could not be carried out.
+    CommandFailed {
+        /// Its name.
+        command: &'static str,
+        /// The id that it was about.
+        subject: Id,
+        /// Why, for programs.
+        code: Code,
+        /// Why, for people.
+        message: String,
+    },
+    /// One worker's answer to a request for statistics.
+    StatsCollected(Box<StatsCollected>),
+}
+
+impl Event {
+    /// Whether the event may be left out under pressure: the next of its kind replaces it.
+    pub const fn is_droppable(&self) -> bool {
+        matches!(self, Self::AudioLevels { .. } | Self::StatsCollected(_))
+    }
+
+    /// Bytes of payload that the event holds.
+    pub fn payload_len(&self) -> usize {
+        match self {
+            Self::DataReceived { payload, .. } => payload.len(),
+            _ => 0,
+        }
+    }
+}

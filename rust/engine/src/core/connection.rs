@@ -1,0 +1,206 @@
+//! The state of one transport.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use rtp::extension::ExtensionMap;
+use rtp::rtcp::{RtcpWriter, packet_type};
+use rtp::srtp::{MAX_RTCP_OVERHEAD, SrtpContext};
+use rtp::twcc::TwccRecorder;
+use rustc_hash::FxHashMap;
+use transport::{CandidatePair, Transport};
+
+use super::table::Index;
+use super::timers::Armed;
+use crate::api::Id;
+use crate::egress::{Egress, SealingSink, Sent};
+
+/// Ssrc of our own RTCP where no stream of ours is meant; libwebrtc uses it in the same way.
+pub(super) const RTCP_SSRC: u32 = 1;
+
+/// Addresses remembered per transport; more than it has candidate pairs.
+const MAX_TUPLES: usize = 64;
+
+/// Packets held for a receiver that is still to be created: a key frame and what follows it.
+const MAX_HELD: usize = 128;
+
+/// How long they are held.
+const HELD_FOR: Duration = Duration::from_secs(2);
+
+pub(super) struct Connection {
+    pub(super) id: Id,
+    pub(super) transport: Transport,
+    /// When it was created: absolute send times count from it.
+    pub(super) epoch: Instant,
+    /// The transport has keys and a pair to send on.
+    pub(super) can_send: bool,
+    /// Where the transport is in `Core::tuples`, oldest first.
+    pub(super) tuples: Vec<CandidatePair>,
+    /// The union of its media sections' header extensions: with BUNDLE an id means the same in all
+    /// (RFC 8843 9.2).
+    pub(super) extensions: ExtensionMap,
+    pub(super) twcc: Option<TwccRecorder>,
+    pub(super) receivers: Vec<Index>,
+    pub(super) down_tracks: Vec<Index>,
+    /// Receivers by the ssrcs that arrive.
+    pub(super) ssrcs_in: FxHashMap<u32, Index>,
+    /// Down tracks by the ssrcs that are sent, retransmissions included.
+    pub(super) ssrcs_out: FxHashMap<u32, Index>,
+    pub(super) held: Held,
+    /// Open data channels: whether a full one may drop messages in silence.
+    pub(super) channels: FxHashMap<u16, bool>,
+    pub(super) packets_received: u64,
+    pub(super) bytes_received: u64,
+    pub(super) srtp_errors: u64,
+    pub(super) sent: Sent,
+    /// Of down tracks that were closed.
+    pub(super) retransmissions: u64,
+    pub(super) rtt: Option<Duration>,
+    pub(super) timer: Armed,
+    pub(super) reports_timer: Armed,
+    pub(super) next_sender_reports: Option<Instant>,
+    pub(super) next_twcc: Option<Instant>,
+}
+
+impl Connection {
+    pub(super) fn new(now: Instant, id: Id, transport: Transport) -> Self {
+        Self {
+            id,
+            transport,
+            epoch: now,
+            can_send: false,
+            tuples: Vec::new(),
+            extensions: ExtensionMap::new(),
+            twcc: None,
+            receivers: Vec::new(),
+            down_tracks: Vec::new(),
+            ssrcs_in: FxHashMap::default(),
+            ssrcs_out: FxHashMap::default(),
+            held: Held::default(),
+            channels: FxHashMap::default(),
+            packets_received: 0,
+            bytes_received: 0,
+            srtp_errors: 0,
+            sent: Sent::default(),
+            retransmissions: 0,
+            rtt: None,
+            timer: Armed::default(),
+            reports_timer: Armed::default(),
+            next_sender_reports: None,
+            next_twcc: None,
+        }
+    }
+
+    /// Notes that packets on `pair` are the transport's. Returns one that is forgotten for it.
+    pub(super) fn add_tuple(&mut self, pair: CandidatePair) -> Option<CandidatePair> {
+        self.tuples.push(pair);
+        if self.tuples.len() <= MAX_TUPLES {
+            return None;
+        }
+        let selected = self.transport.send_to();
+        let oldest = self
+            .tuples
+            .iter()
+            .position(|&tuple| Some(tuple) != selected);
+        oldest.map(|at| self.tuples.remove(at))
+    }
+
+    /// Where and with which keys to send media; `None` while that is not possible.
+    #[inline]
+    pub(super) fn sink<'a>(&'a mut self, egress: &'a mut Egress) -> Option<SealingSink<'a>> {
+        let pair = self.transport.send_to()?;
+        Some(SealingSink {
+            egress,
+            srtp: self.transport.srtp_tx()?,
+            pair,
+            sent: &mut self.sent,
+        })
+    }
+
+    /// Seals and sends a compound RTCP packet and leaves the buffer empty. One that does not begin
+    /// with a report gets an empty one (RFC 3550 6.1): nobody told us that the peer takes
+    /// reduced-size RTCP.
+    pub(super) fn send_rtcp(&mut self, egress: &mut Egress, compound: &mut Vec<u8>) {
+        if let (Some(pair), Some(srtp)) = (self.transport.send_to(), srtp_tx(&mut self.transport))
+            && let Some(&first) = compound.get(1)
+        {
+            if !matches!(
+                first,
+                packet_type::SENDER_REPORT | packet_type::RECEIVER_REPORT
+            ) {
+                let body = compound.len();
+                RtcpWriter::new(compound).receiver_report(RTCP_SSRC, &[]);
+                compound.rotate_left(body);
+            }
+            let plain = compound.len();
+            compound.resize(plain + MAX_RTCP_OVERHEAD, 0);
+            // It fails only when the key is used up: 2^31 packets.
+            if let Ok(sealed) = srtp.protect_rtcp(compound, plain) {
+                egress.push(pair, &compound[..sealed]);
+                self.sent.packets += 1;
+                self.sent.bytes += sealed as u64;
+            }
+        }
+        compound.clear();
+    }
+
+    /// Asks for sender reports at `at` at the latest.
+    pub(super) fn want_sender_reports(&mut self, at: Instant) {
+        self.next_sender_reports = Some(self.next_sender_reports.map_or(at, |next| next.min(at)));
+    }
+
+    /// When the reports of [`Self::reports_timer`] are due.
+    pub(super) fn reports_deadline(&self) -> Option<Instant> {
+        [self.next_sender_reports, self.next_twcc]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+fn srtp_tx(transport: &mut Transport) -> Option<&mut SrtpContext> {
+    transport.srtp_tx()
+}
+
+/// Decrypted packets of media sections whose receivers do not exist yet: signalling may be slower
+/// than media, and the first key frame would be lost.
+#[derive(Debug, Default)]
+pub(super) struct Held(VecDeque<(Instant, Box<[u8]>)>);
+
+impl Held {
+    /// Holds a packet; returns whether there was room.
+    pub(super) fn push(&mut self, now: Instant, packet: &[u8]) -> bool {
+        let is_old = |held: &(Instant, _)| now.saturating_duration_since(held.0) > HELD_FOR;
+        while self.0.front().is_some_and(is_old) {
+            self.0.pop_front();
+        }
+        let has_room = self.0.len() < MAX_HELD;
+        if has_room {
+            self.0.push_back((now, packet.into()));
+        }
+        has_room
+    }
+
+    /// Takes out what is held, oldest first.
+    pub(super) fn take(&mut self) -> VecDeque<(Instant, Box<[u8]>)> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_packets_are_held_for_a_while() {
+        let (mut held, now) = (Held::default(), Instant::now());
+        let taken = (0..200u8).filter(|&n| held.push(now, &[n])).count();
+        assert_eq!(taken, MAX_HELD);
+        let later = now + HELD_FOR + Duration::from_millis(1);
+        assert!(held.push(later, &[201]));
+        let packets = held.take();
+        assert_eq!(packets.len(), 1);
+        assert_eq!(&*packets[0].1, &[201]);
+        assert!(held.take().is_empty());
+    }
+}

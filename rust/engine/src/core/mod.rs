@@ -1,0 +1,332 @@
+//! One worker without its thread: commands, datagrams and time go in, datagrams and events come out.
+//!
+//! [`Core`] owns everything that hangs on the worker's transports. It opens no socket and reads no
+//! clock, so that a whole call runs inside one test. A turn of its driver is: some
+//! [`Core::handle_command`], some [`Core::handle_datagram`] and an [`Core::end_batch`], then
+//! [`Core::handle_timeout`], [`Core::flush`] and [`Core::take_events`].
+//!
+//! | module | what |
+//! |---|---|
+//! | `demux` | datagram → transport (RFC 7983, ICE) |
+//! | `ingress` | RTP → receiver |
+//! | `forward` | receiver → down tracks → send batch |
+//! | `feedback` | RTCP that arrives |
+//! | `reports` | RTCP that is sent |
+//! | `transports`, `tracks`, `data` | commands, by what they are about |
+//! | `collect` | statistics |
+//! | `connection` | the state of one transport |
+//!
+//! Whatever is done for a transport runs inside `guard`: a panic closes that transport and no other.
+
+mod collect;
+mod connection;
+mod data;
+mod demux;
+mod drops;
+mod feedback;
+mod forward;
+mod ingress;
+mod reports;
+mod table;
+mod timers;
+mod tracks;
+mod transports;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
+use sfu::{DownTrack, PublisherClock, Receiver};
+use transport::{CandidatePair, DtlsIdentity, LocalCandidate};
+
+use crate::api::{Code, Command, EngineConfig, EngineError, Event, Id};
+use crate::egress::{Egress, PacketOutput};
+use connection::Connection;
+use drops::Drops;
+use table::{Index, Table};
+use timers::{Armed, Task, Timers};
+
+/// A published track.
+struct Source {
+    id: Id,
+    connection: Index,
+    mid: Box<[u8]>,
+    clock_group: Id,
+    receiver: Receiver,
+    down_tracks: Vec<Index>,
+    /// It is in [`Core::touched`].
+    touched: bool,
+    timer: Armed,
+}
+
+/// A track on its way to a subscriber.
+struct Subscription {
+    id: Id,
+    connection: Index,
+    /// None: its receiver was closed.
+    source: Option<Index>,
+    track: DownTrack,
+    /// A sender report was sent.
+    reported: bool,
+    timer: Armed,
+}
+
+/// The clock of a publisher, shared by its tracks.
+#[derive(Default)]
+struct ClockGroup {
+    clock: PublisherClock,
+    receivers: usize,
+}
+
+/// What the driver knows and statistics tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DriverCounters {
+    /// Commands refused because the queue was full.
+    pub commands_dropped: u64,
+    /// Events dropped because the queue was full.
+    pub events_dropped: u64,
+    /// CPU time of the worker's thread.
+    pub cpu: Duration,
+}
+
+/// See the module.
+pub struct Core {
+    worker: usize,
+    config: EngineConfig,
+    identity: DtlsIdentity,
+    local_candidates: Vec<LocalCandidate>,
+    connections: Table<Connection>,
+    sources: Table<Source>,
+    subscriptions: Table<Subscription>,
+    clocks: FxHashMap<Id, ClockGroup>,
+    /// By the ufrag that peers address.
+    ufrags: FxHashMap<String, Index>,
+    /// By the addresses that packets travel between.
+    tuples: FxHashMap<CandidatePair, Index>,
+    timers: Timers,
+    audio_timer: Armed,
+    next_audio_levels: Option<Instant>,
+    /// Sources with a batch to forward.
+    touched: Vec<Index>,
+    egress: Egress,
+    events: Vec<Event>,
+    drops: Drops,
+    received: u64,
+    panics: u64,
+    data_paused: bool,
+    driver: DriverCounters,
+    /// Scratch for one compound RTCP packet.
+    compound: Vec<u8>,
+    due: Vec<(Instant, Task)>,
+    /// The transport whose next packet, in or out, panics.
+    #[cfg(test)]
+    panic_at: Option<Id>,
+}
+
+impl Core {
+    /// A worker's core that sends into `output` and receives on `local_candidates`.
+    pub fn new(
+        worker: usize,
+        config: EngineConfig,
+        identity: DtlsIdentity,
+        local_candidates: Vec<LocalCandidate>,
+        output: Box<dyn PacketOutput>,
+    ) -> Self {
+        Self {
+            worker,
+            config,
+            identity,
+            local_candidates,
+            connections: Table::default(),
+            sources: Table::default(),
+            subscriptions: Table::default(),
+            clocks: FxHashMap::default(),
+            ufrags: FxHashMap::default(),
+            tuples: FxHashMap::default(),
+            timers: Timers::default(),
+            audio_timer: Armed::default(),
+            next_audio_levels: None,
+            touched: Vec::new(),
+            egress: Egress::new(output),
+            events: Vec::new(),
+            drops: Drops::default(),
+            received: 0,
+            panics: 0,
+            data_paused: false,
+            driver: DriverCounters::default(),
+            compound: Vec::with_capacity(2048),
+            due: Vec::new(),
+            #[cfg(test)]
+            panic_at: None,
+        }
+    }
+
+    /// Carries out one command. What cannot be done is answered by [`Event::CommandFailed`].
+    pub fn handle_command(&mut self, now: Instant, command: Command) {
+        let (name, subject) = (command.name(), command.subject());
+        let carry_out = AssertUnwindSafe(|| self.carry_out(now, command));
+        let outcome = catch_unwind(carry_out).unwrap_or_else(|_| {
+            self.panics += 1;
+            Err(EngineError::new(Code::Internal, "the command panicked"))
+        });
+        if let Err(EngineError { code, message }) = outcome {
+            self.events.push(Event::CommandFailed {
+                command: name,
+                subject,
+                code,
+                message,
+            });
+        }
+    }
+
+    /// What the driver counted, for the next statistics.
+    pub fn set_driver_counters(&mut self, counters: DriverCounters) {
+        self.driver = counters;
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Runs what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let mut due = std::mem::take(&mut self.due);
+        self.timers.take_due(now, &mut due);
+        for (at, task) in due.drain(..) {
+            match task {
+                Task::Transport(id) => self.run_transport(now, at, id),
+                Task::Reports(id) => self.run_reports(now, at, id),
+                Task::Receiver(id) => self.run_receiver(now, at, id),
+                Task::DownTrack(id) => self.run_down_track(now, at, id),
+                Task::AudioLevels => self.run_audio_levels(now, at),
+            }
+        }
+        self.due = due;
+    }
+
+    /// Sends what was collected.
+    pub fn flush(&mut self) {
+        self.egress.flush();
+    }
+
+    /// Tries again what the sockets would not take. Returns whether something still waits.
+    pub fn retry(&mut self) -> bool {
+        self.egress.retry()
+    }
+
+    /// Takes the events since the last call, oldest first.
+    pub fn take_events(&mut self) -> std::vec::Drain<'_, Event> {
+        self.events.drain(..)
+    }
+
+    /// Closes every transport, saying goodbye to the peers.
+    pub fn close(&mut self, now: Instant) {
+        let ids: Vec<_> = self.connections.ids().collect();
+        for id in ids {
+            self.close_connection(now, id);
+        }
+        self.flush();
+    }
+
+    fn carry_out(&mut self, now: Instant, command: Command) -> Result<(), EngineError> {
+        match command {
+            Command::CreateTransport {
+                transport,
+                ice,
+                ice_lite,
+                controlling,
+                ..
+            } => self.create_transport(now, transport, &ice, ice_lite, controlling),
+            Command::SetRemoteParameters {
+                transport,
+                ice,
+                dtls,
+                ..
+            } => self.set_remote_parameters(now, transport, &ice, &dtls),
+            Command::RestartIce { transport, ice } => self.restart_ice(now, transport, &ice),
+            Command::AddRemoteCandidate {
+                transport,
+                candidate,
+            } => self.add_remote_candidate(now, transport, &candidate),
+            Command::CloseTransport { transport } => {
+                self.close_connection(now, transport);
+                Ok(())
+            }
+            Command::CreateReceiver(create) => self.create_receiver(now, *create),
+            Command::UpdateReceiver { receiver, muted } => {
+                self.update_receiver(now, receiver, muted)
+            }
+            Command::CloseReceiver { receiver } => {
+                self.close_receiver(now, receiver);
+                Ok(())
+            }
+            Command::RequestKeyFrame { receiver } => self.request_key_frame(now, receiver),
+            Command::CreateDownTrack(create) => self.create_down_track(now, *create),
+            Command::UpdateDownTrack {
+                down_track,
+                max_spatial,
+                max_temporal,
+                muted,
+            } => self.update_down_track(now, down_track, (max_spatial, max_temporal), muted),
+            Command::CloseDownTrack { down_track } => {
+                self.close_down_track(now, down_track, true);
+                Ok(())
+            }
+            Command::OpenDataChannel {
+                transport,
+                label,
+                ordered,
+                max_retransmits,
+            } => self.open_data_channel(now, transport, label, ordered, max_retransmits),
+            Command::SendData(send) => {
+                self.send_data(now, &send);
+                Ok(())
+            }
+            Command::CollectStats { request } => {
+                self.collect_stats(now, request);
+                Ok(())
+            }
+        }
+    }
+
+    /// Runs `drive` for the transport `id`. If it panics, the transport is closed and reported, and
+    /// nothing else notices.
+    fn guard<R>(&mut self, now: Instant, id: Id, drive: impl FnOnce(&mut Self) -> R) -> Option<R> {
+        match catch_unwind(AssertUnwindSafe(|| drive(self))) {
+            Ok(result) => Some(result),
+            Err(_) => {
+                self.abandon(now, id);
+                None
+            }
+        }
+    }
+
+    /// Closes a transport whose state cannot be trusted any more.
+    fn abandon(&mut self, now: Instant, id: Id) {
+        self.panics += 1;
+        // Saying goodbye may panic as well; then the second try finds the peer cut off already.
+        let closing = AssertUnwindSafe(|| self.close_connection(now, id));
+        let _ = catch_unwind(closing);
+        self.events.push(Event::TransportClosed {
+            transport: id,
+            reason: "panic".to_owned(),
+        });
+    }
+
+    #[cfg(test)]
+    fn maybe_panic(&mut self, index: Index) {
+        let id = self.connections.get(index).map(|connection| connection.id);
+        if id.is_some() && self.panic_at == id {
+            self.panic_at = None;
+            panic!("injected");
+        }
+    }
+}
+
+fn not_found(what: &str, id: Id) -> EngineError {
+    EngineError::new(Code::NotFound, format!("there is no {what} {id}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,319 @@
+//! Receivers and down tracks: commands about them.
+
+use std::time::Instant;
+
+use rtp::extension::ExtensionKind;
+use rtp::twcc::TwccRecorder;
+use sfu::{
+    CodecParameters, DownTrack, DownTrackConfig, Encoding, HeaderExtension, Receiver,
+    ReceiverConfig,
+};
+
+use super::connection::RTCP_SSRC;
+use super::table::Index;
+use super::timers::{Armed, Task};
+use super::{Core, Source, Subscription, not_found};
+use crate::api::{self, Code, CreateDownTrack, CreateReceiver, EngineError, Event, Id, RtpCodec};
+
+type Outcome = Result<(), EngineError>;
+
+impl Core {
+    pub(super) fn create_receiver(&mut self, now: Instant, create: CreateReceiver) -> Outcome {
+        if self.sources.find(create.receiver).is_some() {
+            return Ok(());
+        }
+        let index = self.find_connection(create.transport)?;
+        let transport_cc = create.codecs.iter().any(|codec| codec.transport_cc);
+        let receiver = Receiver::new(now, self.receiver_config(&create));
+        let Some(connection) = self.connections.get_mut(index) else {
+            return Err(not_found("transport", create.transport));
+        };
+        for extension in &create.header_extensions {
+            if let Some(kind) = ExtensionKind::from_uri(&extension.uri) {
+                connection.extensions.insert(extension.id, kind);
+            }
+        }
+        if transport_cc && connection.twcc.is_none() {
+            connection.twcc = Some(TwccRecorder::new(now));
+        }
+        let mut source = Source {
+            id: create.receiver,
+            connection: index,
+            mid: create.mid.into_bytes().into_boxed_slice(),
+            clock_group: create.clock_group,
+            receiver,
+            down_tracks: Vec::new(),
+            touched: false,
+            timer: Armed::default(),
+        };
+        if let Some(rtt) = connection.rtt {
+            source.receiver.set_rtt(rtt);
+        }
+        let ssrcs: Vec<_> = source.receiver.ssrcs().collect();
+        let at = self.sources.insert(create.receiver, source);
+        connection.receivers.push(at);
+        connection
+            .ssrcs_in
+            .extend(ssrcs.into_iter().map(|ssrc| (ssrc, at)));
+        self.clocks.entry(create.clock_group).or_default().receivers += 1;
+        self.schedule_audio_levels(now);
+        self.guard(now, create.transport, |core| core.release_held(now, index));
+        self.follow_receiver(now, at);
+        Ok(())
+    }
+
+    pub(super) fn update_receiver(&mut self, now: Instant, id: Id, muted: bool) -> Outcome {
+        let at = self.find_source(id)?;
+        if let Some(source) = self.sources.get_mut(at) {
+            source.receiver.set_muted(now, muted);
+        }
+        self.follow_source(now, at);
+        Ok(())
+    }
+
+    pub(super) fn request_key_frame(&mut self, now: Instant, id: Id) -> Outcome {
+        let at = self.find_source(id)?;
+        if let Some(source) = self.sources.get_mut(at) {
+            source.receiver.request_key_frames(now);
+        }
+        self.follow_receiver(now, at);
+        Ok(())
+    }
+
+    /// Forgets a receiver. Its down tracks stop, and stay until they are closed.
+    pub(super) fn close_receiver(&mut self, now: Instant, id: Id) {
+        let Some(at) = self.sources.find(id) else {
+            return;
+        };
+        let Some(source) = self.sources.remove(id) else {
+            return;
+        };
+        for &at in &source.down_tracks {
+            let Some(subscription) = self.subscriptions.get_mut(at) else {
+                continue;
+            };
+            subscription.source = None;
+            subscription
+                .track
+                .set_connected(now, false, &source.receiver);
+            self.follow_down_track(at);
+        }
+        if let Some(connection) = self.connections.get_mut(source.connection) {
+            connection.receivers.retain(|&other| other != at);
+            connection.ssrcs_in.retain(|_, other| *other != at);
+        }
+        if let Some(group) = self.clocks.get_mut(&source.clock_group) {
+            group.receivers -= 1;
+            if group.receivers == 0 {
+                self.clocks.remove(&source.clock_group);
+            }
+        }
+    }
+
+    pub(super) fn create_down_track(&mut self, now: Instant, create: CreateDownTrack) -> Outcome {
+        if self.subscriptions.find(create.down_track).is_some() {
+            return Ok(());
+        }
+        let index = self.find_connection(create.transport)?;
+        let source_at = self.sources.find(create.receiver).ok_or_else(|| {
+            let receiver = create.receiver;
+            let message = format!("receiver {receiver} is closed or on another worker");
+            EngineError::new(Code::FailedPrecondition, message)
+        })?;
+        let (Some(connection), Some(source)) = (
+            self.connections.get_mut(index),
+            self.sources.get_mut(source_at),
+        ) else {
+            return Err(not_found("transport", create.transport));
+        };
+        let ssrcs = std::iter::once(create.ssrc).chain(create.rtx_ssrc);
+        if let Some(ssrc) = ssrcs
+            .clone()
+            .find(|ssrc| connection.ssrcs_out.contains_key(ssrc))
+        {
+            let message = format!("ssrc {ssrc} is in use on transport {}", create.transport);
+            return Err(EngineError::new(Code::InvalidArgument, message));
+        }
+        let track = DownTrack::new(
+            now,
+            down_track_config(&create, connection.epoch),
+            &source.receiver,
+        );
+        if !track.is_sendable() {
+            let message = "the subscriber has none of the receiver's codecs";
+            return Err(EngineError::new(Code::FailedPrecondition, message));
+        }
+        let mut subscription = Subscription {
+            id: create.down_track,
+            connection: index,
+            source: Some(source_at),
+            track,
+            reported: false,
+            timer: Armed::default(),
+        };
+        let track = &mut subscription.track;
+        if let Some(rtt) = connection.rtt {
+            track.set_rtt(rtt);
+        }
+        if connection.can_send {
+            track.set_connected(now, true, &source.receiver);
+        }
+        let at = self.subscriptions.insert(create.down_track, subscription);
+        source.down_tracks.push(at);
+        connection.down_tracks.push(at);
+        connection.ssrcs_out.extend(ssrcs.map(|ssrc| (ssrc, at)));
+        self.follow_down_track(at);
+        Ok(())
+    }
+
+    pub(super) fn update_down_track(
+        &mut self,
+        now: Instant,
+        id: Id,
+        (max_spatial, max_temporal): (i8, i8),
+        muted: bool,
+    ) -> Outcome {
+        let found = self.subscriptions.find(id);
+        let at = found.ok_or_else(|| not_found("down track", id))?;
+        let Some(subscription) = self.subscriptions.get_mut(at) else {
+            return Err(not_found("down track", id));
+        };
+        if let Some(source) = subscription.source.and_then(|at| self.sources.get(at)) {
+            let track = &mut subscription.track;
+            track.update(now, max_spatial, max_temporal, muted, &source.receiver);
+        }
+        self.follow_down_track(at);
+        Ok(())
+    }
+
+    /// Forgets a down track, with a goodbye for its ssrcs if `bye`.
+    pub(super) fn close_down_track(&mut self, now: Instant, id: Id, bye: bool) {
+        let Some(at) = self.subscriptions.find(id) else {
+            return;
+        };
+        if bye && let Some(subscription) = self.subscriptions.get(at) {
+            self.send_bye(subscription.connection, &[at]);
+        }
+        let Some(mut subscription) = self.subscriptions.remove(id) else {
+            return;
+        };
+        if let Some(source) = subscription.source.and_then(|at| self.sources.get_mut(at)) {
+            source.down_tracks.retain(|&other| other != at);
+        }
+        if let Some(connection) = self.connections.get_mut(subscription.connection) {
+            connection.down_tracks.retain(|&other| other != at);
+            connection.ssrcs_out.retain(|_, other| *other != at);
+            connection.retransmissions += subscription.track.stats(now).retransmissions;
+        }
+    }
+
+    /// A transport became able to send, or lost that ability.
+    pub(super) fn connect_down_tracks(&mut self, now: Instant, index: Index, connected: bool) {
+        let Some(connection) = self.connections.get(index) else {
+            return;
+        };
+        for at in connection.down_tracks.clone() {
+            let Some(subscription) = self.subscriptions.get_mut(at) else {
+                continue;
+            };
+            if let Some(source) = subscription.source.and_then(|at| self.sources.get(at)) {
+                subscription
+                    .track
+                    .set_connected(now, connected, &source.receiver);
+            }
+            self.follow_down_track(at);
+        }
+    }
+
+    fn schedule_audio_levels(&mut self, now: Instant) {
+        if self.next_audio_levels.is_none() && self.sources.len() > 0 {
+            let next = now + self.config.audio_interval;
+            self.next_audio_levels = Some(next);
+            self.timers
+                .arm(Task::AudioLevels, &mut self.audio_timer, Some(next));
+        }
+    }
+
+    /// Ends an observation window of audio levels.
+    pub(super) fn run_audio_levels(&mut self, now: Instant, at: Instant) {
+        if !self.audio_timer.fire(at) {
+            return;
+        }
+        self.next_audio_levels = None;
+        self.schedule_audio_levels(now);
+        let windows = self.sources.iter_mut().filter_map(|source| {
+            let window = source.receiver.take_audio_level()?;
+            Some((source.id, window.level, window.active_ms))
+        });
+        let levels: Vec<_> = windows.collect();
+        if !levels.is_empty() {
+            self.events.push(Event::AudioLevels {
+                worker: self.worker,
+                levels,
+            });
+        }
+    }
+
+    fn find_source(&self, id: Id) -> Result<Index, EngineError> {
+        self.sources
+            .find(id)
+            .ok_or_else(|| not_found("receiver", id))
+    }
+
+    fn receiver_config(&self, create: &CreateReceiver) -> ReceiverConfig {
+        let encodings = create.encodings.iter().map(|encoding| Encoding {
+            spatial: encoding.spatial,
+            rid: encoding.rid.clone(),
+            ssrc: encoding.ssrc,
+            rtx_ssrc: encoding.rtx_ssrc,
+        });
+        ReceiverConfig {
+            kind: create.kind,
+            codecs: codecs(&create.codecs),
+            header_extensions: header_extensions(&create.header_extensions),
+            encodings: encodings.collect(),
+            screen_share: create.screen_share,
+            packet_buffer_video: self.config.packet_buffer_video,
+            packet_buffer_audio: self.config.packet_buffer_audio,
+            pli_throttle: self.config.pli_throttle,
+            audio_active_level: self.config.audio_active_level,
+            rtcp_ssrc: RTCP_SSRC,
+        }
+    }
+}
+
+fn down_track_config(create: &CreateDownTrack, epoch: Instant) -> DownTrackConfig {
+    DownTrackConfig {
+        mid: create.mid.clone(),
+        ssrc: create.ssrc,
+        rtx_ssrc: create.rtx_ssrc,
+        cname: create.cname.clone(),
+        codecs: codecs(&create.codecs),
+        header_extensions: header_extensions(&create.header_extensions),
+        max_spatial: create.max_spatial,
+        max_temporal: create.max_temporal,
+        muted: create.muted,
+        epoch,
+    }
+}
+
+fn codecs(codecs: &[RtpCodec]) -> Vec<CodecParameters> {
+    let codec = |codec: &RtpCodec| CodecParameters {
+        payload_type: codec.payload_type,
+        mime_type: codec.mime_type.clone(),
+        clock_rate: codec.clock_rate,
+        rtx_payload_type: codec.rtx_payload_type,
+        fmtp: codec.fmtp.clone(),
+        nack: codec.nack,
+        pli: codec.pli,
+    };
+    codecs.iter().map(codec).collect()
+}
+
+fn header_extensions(extensions: &[api::HeaderExtension]) -> Vec<HeaderExtension> {
+    let extension = |extension: &api::HeaderExtension| HeaderExtension {
+        id: extension.id,
+        uri: extension.uri.clone(),
+    };
+    extensions.iter().map(extension).collect()
+}

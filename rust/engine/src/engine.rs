@@ -1,0 +1,248 @@
+//! The engine as its user sees it: commands in, events out, threads in between.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use mio::{Poll, Waker};
+use transport::DtlsIdentity;
+
+use crate::api::{Code, Command, EngineConfig, EngineError, EngineInfo, Event, WorkerInfo};
+use crate::bind;
+use crate::candidates;
+use crate::directory::Directory;
+use crate::queue::{CommandQueue, EventQueue};
+use crate::worker::{WAKE, WorkerSetup};
+
+/// How long [`Engine::close`] waits for the workers.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Running workers. Everything is callable from any thread.
+#[derive(Debug)]
+pub struct Engine {
+    info: EngineInfo,
+    workers: Vec<WorkerHandle>,
+    events: Arc<EventQueue>,
+    directory: Mutex<Directory>,
+    stop: Arc<AtomicBool>,
+    /// Ends when the last worker has ended.
+    running: Mutex<Receiver<()>>,
+}
+
+#[derive(Debug)]
+struct WorkerHandle {
+    commands: Arc<CommandQueue>,
+    waker: Waker,
+}
+
+impl Engine {
+    /// Opens the sockets and starts the workers.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] if there is nothing to bind, [`Code::Unavailable`] if the system
+    /// refuses a port, a thread or randomness.
+    pub fn start(config: EngineConfig) -> Result<Self, EngineError> {
+        check(&config)?;
+        let identity = DtlsIdentity::generate()
+            .map_err(|error| EngineError::new(Code::Unavailable, error.to_string()))?;
+        let addresses = bind::expand(&config.bind)?;
+        let advertised = match &config.advertise {
+            Some(advertised) => bind::expand(advertised)?,
+            None => addresses.clone(),
+        };
+        let events = EventQueue::new(config.event_queue).map_err(|e| refused("an eventfd", &e))?;
+        let events = Arc::new(events);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ended, running) = mpsc::channel();
+        let mut engine = Self {
+            info: EngineInfo {
+                fingerprint_algorithm: identity.fingerprint().algorithm().to_owned(),
+                fingerprint: identity.fingerprint().to_string(),
+                workers: Vec::new(),
+            },
+            workers: Vec::new(),
+            events: Arc::clone(&events),
+            directory: Mutex::default(),
+            stop: Arc::clone(&stop),
+            running: Mutex::new(running),
+        };
+        // All ports before any thread, so that one that is taken leaves nothing behind.
+        let mut setups = Vec::new();
+        for worker in 0..config.workers {
+            let sockets = bind::bind_udp(&addresses, port_of(config.udp_port, worker)?)?;
+            let port = sockets[0].address.port();
+            engine.info.workers.push(WorkerInfo {
+                worker,
+                candidates: candidates::host_candidates(&advertised, port, None),
+            });
+            let poll = Poll::new().map_err(|error| refused("an epoll descriptor", &error))?;
+            let waker =
+                Waker::new(poll.registry(), WAKE).map_err(|error| refused("an eventfd", &error))?;
+            let commands = Arc::new(CommandQueue::new(config.command_queue));
+            engine.workers.push(WorkerHandle {
+                commands: Arc::clone(&commands),
+                waker,
+            });
+            let setup = WorkerSetup {
+                worker,
+                config: config.clone(),
+                identity: identity.clone(),
+                sockets,
+                poll,
+                commands,
+                events: Arc::clone(&events),
+                stop: Arc::clone(&stop),
+            };
+            setup
+                .register()
+                .map_err(|error| refused("epoll registration", &error))?;
+            setups.push(setup);
+        }
+        for setup in setups {
+            start_worker(setup, ended.clone())?;
+        }
+        Ok(engine)
+    }
+
+    /// What is fixed for the engine's life.
+    pub fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    /// Queues commands in order, all or none.
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`] if the engine is closed or a worker's queue is full.
+    pub fn submit(&self, commands: Vec<Command>) -> Result<(), EngineError> {
+        if self.stop.load(Ordering::Acquire) {
+            return Err(EngineError::new(Code::Unavailable, "the engine is closed"));
+        }
+        let total = commands.len();
+        let mut directory = self
+            .directory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut parts: Vec<Vec<Command>> = self.workers.iter().map(|_| Vec::new()).collect();
+        let mut closed = Vec::new();
+        let mut failed = Vec::new();
+        for command in commands {
+            if let Command::CloseTransport { .. }
+            | Command::CloseReceiver { .. }
+            | Command::CloseDownTrack { .. } = command
+            {
+                closed.push(command.subject());
+            }
+            if let Command::CreateTransport {
+                transport, worker, ..
+            } = command
+                && worker >= self.workers.len()
+            {
+                failed.push(Event::CommandFailed {
+                    command: command.name(),
+                    subject: transport,
+                    code: Code::InvalidArgument,
+                    message: format!("there is no worker {worker}"),
+                });
+                continue;
+            }
+            directory.route(command, |worker, part| parts[worker].push(part));
+        }
+        let mut slots: Vec<_> = self
+            .workers
+            .iter()
+            .map(|worker| worker.commands.lock())
+            .collect();
+        if let Some(full) = (0..slots.len()).find(|&at| slots[at].room() < parts[at].len()) {
+            self.workers[full].commands.count_refused(total);
+            let message = format!("the command queue of worker {full} is full");
+            return Err(EngineError::new(Code::Unavailable, message));
+        }
+        for ((slots, part), worker) in slots.iter_mut().zip(parts).zip(&self.workers) {
+            let is_empty = part.is_empty();
+            part.into_iter().for_each(|command| slots.push(command));
+            if !is_empty {
+                // The worker looks at its queue every turn: a lost wake-up only delays it.
+                let _ = worker.waker.wake();
+            }
+        }
+        drop(slots);
+        closed.into_iter().for_each(|id| directory.forget(id));
+        drop(directory);
+        self.events.publish(failed);
+        Ok(())
+    }
+
+    /// Takes up to `limit` waiting events, oldest first.
+    pub fn drain(&self, limit: usize) -> Vec<Event> {
+        self.events.drain(limit)
+    }
+
+    /// Stops the workers and waits for them, at most two seconds. Does nothing the second time.
+    pub fn close(&self) {
+        self.stop.store(true, Ordering::Release);
+        for worker in &self.workers {
+            let _ = worker.waker.wake();
+        }
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nothing is ever sent: it ends when every worker has dropped its sender.
+        let _ = running.recv_timeout(CLOSE_TIMEOUT);
+    }
+}
+
+/// The descriptor that polls readable while events wait.
+impl AsRawFd for Engine {
+    fn as_raw_fd(&self) -> RawFd {
+        self.events.as_raw_fd()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn start_worker(setup: WorkerSetup, ended: Sender<()>) -> Result<(), EngineError> {
+    let name = format!("lkpy-media-{}", setup.worker);
+    let started = thread::Builder::new().name(name).spawn(move || {
+        setup.run();
+        drop(ended);
+    });
+    started
+        .map(drop)
+        .map_err(|error| refused("a thread", &error))
+}
+
+fn check(config: &EngineConfig) -> Result<(), EngineError> {
+    let invalid = |message: &str| Err(EngineError::new(Code::InvalidArgument, message));
+    if config.workers == 0 {
+        return invalid("an engine needs at least one worker");
+    }
+    if config.audio_interval.is_zero() {
+        return invalid("the audio interval must be longer than 0 ms");
+    }
+    Ok(())
+}
+
+/// The port of a worker; 0 stays 0.
+fn port_of(first: u16, worker: usize) -> Result<u16, EngineError> {
+    let port = u16::try_from(worker).ok().and_then(|worker| match first {
+        0 => Some(0),
+        _ => first.checked_add(worker),
+    });
+    port.ok_or_else(|| {
+        let message = format!("port {first} leaves no port for worker {worker}");
+        EngineError::new(Code::InvalidArgument, message)
+    })
+}
+
+fn refused(what: &str, error: &io::Error) -> EngineError {
+    EngineError::new(
+        Code::Unavailable,
+        format!("the system refuses {what}: {error}"),
+    )
+}
