@@ -355,10 +355,16 @@ impl DownTrack {
     }
 
     fn request_key_frame(&mut self, now: Instant, source: &mut Receiver) {
-        if let Some(layer) = self.wanted_key_frame() {
-            source.request_key_frame(now, layer);
-            self.requests.asked(now, self.reports.rtt());
-        }
+        let Some(layer) = self.wanted_key_frame() else {
+            return;
+        };
+        let refused_until = if source.request_key_frame(now, layer) {
+            None
+        } else {
+            source.next_key_frame_request(layer)
+        };
+        let rtt = self.reports.rtt();
+        self.requests.asked(now, rtt, refused_until);
     }
 
     fn forward_audio<S: PacketSink + ?Sized>(

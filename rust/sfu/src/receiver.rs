@@ -421,6 +421,12 @@ impl Receiver {
         self.layers.get(usize::from(layer))?.key_frame()
     }
 
+    pub(crate) fn next_key_frame_request(&self, layer: u8) -> Option<Instant> {
+        self.layers
+            .get(usize::from(layer))?
+            .next_key_frame_request()
+    }
+
     pub(crate) fn sender_report(&self, layer: u8) -> Option<SenderReport> {
         self.layers.get(usize::from(layer))?.sender_report()
     }

@@ -27,6 +27,11 @@ impl Throttle {
         }
         due
     }
+
+    /// When the next request may pass; `None`: at any time.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.last.map(|last| last + self.interval)
+    }
 }
 
 #[cfg(test)]

@@ -218,6 +218,11 @@ impl Layer {
         true
     }
 
+    /// When a key frame may be asked for again, if it was.
+    pub(crate) fn next_key_frame_request(&self) -> Option<Instant> {
+        self.throttle.next()
+    }
+
     /// Ends the tracker's cycles. Returns whether the layer's life changed.
     pub(crate) fn check(&mut self, now: Instant) -> bool {
         self.tracker

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test uses another part")]
 #![allow(clippy::unwrap_used, reason = "it is for tests")]
 
+pub mod call;
+
 use std::time::{Duration, Instant};
 
 use lkpy_sfu::{
