@@ -63,6 +63,14 @@ class Codec:
     feedback: tuple[str, ...] = ()
     """E.g. ``nack``, ``nack pli``, ``transport-cc``."""
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # Codecs are cache keys many times in every negotiation.
+        return hash((self.payload_type, self.name, self.fmtp, self.feedback))
+
     @cached_property
     def parameters(self) -> dict[str, str]:
         """``fmtp`` as a mapping with lower-case names; a bare word maps to ``""``."""

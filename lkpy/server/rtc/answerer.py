@@ -127,7 +127,12 @@ class Answerer:
         answer.progress = (
             len(self.sections) > known
             or bool(answer.bound)
-            or any(section.free_for(kind) for section in self.sections for kind in MediaKind)
+            or any(
+                section.free_for(kind)
+                for kind in MediaKind
+                if self._down_tracks.waiting(kind)
+                for section in self.sections
+            )
         )
         descriptions.finish(answer.description)
         return answer
