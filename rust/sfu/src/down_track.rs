@@ -203,15 +203,16 @@ impl DownTrack {
         self.stream.resend(sequences, rtt, source, sink);
     }
 
-    /// The subscriber lost the picture (PLI or FIR): asks the publisher for a key frame and sends
-    /// nothing again before it comes.
+    /// The subscriber lost the picture (PLI or FIR): asks the publisher for a key frame, and sends
+    /// nothing again of what went out so far.
     pub fn handle_pli(&mut self, now: Instant, source: &mut Receiver) {
         self.reports.count_pli();
         if self.kind == MediaKind::Audio || !self.is_sending() {
             return;
         }
-        if self.selector.current().is_some() {
-            self.stream.picture_lost();
+        let rtt = self.reports.rtt();
+        if self.selector.current().is_some() && !self.stream.picture_lost(now, rtt) {
+            return;
         }
         self.requests.ask_again_now();
         self.request_key_frame(now, source);

@@ -120,7 +120,7 @@ fn a_packet_that_found_no_room_can_be_asked_for() {
 }
 
 #[test]
-fn after_a_pli_nothing_is_sent_again_before_the_key_frame() {
+fn after_a_pli_nothing_from_before_it_is_sent_again() {
     let mut call = Call::new(1);
     call.frames(&[KEY], 1);
     call.asked();
@@ -132,6 +132,10 @@ fn after_a_pli_nothing_is_sent_again_before_the_key_frame() {
     let sequence = call.sink.sent[30].header.sequence;
     call.nack(&[sequence]);
     assert_eq!(call.sink.sent.len(), 31);
+    call.frames(&[DELTA], 1);
+    let sequence = call.sink.sent[31].header.sequence;
+    call.nack(&[sequence]);
+    assert_eq!(call.sink.sent.len(), 33);
     // It is asked for again for as long as it does not come.
     for _ in 0..20 {
         call.frames(&[DELTA], 1);
@@ -160,4 +164,17 @@ fn padding_from_the_publisher_leaves_no_trace() {
         .map(|sent| sent.header.sequence)
         .collect();
     assert_eq!(sequences, [sequences[0], sequences[0].wrapping_add(1)]);
+}
+
+#[test]
+fn a_pli_that_crossed_a_key_frame_is_not_believed() {
+    let mut call = Call::new(1);
+    call.frames(&[KEY], 1);
+    call.asked();
+    call.now += 30 * MS;
+    call.down_track.handle_pli(call.now, &mut call.receiver);
+    assert_eq!(call.asked(), []);
+    let key = call.sink.sent[0].header.sequence;
+    call.nack(&[key]);
+    assert_eq!(call.sink.sent.len(), 2);
 }

@@ -77,7 +77,7 @@ pub(crate) struct History {
     /// Empty if nothing is ever sent again.
     sent: Box<[Sent]>,
     highest: u64,
-    /// Nothing before this number is sent again: a key frame made it useless.
+    /// Nothing before this number is sent again: a key frame made it useless, or will.
     gate: u64,
     /// Outgoing timestamp of that key frame.
     key_frame: Option<u32>,
@@ -122,6 +122,11 @@ impl History {
         self.key_frame = Some(timestamp);
         self.gate = out;
         true
+    }
+
+    /// The subscriber gave up what was sent so far and waits for a key frame.
+    pub(crate) fn give_up(&mut self) {
+        self.gate = self.highest + 1;
     }
 
     /// The packet to send again because `sequence` was asked for, if it is known, still of use,
@@ -218,6 +223,15 @@ mod tests {
         assert!(!history.key_frame(101, 6000));
         assert!(history.request(104, 0, RTT).is_none());
         assert!(history.request(105, 0, RTT).is_some());
+    }
+
+    #[test]
+    fn what_was_given_up_is_not_sent_again() {
+        let mut history = filled(100..110);
+        history.give_up();
+        history.push(110, Sent::filler(1, 0, 0));
+        assert!(history.request(109, 0, RTT).is_none());
+        assert!(history.request(110, 0, RTT).is_some());
     }
 
     #[test]

@@ -56,8 +56,10 @@ pub(crate) struct Stream {
     /// The highest outgoing number with media.
     highest_media: u64,
     at_frame_end: bool,
-    /// The subscriber waits for a key frame: sending old packets again is no use.
+    /// The subscriber waits for a key frame.
     picture_lost: bool,
+    /// When a key frame was last begun.
+    key_frame_at: Option<Instant>,
     /// When the stream was made, and the time of what happens now.
     created: Instant,
     now: Instant,
@@ -88,6 +90,7 @@ impl Stream {
             highest_media: 0,
             at_frame_end: true,
             picture_lost: false,
+            key_frame_at: None,
             created: now,
             now,
             bitrate: BitrateMeter::new(now),
@@ -132,8 +135,16 @@ impl Stream {
         self.at_frame_end
     }
 
-    pub(crate) fn picture_lost(&mut self) {
+    /// The subscriber lost the picture. Returns false if a key frame went out so recently that
+    /// the subscriber cannot have known.
+    pub(crate) fn picture_lost(&mut self, now: Instant, rtt: Duration) -> bool {
+        let on_its_way = |sent| now.saturating_duration_since(sent) < rtt;
+        if self.key_frame_at.is_some_and(on_its_way) {
+            return false;
+        }
         self.picture_lost = true;
+        self.history.give_up();
+        true
     }
 
     pub(crate) fn is_picture_lost(&self) -> bool {
@@ -289,6 +300,7 @@ impl Stream {
         }
         if info.key_frame && self.history.key_frame(out, timestamp) {
             self.key_frames += 1;
+            self.key_frame_at = Some(self.now);
         }
         let sent = Sent::media(ext_seq, era.layer, timestamp, info.marker, patch);
         let sent = self.history.push(out, sent);
@@ -356,9 +368,6 @@ impl Stream {
         let now_ms = self.now.saturating_duration_since(self.created).as_millis() as u32;
         for sequence in sequences {
             self.nacks += 1;
-            if self.picture_lost {
-                continue;
-            }
             let Some(sent) = self.history.request(sequence, now_ms, rtt) else {
                 continue;
             };
