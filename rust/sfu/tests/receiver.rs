@@ -7,12 +7,14 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{
-    FRAME, MS, PublishedLayer, RTX_PT, VIDEO_PT, as_rtx, receive, receiver_config, ssrc_of,
+    FRAME, MS, PublishedLayer, RTX_PT, Sink, VIDEO_PT, as_rtx, down_track_config, receive,
+    receiver_config, ssrc_of,
 };
 use lkpy_sfu::{
-    AudioWindow, Encoding, HeaderExtension, MAX_PACKET_LEN, MediaKind, PublisherClock, Receiver,
-    ReceiverConfig, RtpOutcome,
+    AudioWindow, DownTrack, Encoding, HeaderExtension, MAX_PACKET_LEN, MediaKind, PublisherClock,
+    Receiver, ReceiverConfig, RtpOutcome,
 };
+use proptest::prelude::*;
 use rtp::RtpHeader;
 use rtp::extension::{ExtensionKind, ExtensionMap, ParsedExtensions};
 use rtp::header::{HeaderFields, write_header};
@@ -328,4 +330,50 @@ fn audio_levels_are_those_of_the_window() {
     assert_eq!(receiver.take_audio_level(), Some(expected));
     assert_eq!(receiver.take_audio_level(), None);
     assert_eq!(receiver.live_layers().collect::<Vec<_>>(), [0]);
+}
+
+/// Bytes that at least begin like RTP of the track.
+fn packets() -> impl Strategy<Value = Vec<u8>> {
+    let first = prop::sample::select(vec![0x80, 0x90, 0xa0, 0xb0]);
+    let payload_type = prop::sample::select(vec![VIDEO_PT, RTX_PT, 0x80 | VIDEO_PT]);
+    let ssrc = prop::sample::select(vec![ssrc_of(0), ssrc_of(1), ssrc_of(0) + 100]);
+    let rest = prop::collection::vec(any::<u8>(), 0..60);
+    (first, payload_type, 0..300u16, any::<u32>(), ssrc, rest).prop_map(
+        |(first, payload_type, sequence, timestamp, ssrc, rest)| {
+            let mut packet = vec![first, payload_type];
+            packet.extend(sequence.to_be_bytes());
+            packet.extend(timestamp.to_be_bytes());
+            packet.extend(ssrc.to_be_bytes());
+            packet.extend(rest);
+            packet
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn whatever_arrives_nothing_panics(packets in prop::collection::vec(packets(), 1..100)) {
+        let mut now = Instant::now();
+        let mut config = receiver_config(2);
+        config.header_extensions = (1..=255)
+            .map(|id| HeaderExtension { id, uri: format!("urn:{id}") })
+            .collect();
+        let mut receiver = Receiver::new(now, config.clone());
+        let mut own = down_track_config(now, 7);
+        own.header_extensions = config.header_extensions;
+        let mut down_track = DownTrack::new(now, own, &receiver);
+        down_track.set_connected(now, true, &receiver);
+        let mut sink = Sink::default();
+        for packet in packets {
+            now += 3 * MS;
+            if RtpHeader::parse(&packet).is_ok() {
+                receive(&mut receiver, now, &packet);
+            }
+            down_track.forward(now, &receiver, &mut sink);
+            receiver.end_batch();
+            down_track.handle_nack(now, 0..20, &receiver, &mut sink);
+            down_track.handle_timeout(now, &mut receiver);
+            feedback(&mut receiver, now);
+        }
+    }
 }
