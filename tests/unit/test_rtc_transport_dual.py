@@ -351,10 +351,14 @@ def test_a_track_offered_before_a_restart_is_not_swapped(
     transport: PeerTransport, client: Client
 ) -> None:
     """The client may have seen the abandoned offer, so its section counts as in use."""
+    before = add(transport, AUDIO, "0")
+    client.negotiate()
+    transport.remove_down_track(before)
     client.negotiate()
     first = add(transport, AUDIO, "1")
     transport.negotiate(client.now)
     client.next_offer()
+    assert first.mid == "1"
     transport.remove_down_track(first)
     second = add(transport, AUDIO, "2")
     transport.restart_ice(client.now)

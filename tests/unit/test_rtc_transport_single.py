@@ -25,7 +25,7 @@ from lkpy.engine.api import (
     UpdateDownTrack,
 )
 from lkpy.errors import LkpyError
-from lkpy.sdp import Direction, Msid, SdpError, SessionDescription, SsrcGroup
+from lkpy.sdp import Direction, Msid, SdpError, SessionDescription, Setup, SsrcGroup
 from lkpy.server.rtc.direction_config import ABS_SEND_TIME, DEPENDENCY_DESCRIPTOR
 from lkpy.server.rtc.transport import PeerTransport, SendMediaSectionsRequirement
 from tests.transport_kit import (
@@ -112,6 +112,14 @@ def test_changed_credentials_restart_ice() -> None:
     ours = answer_of(result).media[0].transport.ice_ufrag
     assert ours == restart.ice.ufrag != first.media[0].transport.ice_ufrag
     assert result.send_candidates
+
+
+def test_the_dtls_role_stays() -> None:
+    transport = single(RecordingEngine())
+    passive = JOIN.replace("a=setup:actpass", "a=setup:passive")
+    for text in (passive, JOIN):
+        answer = answer_of(offer(transport, text))
+        assert answer.media[0].transport.setup is Setup.ACTIVE
 
 
 def test_another_certificate_is_refused() -> None:
