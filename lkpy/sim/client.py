@@ -8,7 +8,7 @@ import json
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import aiohttp
 from aiortc.sdp import candidate_from_sdp
@@ -22,6 +22,8 @@ from lkpy.signal.client import (
     SignalOptions,
     SinglePeerConnectionUnsupported,
 )
+from lkpy.sim import measure
+from lkpy.sim.measure import Times
 from lkpy.sim.media.clip import Clip
 from lkpy.sim.metrics import Summary
 from lkpy.sim.peers import sdp
@@ -32,8 +34,6 @@ from lkpy.sim.scenario import Group, PublishVideo, Quality
 
 RECEIVE_SECTIONS = 3
 """Sections of each kind offered at once, as livekit-client does."""
-RESIDUAL_GRACE_S = 1.0
-"""Packets missed this shortly before the end may still be on their way: not counted as lost."""
 _QUALITIES: dict[Quality, models.VideoQuality] = {
     "low": models.VideoQuality.LOW,
     "medium": models.VideoQuality.MEDIUM,
@@ -55,20 +55,6 @@ class ClientSettings:
     """Clips of each published track, one per layer."""
     on_late: Callable[[float], None] = lambda seconds: None
     """Called with how late each frame was sent."""
-
-
-@dataclass(slots=True)
-class Times:
-    """Monotonic seconds at which things first happened."""
-
-    started: float = 0.0
-    joined: float | None = None
-    connected: float | None = None
-    ended: float | None = None
-    added: dict[str, float] = field(default_factory=dict)
-    """AddTrack sent, by client track id."""
-    announced: dict[str, float] = field(default_factory=dict)
-    """Track of somebody else announced, by track SID."""
 
 
 class SimClient:
@@ -343,26 +329,9 @@ class SimClient:
 
     def sample(self) -> dict[str, int]:
         """Return the counters of this moment, under the names of a worker's sample."""
-        present = not self._finished and self.error is None
-        counters = {
-            "joined": int(present and self.times.joined is not None),
-            "connected": int(present and self.times.connected is not None),
-            "errors": int(self.error is not None),
-        }
-        for peer in self.peers:
-            totals, sent = peer.receiver.totals, peer.out.totals
-            for name, value in (
-                ("packets", totals.packets),
-                ("bytes", totals.bytes),
-                ("frames", totals.frames),
-                ("nacks", totals.nacks),
-                ("plis", totals.plis),
-                ("lost", sum(stream.lost for stream in peer.receiver.streams.values())),
-                ("packets_sent", sent.packets),
-                ("bytes_sent", sent.bytes),
-            ):
-                counters[name] = counters.get(name, 0) + value
-        return counters
+        failed = self.error is not None
+        present = not self._finished and not failed
+        return measure.counters(self.times, self.peers, present=present, failed=failed)
 
     def socket_inodes(self) -> Iterator[int]:
         """Yield the inodes of the media sockets."""
@@ -387,59 +356,9 @@ class SimClient:
         if self._finished:
             return self._summary
         self._finished = True
-        self.times.ended = now
-        summary, times = self._summary, self.times
-        summary.add("clients")
-        summary.add("joined", int(times.joined is not None))
-        summary.add("connected", int(times.connected is not None))
-        summary.add("errors", int(self.error is not None))
-        for name, at in (
-            ("join", times.joined),
-            ("ice", self._first("ice")),
-            ("dtls", times.connected),
-            ("ttfp", self._first("packet")),
-        ):
-            if at is not None:
-                summary.record(name, at - times.started)
-        self._count_media(summary, now)
-        return summary
-
-    def _first(self, what: str) -> float | None:
-        times = [
-            peer.link.ice_at if what == "ice" else peer.receiver.first.packet_at
-            for peer in self.peers
-        ]
-        return min((at for at in times if at is not None), default=None)
-
-    def _count_media(self, summary: Summary, now: float) -> None:
-        expected = lost = residual = size = 0
-        for peer in self.peers:
-            totals, sent = peer.receiver.totals, peer.out.totals
-            summary.add("packets", totals.packets)
-            summary.add("nack", totals.nacks)
-            summary.add("pli", totals.plis)
-            summary.add("decrypt_errors", totals.decrypt_errors)
-            summary.add("packets_sent", sent.packets)
-            size += totals.bytes
-            for stream in peer.receiver.streams.values():
-                if not stream.packets:
-                    continue
-                summary.add("tracks")
-                summary.add("packets_recovered", stream.restored)
-                summary.record("jitter", stream.jitter / stream.clock_rate)
-                expected += stream.expected
-                lost += stream.lost
-                residual += stream.residual(now, RESIDUAL_GRACE_S)
-                playing = now - (stream.first_frame_at or now)
-                if stream.kind == "video" and playing > 0:
-                    summary.record("fps", stream.frames / (now - stream.first_at))
-        summary.add("packets_lost", lost)
-        summary.add("packets_residual", residual)
-        if expected:
-            summary.record("fraction_lost", max(lost, 0) / expected)
-            summary.record("residual_loss", residual / expected)
-        if size and self.times.connected is not None and now > self.times.connected:
-            summary.record("bitrate", size * 8 / (now - self.times.connected))
+        failed = self.error is not None
+        measure.conclude(self._summary, self.times, self.peers, failed=failed, now=now)
+        return self._summary
 
     async def close(self) -> None:
         """Leave the room and close everything. Idempotent; the figures stay."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Target:
     tokens: tuple[str, ...] = field(default=(), repr=False)
     mode: str = "auto"
     embedded: bool = False
+    room_suffix: str = ""
+    """Appended to room names, so that two runs on one server do not meet."""
 
     @property
     def host(self) -> str:
@@ -63,7 +66,11 @@ class Target:
         ttl = scenario.duration + TOKEN_MARGIN_S
         return {
             client.number: mint(
-                _grants(client, publishes=bool(scenario.groups[client.group].publish)),
+                _grants(
+                    client,
+                    room=client.room + self.room_suffix,
+                    publishes=bool(scenario.groups[client.group].publish),
+                ),
                 api_key=self.api_key,
                 api_secret=self.api_secret,
                 now=now,
@@ -82,13 +89,13 @@ class Target:
         )
 
 
-def _grants(client: ClientPlan, *, publishes: bool) -> Grants:
+def _grants(client: ClientPlan, *, room: str, publishes: bool) -> Grants:
     return Grants(
         identity=client.identity,
         name=client.identity,
         video=VideoGrant(
             room_join=True,
-            room=client.room,
+            room=room,
             can_publish=publishes,
             can_subscribe=True,
             can_publish_data=True,
@@ -133,7 +140,12 @@ def resolve(
             hint="set LIVEKIT_API_KEY and LIVEKIT_API_SECRET, or pass --api-key and --api-secret",
         )
     return Target(
-        url=chosen, api_key=key, api_secret=secret, tokens=tokens, mode=mode or scenario.target.mode
+        url=chosen,
+        api_key=key,
+        api_secret=secret,
+        tokens=tokens,
+        mode=mode or scenario.target.mode,
+        room_suffix=f"-{secrets.token_hex(3)}",
     )
 
 

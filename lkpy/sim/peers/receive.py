@@ -22,6 +22,8 @@ TICK_S = 0.020
 """How often :meth:`Receiver.tick` is called."""
 DECRYPT_FIRST = 10
 DECRYPT_EVERY = 100
+NACK_INTERVAL_S = 0.050
+"""Between two requests for one packet."""
 REPORT_INTERVAL_S = 1.0
 TRANSPORT_CC_INTERVAL_S = 0.1
 KEY_FRAME_PATIENCE_S = 0.5
@@ -64,8 +66,6 @@ class Receiver:
         self.transport_cc_id = 0
         self.mid_id = 0
         self.streams: dict[int, Stream] = {}
-        self.nack_rtt = 0.05
-        """Seconds between two NACKs of one packet; the signal round trip if it is longer."""
         self._rtx: dict[int, Stream | None] = {}
         self._mids: dict[str, tuple[str, str]] = {}
         self._kinds: dict[int, tuple[str, bool]] = {}
@@ -260,7 +260,7 @@ class Receiver:
 
     def _ask_again(self, now: float) -> None:
         for stream in list(self._gaps):
-            due = stream.due_for_nack(now, self.nack_rtt)
+            due = stream.due_for_nack(now, NACK_INTERVAL_S)
             if due:
                 self.totals.nacks += len(due)
                 self._compound(rtcp.nack(self._rtcp_ssrc, stream.ssrc, due))

@@ -49,6 +49,7 @@ def build(result: RunResult) -> dict[str, Any]:
         "target": {
             "url": result.target.url,
             "embedded": result.target.embedded,
+            "rooms": [room + result.target.room_suffix for room in result.plan.rooms],
             **result.server_info,
         },
         "plan": _plan(result),
