@@ -11,7 +11,7 @@ use std::time::Duration;
 use mio::{Poll, Waker};
 use transport::DtlsIdentity;
 
-use crate::api::{Code, Command, EngineConfig, EngineError, EngineInfo, Event, WorkerInfo};
+use crate::api::{Code, Command, EngineConfig, EngineError, EngineInfo, Event, Id, WorkerInfo};
 use crate::bind;
 use crate::candidates;
 use crate::directory::Directory;
@@ -136,20 +136,20 @@ impl Engine {
             {
                 closed.push(command.subject());
             }
-            if let Command::CreateTransport {
-                transport, worker, ..
-            } = command
-                && worker >= self.workers.len()
-            {
-                failed.push(Event::CommandFailed {
+            match command {
+                Command::CreateTransport {
+                    transport, worker, ..
+                } if worker >= parts.len() => failed.push(Event::CommandFailed {
                     command: command.name(),
                     subject: transport,
                     code: Code::InvalidArgument,
                     message: format!("there is no worker {worker}"),
-                });
-                continue;
+                }),
+                Command::CollectStats { .. } => {
+                    parts.iter_mut().for_each(|part| part.push(command.clone()));
+                }
+                _ => directory.route(command, |worker, part| parts[worker].push(part)),
             }
-            directory.route(command, |worker, part| parts[worker].push(part));
         }
         let mut slots: Vec<_> = self
             .workers
@@ -174,6 +174,16 @@ impl Engine {
         drop(directory);
         self.events.publish(failed);
         Ok(())
+    }
+
+    /// Answers a command that could not even be read.
+    pub fn refuse(&self, command: &'static str, subject: Id, message: String) {
+        self.events.publish([Event::CommandFailed {
+            command,
+            subject,
+            code: Code::InvalidArgument,
+            message,
+        }]);
     }
 
     /// Takes up to `limit` waiting events, oldest first.

@@ -1,1 +1,14 @@
+//! Whole calls in memory: the core on one side, peers made of the transport crate on the other.
 
+mod client;
+mod connect;
+mod data;
+mod hostile;
+mod loss;
+mod media;
+mod reports;
+mod world;
+
+use std::time::Duration;
+
+const MS: Duration = Duration::from_millis(1);
