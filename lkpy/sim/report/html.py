@@ -216,7 +216,7 @@ def _groups(document: Mapping[str, Any]) -> str:
     rows = []
     for name in names:
         figures = document["metrics"][name]
-        cells = [f"{figures[key]:,}" for key in words.COUNTERS]
+        cells = [words.count(figures, key) for key in words.COUNTERS]
         cells += [_statistic(figures, key, "mean") for key in words.MEDIA]
         rows.append("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in [name, *cells]) + "</tr>")
     titles = [name.removeprefix("packets_") for name in words.COUNTERS]

@@ -78,7 +78,7 @@ def _groups(document: Mapping[str, Any]) -> Table:
         table.add_row(
             name,
             joined,
-            *(f"{figures[key]:,}" for key in ("tracks", "packets", "packets_lost")),
+            *(words.count(figures, key) for key in ("tracks", "packets", "packets_lost")),
             Text(f"{residual:,}", style="red" if residual else ""),
             f"{figures['pli']:,}",
             *(_mean(figures, key) for key in ("bitrate", "fps")),

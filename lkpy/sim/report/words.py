@@ -65,6 +65,11 @@ def value(number: float | None, dimension: Dimension | str) -> str:
             return f"{number:.1f}"
 
 
+def count(figures: Mapping[str, Any], name: str) -> str:
+    """Return a count; repeats can make RFC 3550's loss negative, which people read as none."""
+    return f"{max(figures[name], 0):,}"
+
+
 def metric_value(name: str, number: float | None) -> str:
     """Return a metric's figure with its unit."""
     return value(number, METRICS[name].dimension)
