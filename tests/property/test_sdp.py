@@ -1,4 +1,4 @@
-"""The parser meets anything: it answers with a description or an SdpError, nothing else."""
+"""Descriptions of any kind meet an answer or an SdpError, nothing else."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lkpy.engine.api import MediaKind
 from lkpy.sdp import Candidate, SdpError, SessionDescription
-from tests.transport_kit import SAMPLES
+from tests.transport_kit import SAMPLES, RecordingEngine, add, answer_of, offer, single
 
 TEXTS = [path.read_bytes().decode() for path in sorted(SAMPLES.glob("*.sdp"))]
 
@@ -21,14 +22,13 @@ def test_any_text(text: str) -> None:
             SessionDescription.parse(prefix + text)
 
 
-@settings(max_examples=300)
-@given(st.sampled_from(TEXTS), st.randoms(use_true_random=False), st.integers(1, 5))
-def test_damaged_descriptions(text: str, chance: random.Random, damages: int) -> None:
+def damage(text: str, chance: random.Random, times: int) -> str:
+    """``text`` with lines lost, doubled, cut short, or with characters that do not belong."""
     lines = text.split("\r\n")
-    for _ in range(damages):
+    for _ in range(times):
         at = chance.randrange(len(lines))
         match chance.randrange(5):
-            case 0:
+            case 0 if len(lines) > 1:
                 del lines[at]
             case 1:
                 lines.insert(at, lines[chance.randrange(len(lines))])
@@ -40,13 +40,41 @@ def test_damaged_descriptions(text: str, chance: random.Random, damages: int) ->
                 lines[at] = lines[at][:position] + character + lines[at][position:]
             case _:
                 lines[at] = lines[at].replace("0", "99999999999999")
-        lines = lines or [""]
+    return "\r\n".join(lines)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(TEXTS), st.randoms(use_true_random=False), st.integers(1, 5))
+def test_damaged_descriptions(text: str, chance: random.Random, times: int) -> None:
     try:
-        description = SessionDescription.parse("\r\n".join(lines))
+        description = SessionDescription.parse(damage(text, chance, times))
     except SdpError:
         return
     written = str(description)
     assert str(SessionDescription.parse(written)) == written
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(TEXTS),
+    st.lists(st.tuples(st.randoms(use_true_random=False), st.integers(0, 4)), max_size=4),
+)
+def test_damaged_offers_are_answered_or_refused(
+    text: str, damages: list[tuple[random.Random, int]]
+) -> None:
+    """A refused offer leaves the connection as it was, so the sound one still gets its answer."""
+    transport = single(RecordingEngine())
+    for kind in MediaKind:
+        add(transport, kind, kind)
+    refused = True
+    for chance, times in damages:
+        with contextlib.suppress(SdpError):
+            answer = answer_of(offer(transport, damage(text, chance, times)))
+            mids = [media.mid for media in answer.media if media.mid is not None]
+            assert len(set(mids)) == len(mids)
+            refused = False
+    if refused:
+        assert answer_of(offer(transport, text)).media
 
 
 words = st.text("abcXYZ0189+/.:-", min_size=1, max_size=12)

@@ -84,6 +84,8 @@ def usable_candidate(candidate: Candidate) -> IceCandidate | None:
         address = ipaddress.ip_address(candidate.address)
     except ValueError:
         return None
+    if address.is_unspecified or address.is_multicast or "%" in candidate.address:
+        return None
     return IceCandidate(
         foundation=candidate.foundation,
         component=candidate.component,
