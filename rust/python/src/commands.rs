@@ -20,7 +20,11 @@ where
     let extracted = value.extract().map_err(Into::<PyErr>::into);
     extracted.map_err(|error| {
         let py = object.py();
-        let message = format!("{}.{name}: {}", object.get_type(), error.value(py));
+        let class = object.get_type();
+        let class = class
+            .name()
+            .map_or_else(|_| String::new(), |name| name.to_string());
+        let message = format!("{class}.{name}: {}", error.value(py));
         if error.is_instance_of::<PyTypeError>(py) {
             PyTypeError::new_err(message)
         } else {

@@ -28,7 +28,7 @@ fn strangers_make_no_state_and_get_no_answer() {
             if len >= 20 {
                 bytes[4..8].copy_from_slice(&[0x21, 0x12, 0xA4, 0x42]);
             }
-            world.to_core(stranger, &mut bytes);
+            world.give_core(stranger, &mut bytes);
             sent += 1;
         }
     }
@@ -61,7 +61,7 @@ fn handshakes_from_elsewhere_do_not_reach_dtls() {
     for _ in 0..100 {
         let mut hello = vec![22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 30, 1, 0, 0, 30];
         hello.resize(60, 7);
-        world.to_core(elsewhere, &mut hello);
+        world.give_core(elsewhere, &mut hello);
     }
     world.run_until(5000 * MS, |world| world.is_connected(1));
     assert_eq!(world.drops("unknown_source"), 100);
@@ -80,7 +80,7 @@ fn garbage_from_a_peer_costs_only_itself() {
                 if len > 1 {
                     bytes[1] = second;
                 }
-                world.to_core(from, &mut bytes);
+                world.give_core(from, &mut bytes);
             }
         }
     }

@@ -114,7 +114,7 @@ fn replayed_packets_are_counted_and_not_forwarded() {
     let from = world.clients[0].address;
     let replayed = captured.borrow().clone();
     for mut bytes in replayed {
-        world.to_core(from, &mut bytes);
+        world.give_core(from, &mut bytes);
     }
     send_frame(&mut world, 0, 104, 2, false);
     assert_eq!(world.clients[1].rtp.len(), 6);

@@ -167,7 +167,7 @@ impl World {
                 while let Some(mut datagram) = self.clients[at].outbox.pop_front() {
                     moved = true;
                     if !self.is_lost(&datagram) {
-                        self.to_core(datagram.from, &mut datagram.bytes);
+                        self.give_core(datagram.from, &mut datagram.bytes);
                     }
                 }
             }
@@ -190,7 +190,7 @@ impl World {
     }
 
     /// Gives the core one datagram from anywhere.
-    pub fn to_core(&mut self, from: SocketAddr, bytes: &mut [u8]) {
+    pub fn give_core(&mut self, from: SocketAddr, bytes: &mut [u8]) {
         let pair = CandidatePair {
             local: SERVER,
             remote: from,
