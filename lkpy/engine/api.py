@@ -458,7 +458,7 @@ class TransportStats:
 
 @dataclass(frozen=True, slots=True)
 class LayerStats:
-    """One spatial layer of a receiver; totals since creation, ``bitrate_bps`` over the last second."""
+    """One spatial layer of a receiver; totals since creation, ``bitrate_bps`` over a second."""
 
     receiver: int
     spatial: int

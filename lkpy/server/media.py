@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
 import socket
+from collections.abc import Sequence
 
 import psutil
+from livekit.protocol import models, rtc
 
-from lkpy.engine.api import Engine, EngineConfig, EngineInfo
+from lkpy import __version__
+from lkpy.auth.grants import Grants
+from lkpy.auth.token import refresh
+from lkpy.clock import Clock, SystemClock
+from lkpy.engine.api import Engine, EngineConfig, EngineInfo, StatsCollected
+from lkpy.engine.hub import EngineHub
 from lkpy.errors import Blame, Code, LkpyError
+from lkpy.ids import NodeID
 from lkpy.server.config import PortRange, ServerConfig
 from lkpy.server.config_load import is_loopback
+from lkpy.server.routing.node import LocalNode
+from lkpy.server.rtc.options import AudioOptions, NodeInfo, RoomOptions
+from lkpy.server.rtc.room import Room, RoomObserver
 
 DEFAULT_UDP_PORTS = PortRange(7882, 7913)
 """One port per worker; LiveKit takes 50000 to 60000, one per participant."""
@@ -116,3 +128,113 @@ def port_of(info: EngineInfo, protocol: str) -> int | None:
             if candidate.protocol == protocol:
                 return candidate.port
     return None
+
+
+class EnginePlane:
+    """Rooms on a media engine."""
+
+    def __init__(
+        self, config: ServerConfig, *, engine: Engine | None = None, clock: Clock | None = None
+    ) -> None:
+        self._config = config
+        self._engine = engine
+        self._clock = clock or SystemClock()
+        self._hub: EngineHub | None = None
+        self._node: NodeInfo | None = None
+        self._rooms: list[Room] = []
+
+    @property
+    def node_ip(self) -> str:
+        """The address that clients are told."""
+        return self._config.rtc.node_ip[0] if self._config.rtc.node_ip else "127.0.0.1"
+
+    @property
+    def udp_port(self) -> int | None:
+        """UDP port of the first worker."""
+        return None if self._hub is None else port_of(self._hub.info, "udp")
+
+    @property
+    def tcp_port(self) -> int | None:
+        """ICE-TCP port of the first worker; None without ICE-TCP."""
+        return None if self._hub is None else port_of(self._hub.info, "tcp")
+
+    def start(self, node: LocalNode) -> None:
+        """Start the engine and dispatch its events on the running loop."""
+        if self._engine is None:
+            self._engine = start_engine(engine_config(self._config))
+        self._hub = EngineHub(self._engine)
+        self._hub.start(asyncio.get_running_loop())
+        self._node = NodeInfo(NodeID(node.id), __version__, node.region)
+
+    def make_room(self, info: models.Room, observer: RoomObserver) -> Room:
+        """A room on the least used worker, not started yet."""
+        if self._hub is None or self._node is None:
+            raise LkpyError(Code.UNAVAILABLE, "the media engine is not running", blame=Blame.US)
+        worker = min(
+            range(len(self._hub.info.workers)),
+            key=lambda number: sum(room.worker == number for room in self._live()),
+        )
+        room = Room(
+            info,
+            options=room_options(self._config),
+            node=self._node,
+            hub=self._hub,
+            clock=self._clock,
+            worker=worker,
+            observer=observer,
+            refresh_token=self._refresh_token,
+        )
+        self._rooms.append(room)
+        return room
+
+    def _live(self) -> list[Room]:
+        self._rooms = [room for room in self._rooms if not room.closed.is_set()]
+        return self._rooms
+
+    def _refresh_token(self, grants: Grants, api_key: str) -> str:
+        """Sign with the key that issued the join token, or with the first if that was removed."""
+        keys = self._config.keys
+        key = api_key if api_key in keys else next(iter(keys))
+        return refresh(grants, api_key=key, api_secret=keys[key], now=self._clock.wall())
+
+    async def collect_stats(self) -> Sequence[StatsCollected]:
+        """Statistics of every worker."""
+        return [] if self._hub is None else await self._hub.collect_stats()
+
+    def stop(self) -> None:
+        """Stop the engine. Idempotent."""
+        if self._hub is not None:
+            self._hub.stop()
+            self._hub = None
+        if self._engine is not None:
+            self._engine.close()
+
+
+PUBLIC_STUN = (
+    "global.stun.twilio.com:3478",
+    "stun.l.google.com:19302",
+    "stun1.l.google.com:19302",
+)
+"""What LiveKit tells clients when nothing else is configured."""
+
+
+def ice_servers(config: ServerConfig) -> tuple[rtc.ICEServer, ...]:
+    """What clients ask for their public address."""
+    servers = config.rtc.stun_servers or PUBLIC_STUN
+    return (rtc.ICEServer(urls=[f"stun:{server}" for server in servers]),)
+
+
+def room_options(config: ServerConfig) -> RoomOptions:
+    """The rooms' part of the configuration."""
+    audio = config.audio
+    return RoomOptions(
+        audio=AudioOptions(
+            active_level=audio.active_level,
+            min_percentile=audio.min_percentile,
+            update_interval_ms=audio.update_interval,
+            smooth_intervals=audio.smooth_intervals,
+        ),
+        limits=config.limit.to_limits(),
+        ice_servers=ice_servers(config),
+        ice_lite=config.rtc.use_ice_lite,
+    )

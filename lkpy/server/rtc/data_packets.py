@@ -1,0 +1,150 @@
+"""What becomes of a data packet on its way through a room (reference: LiveKit
+``pkg/rtc/participant.go`` handleReceivedDataMessage, ``pkg/rtc/room.go``). Pure.
+
+The sender's identity is stamped here; who sends is known from the transport and never believed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from google.protobuf.message import DecodeError
+from livekit.protocol import models
+
+from lkpy.limits import DATA_MESSAGE_MAX, USER_PACKET_NONCES
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sent a packet. A server API call has no sid."""
+
+    sid: str
+    identity: str
+    hidden: bool = False
+    agent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """A packet ready to be sent, serialised once for everybody."""
+
+    payload: bytes
+    reliable: bool
+    identities: frozenset[str]
+    """Only these receive it; empty with ``sids`` empty: everybody."""
+    sids: frozenset[str]
+
+    def reaches(self, sid: str, identity: str) -> bool:
+        """Whether it is meant for this participant."""
+        if not self.identities and not self.sids:
+            return True
+        return identity in self.identities or sid in self.sids
+
+
+class NonceFilter:
+    """Remembers the last nonces of user packets, so that one sent twice arrives once."""
+
+    def __init__(self, size: int = USER_PACKET_NONCES) -> None:
+        self._order: deque[bytes] = deque()
+        self._known: set[bytes] = set()
+        self._size = size
+
+    def is_repeated(self, nonce: bytes) -> bool:
+        """Whether ``nonce`` was seen; it is remembered. An empty one never repeats."""
+        if not nonce:
+            return False
+        if nonce in self._known:
+            return True
+        self._known.add(nonce)
+        self._order.append(nonce)
+        if len(self._order) > self._size:
+            self._known.discard(self._order.popleft())
+        return False
+
+
+@dataclass(slots=True)
+class DataStream:
+    """The packets of one sender: reliable ones have rising sequence numbers."""
+
+    last_sequence: int = field(default=0)
+
+    def receive(
+        self, payload: bytes, *, reliable: bool, sender: Sender, nonces: NonceFilter
+    ) -> Routed | None:
+        """Take a packet from ``sender``; None: it is not forwarded."""
+        packet = models.DataPacket()
+        try:
+            packet.ParseFromString(payload)
+        except (DecodeError, ValueError):
+            return None
+        if reliable and packet.sequence:
+            # A resumed sender repeats what may have been lost.
+            if packet.sequence <= self.last_sequence:
+                return None
+            self.last_sequence = packet.sequence
+        return route(packet, reliable=reliable, sender=sender, nonces=nonces)
+
+
+def route(
+    packet: models.DataPacket, *, reliable: bool, sender: Sender, nonces: NonceFilter
+) -> Routed | None:
+    """Stamp ``packet`` and read its destinations; None: it is not forwarded."""
+    packet.kind = models.DataPacket.RELIABLE if reliable else models.DataPacket.LOSSY
+    kind = packet.WhichOneof("value")
+    keeps_identity = False
+    sids: frozenset[str] = frozenset()
+    match kind:
+        case "user":
+            if nonces.is_repeated(packet.user.nonce):
+                return None
+            sids = _stamp_user(packet, sender)
+        case "transcription":
+            if not sender.agent:
+                return None
+            keeps_identity = bool(packet.participant_identity)
+        case "metrics":
+            return None
+        case "chat_message":
+            if sender.agent and _speaks_for_another(packet, sender):
+                packet.chat_message.generated = True
+                keeps_identity = True
+        case "stream_header":
+            if sender.agent and _speaks_for_another(packet, sender):
+                if packet.stream_header.HasField("text_header"):
+                    packet.stream_header.text_header.generated = True
+                keeps_identity = True
+        case _:
+            pass
+    if sender.hidden:
+        packet.ClearField("participant_sid")
+        packet.ClearField("participant_identity")
+    else:
+        packet.participant_sid = sender.sid
+        if not keeps_identity:
+            packet.participant_identity = sender.identity
+    data = packet.SerializeToString()
+    if len(data) > DATA_MESSAGE_MAX:
+        return None
+    return Routed(data, reliable, frozenset(packet.destination_identities), sids)
+
+
+def _speaks_for_another(packet: models.DataPacket, sender: Sender) -> bool:
+    return packet.participant_identity not in ("", sender.identity)
+
+
+def _stamp_user(packet: models.DataPacket, sender: Sender) -> frozenset[str]:
+    """Older clients read sender and destinations inside the user packet, newer ones outside."""
+    user = packet.user
+    if sender.hidden:
+        user.ClearField("participant_sid")
+        user.ClearField("participant_identity")
+    else:
+        user.participant_sid = sender.sid
+        user.participant_identity = sender.identity
+    if packet.destination_identities:
+        del user.destination_identities[:]
+        user.destination_identities.extend(packet.destination_identities)
+    else:
+        packet.destination_identities.extend(user.destination_identities)
+    return frozenset(user.destination_sids)

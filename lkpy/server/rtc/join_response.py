@@ -1,0 +1,62 @@
+"""The first response of a session (LiveKit ``pkg/rtc/room.go`` createJoinResponse)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from livekit.protocol import models, rtc
+
+from lkpy.limits import PING_INTERVAL_S, PING_TIMEOUT_S
+from lkpy.server.rtc.options import NodeInfo
+
+SIGNAL_PROTOCOL = 17
+AGENT_PROTOCOL = 1
+
+
+def join_response(
+    *,
+    room: models.Room,
+    participant: models.ParticipantInfo,
+    others: Iterable[models.ParticipantInfo],
+    node: NodeInfo,
+    ice_servers: Iterable[rtc.ICEServer],
+    publish_codecs: Iterable[models.Codec],
+    configuration: models.ClientConfiguration | None,
+    subscriber_primary: bool,
+    sif_trailer: bytes,
+) -> rtc.JoinResponse:
+    """Describe the room to a participant that enters it."""
+    return rtc.JoinResponse(
+        room=room,
+        participant=participant,
+        other_participants=others,
+        server_version=node.version,
+        server_region=node.region,
+        ice_servers=ice_servers,
+        subscriber_primary=subscriber_primary,
+        client_configuration=configuration,
+        ping_interval=PING_INTERVAL_S,
+        ping_timeout=PING_TIMEOUT_S,
+        server_info=models.ServerInfo(
+            edition=models.ServerInfo.Standard,
+            version=node.version,
+            protocol=SIGNAL_PROTOCOL,
+            agent_protocol=AGENT_PROTOCOL,
+            region=node.region,
+            node_id=node.id,
+        ),
+        sif_trailer=sif_trailer,
+        enabled_publish_codecs=_ordered(publish_codecs),
+        fast_publish=participant.permission.can_publish,
+    )
+
+
+def _ordered(codecs: Iterable[models.Codec]) -> list[models.Codec]:
+    """VP8, then H.264, other video, audio; repairs are no codecs to choose."""
+    first = {"video/vp8": 0, "video/h264": 1}
+
+    def rank(codec: models.Codec) -> int:
+        mime = codec.mime.lower()
+        return first.get(mime, 2 if mime.startswith("video/") else 3)
+
+    return sorted((c for c in codecs if c.mime.lower() != "video/rtx"), key=rank)

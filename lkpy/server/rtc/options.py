@@ -1,0 +1,42 @@
+"""What a room is told by configuration, and by the node it is on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from livekit.protocol import rtc
+
+from lkpy.ids import NodeID
+from lkpy.limits import DEFAULT_LIMITS, Limits
+
+
+@dataclass(frozen=True, slots=True)
+class AudioOptions:
+    """Active speaker detection (``audio.*`` of livekit.yaml)."""
+
+    active_level: int = 35
+    """-dBov; a track is active while its smoothed level is at or louder than this."""
+    min_percentile: int = 40
+    """Share of a window, in percent, that has to be active."""
+    update_interval_ms: int = 400
+    smooth_intervals: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RoomOptions:
+    """The same for every room of a server."""
+
+    audio: AudioOptions = AudioOptions()
+    limits: Limits = DEFAULT_LIMITS
+    ice_servers: tuple[rtc.ICEServer, ...] = field(default=())
+    ice_lite: bool = False
+    allow_pause: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """The node, as clients are told."""
+
+    id: NodeID
+    version: str
+    region: str = ""

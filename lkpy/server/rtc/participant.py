@@ -1,0 +1,532 @@
+"""A participant: a façade over parts that each own one concern. Only its room's task touches it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Protocol
+
+from livekit.protocol import models, rtc
+
+from lkpy.auth.grants import Grants
+from lkpy.clock import Clock
+from lkpy.engine.api import (
+    DataChannelClosed,
+    DataChannelOpened,
+    DataReceived,
+    DtlsStateChanged,
+    Event,
+    IceStateChanged,
+    ReceiverLayersChanged,
+    SendData,
+    TransportClosed,
+)
+from lkpy.engine.hub import EngineHub
+from lkpy.ids import PARTICIPANT_PREFIX, ParticipantID, ParticipantIdentity, new_id
+from lkpy.limits import JOIN_VERIFY_S, PC_CLEANUP_S
+from lkpy.sdp import SdpError
+from lkpy.server.rtc.client_configuration import (
+    client_configuration,
+    publish_codecs,
+    subscribe_codecs,
+)
+from lkpy.server.rtc.data_channels import DATA_TRACK, DataChannels
+from lkpy.server.rtc.data_packets import NonceFilter, Routed, Sender
+from lkpy.server.rtc.media_sections import DownTrackHandle
+from lkpy.server.rtc.options import RoomOptions
+from lkpy.server.rtc.published_tracks import MediaTrack, PublishedTracks
+from lkpy.server.rtc.publishing import Publishing
+from lkpy.server.rtc.session import MessageSink, StartSession
+from lkpy.server.rtc.signals import Action, SignalSender
+from lkpy.server.rtc.subscribing import Subscribing
+from lkpy.server.rtc.timers import Timers
+from lkpy.server.rtc.transport_manager import TransportManager
+from lkpy.server.rtc.transport_types import TransportOptions
+
+logger = logging.getLogger(__name__)
+
+State = models.ParticipantInfo.State
+Kind = models.ParticipantInfo.Kind
+Reason = models.DisconnectReason
+
+_SUBSCRIBER_PRIMARY = 3
+_LEAVE_REASONS = {
+    Reason.USER_UNAVAILABLE: Reason.USER_UNAVAILABLE,
+    Reason.USER_REJECTED: Reason.USER_REJECTED,
+    Reason.AGENT_ERROR: Reason.AGENT_ERROR,
+}
+
+
+class ParticipantRoom(Protocol):
+    """The room, as its participants see it."""
+
+    hub: EngineHub
+    timers: Timers
+    clock: Clock
+    options: RoomOptions
+    worker: int
+
+    def deliver(self, participant: Participant, event: Event) -> None:
+        """An engine event about the participant came; it is handled on the room's task."""
+
+    def state_changed(self, participant: Participant) -> None:
+        """Tell the others."""
+
+    def info_changed(self, participant: Participant) -> None:
+        """Tell everybody, the participant too."""
+
+    def track_published(self, participant: Participant, track: MediaTrack) -> None:
+        """Tell the others and subscribe those who want it."""
+
+    def track_unpublished(self, participant: Participant, track: MediaTrack) -> None:
+        """Tell the others and end their subscriptions."""
+
+    def subscribed(
+        self, participant: Participant, publisher: Participant, track: MediaTrack
+    ) -> None:
+        """A track of ``publisher`` flows to ``participant``."""
+
+    def find_track(self, sid: str) -> tuple[Participant, MediaTrack] | None:
+        """A track that the room knows."""
+
+    def broadcast(self, sender: Participant, packet: Routed) -> None:
+        """Send a data packet to whom it is for."""
+
+    def close_participant(
+        self, participant: Participant, reason: Reason, action: Action = Action.DISCONNECT
+    ) -> None:
+        """End the participant's session."""
+
+
+class Participant:
+    """One session of one identity."""
+
+    def __init__(
+        self,
+        session: StartSession,
+        sink: MessageSink,
+        room: ParticipantRoom,
+        enabled_codecs: tuple[models.Codec, ...],
+    ) -> None:
+        grants = session.grants
+        self.session = session
+        self._sid = ParticipantID(new_id(PARTICIPANT_PREFIX))
+        self.identity: ParticipantIdentity = session.identity
+        self.client = session.client
+        self.kind = grants.participant_kind()
+        self.state = State.JOINING
+        self.name = session.name or grants.name
+        self.metadata = grants.metadata
+        self.attributes = dict(grants.attributes)
+        video = grants.video
+        self.permission = (
+            video.to_permission() if video is not None else models.ParticipantPermission()
+        )
+        self.joined_at = room.clock.wall()
+        self.disconnect_reason = Reason.UNKNOWN_REASON
+        self.ever_active = False
+        self._room = room
+        self._version = 0
+        self._info: models.ParticipantInfo | None = None
+        self._failed = False
+        self._nonces = NonceFilter()
+
+        configuration = client_configuration(self.client)
+        self.configuration = configuration
+        self.publish_codecs = publish_codecs(enabled_codecs, configuration)
+        self.signals = SignalSender(sink, self.client)
+        self.data = DataChannels()
+        self.transports = TransportManager(
+            self,
+            room.hub,
+            self.signals,
+            room.timers,
+            worker=room.worker,
+            single_pc=session.single_pc,
+            subscriber_primary=self.subscriber_primary,
+            client=self.client,
+            options=TransportOptions(
+                publish_codecs=self.publish_codecs,
+                subscribe_codecs=subscribe_codecs(enabled_codecs, configuration),
+                ice_lite=room.options.ice_lite and not session.disable_ice_lite,
+            ),
+            deliver=self._deliver,
+        )
+        mimes = tuple(c.mime for c in self.publish_codecs if c.mime.lower() != "video/rtx")
+        self.publishing = Publishing(
+            self,
+            room.hub,
+            self.signals,
+            self.transports,
+            PublishedTracks(mimes, self.may_publish),
+            self._deliver,
+        )
+        self.subscribing = Subscribing(
+            self,
+            self.signals,
+            self.transports,
+            adaptive_stream=session.adaptive_stream,
+            protocol=self.client.protocol,
+        )
+
+    # -- facts ------------------------------------------------------------------------------------
+
+    @property
+    def sid(self) -> ParticipantID:
+        """This session's sid."""
+        return self._sid
+
+    @property
+    def subscriber_primary(self) -> bool:
+        """The subscriber connection makes the participant active (dual peer connections)."""
+        return (
+            not self.session.single_pc
+            and self.client.protocol >= _SUBSCRIBER_PRIMARY
+            and self.permission.can_subscribe
+        )
+
+    @property
+    def hidden(self) -> bool:
+        """Others never hear of it."""
+        return self.permission.hidden
+
+    @property
+    def is_recorder(self) -> bool:
+        """It records, so the room is being recorded."""
+        return self.kind == Kind.EGRESS or self.permission.recorder
+
+    @property
+    def is_dependent(self) -> bool:
+        """It is there for others: the room does not stay open for it and does not count it."""
+        return self.kind in (Kind.AGENT, Kind.EGRESS) or (
+            self.permission.recorder or self.permission.agent
+        )
+
+    @property
+    def is_publisher(self) -> bool:
+        """It has published a track that others know."""
+        return any(track.announced for track in self.publishing.tracks)
+
+    @property
+    def can_subscribe(self) -> bool:
+        """The permission."""
+        return self.permission.can_subscribe
+
+    @property
+    def closed(self) -> bool:
+        """The session has ended."""
+        return self.state == State.DISCONNECTED
+
+    def may_publish(self, source: models.TrackSource) -> bool:
+        """Whether the permission covers ``source``."""
+        sources = self.permission.can_publish_sources
+        return self.permission.can_publish and (not sources or source in sources)
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self._room.clock.now()
+
+    def wall(self) -> float:
+        """Unix seconds."""
+        return self._room.clock.wall()
+
+    def to_proto(self) -> models.ParticipantInfo:
+        """The participant as others see it; the same object until something changes."""
+        if self._info is None:
+            self._info = models.ParticipantInfo(
+                sid=self.sid,
+                identity=self.identity,
+                state=self.state,
+                tracks=[t.info for t in self.publishing.tracks if t.announced],
+                metadata=self.metadata,
+                joined_at=int(self.joined_at),
+                joined_at_ms=int(self.joined_at * 1000),
+                name=self.name,
+                version=self._version,
+                permission=self.permission,
+                is_publisher=self.is_publisher,
+                kind=self.kind,
+                attributes=self.attributes,
+                disconnect_reason=self.disconnect_reason,
+                kind_details=self.session.grants.participant_kind_details(),
+                client_protocol=self.client.client_protocol,
+                capabilities=self.client.capabilities,
+            )
+        return self._info
+
+    def touch(self) -> None:
+        """Something in :meth:`to_proto` changed: a newer version from now on."""
+        self._version += 1
+        self._info = None
+
+    def _set_state(self, state: State) -> None:
+        if state > self.state:
+            self.state = state
+            self.touch()
+
+    # -- life -------------------------------------------------------------------------------------
+
+    def enter(
+        self, join: rtc.JoinResponse, token: Callable[[], str], *, subscribe: Iterable[str]
+    ) -> None:
+        """Send the first responses in LiveKit's order and begin to connect. Tracks in ``subscribe``
+        are in the first description already."""
+        session = self.session
+        self.signals.open(rtc.SignalResponse(join=join))
+        self._set_state(State.JOINED)
+        for request in session.add_track_requests:
+            self.publishing.add_track(request)
+        self.subscribing.want(subscribe)
+        if session.publisher_offer is not None and session.publisher_offer.sdp:
+            self.handle_offer(session.publisher_offer)
+        self.transports.start(self.now())
+        self.send_refresh_token(token())
+        self._room.timers.set((self.sid, "join"), self.now() + JOIN_VERIFY_S, self._check_joined)
+
+    def current_grants(self) -> Grants:
+        """The token's grants with what changed since."""
+        return replace(
+            self.session.grants,
+            name=self.name,
+            metadata=self.metadata,
+            attributes=dict(self.attributes),
+        )
+
+    def _check_joined(self) -> None:
+        if self.state < State.ACTIVE:
+            self._room.close_participant(self, Reason.JOIN_FAILURE)
+
+    def send_refresh_token(self, token: str) -> None:
+        """Give the client a token that says what it may do now."""
+        self.signals.send(rtc.SignalResponse(refresh_token=token))
+
+    def signal_closed(self) -> None:
+        """The signal connection ended. A participant that was connected stays until its media
+        ends too; one that never was has nothing to stay for."""
+        if not self.closed and not self.transports.primary.ever_connected:
+            self._room.close_participant(self, Reason.SIGNAL_CLOSE)
+
+    def close(self, reason: Reason, action: Action) -> list[MediaTrack]:
+        """End everything, once; the room does the rest. Returns the tracks that go with it."""
+        if self.closed:
+            return []
+        self.disconnect_reason = reason
+        if not self._failed:
+            self.signals.leave(reason, action)
+        self.signals.close(Reason.Name(reason).lower())
+        self._room.timers.cancel_of(self.sid)
+        gone = self.publishing.close()
+        self.transports.close()
+        self._set_state(State.DISCONNECTED)
+        return gone
+
+    # -- signals ----------------------------------------------------------------------------------
+
+    def handle_request(self, request: rtc.SignalRequest) -> None:
+        """Handle one signal request; unknown ones are ignored."""
+        match request.WhichOneof("message"):
+            case "offer":
+                self.handle_offer(request.offer)
+            case "answer":
+                self.transports.handle_answer(self.now(), request.answer)
+            case "trickle":
+                self._handle_trickle(request.trickle)
+            case "add_track":
+                self.publishing.add_track(request.add_track)
+            case "mute":
+                self._handle_mute(request.mute)
+            case "subscription":
+                self.subscribing.update(request.subscription)
+            case "track_setting":
+                self.subscribing.update_settings(request.track_setting)
+            case "leave":
+                asked = request.leave.reason
+                self._room.close_participant(
+                    self, _LEAVE_REASONS.get(asked, Reason.CLIENT_INITIATED)
+                )
+            case "update_metadata":
+                self._handle_update_metadata(request.update_metadata)
+            case other:
+                logger.debug("signal request %s is not handled", other)
+
+    def handle_offer(self, offer: rtc.SessionDescription) -> None:
+        """Answer the offer of the publisher's or the single connection."""
+        result = self.transports.handle_offer(self.now(), offer, self.publishing.tracks.lookup)
+        if result is not None:
+            self.publishing.offer_handled(result)
+            self.transports.drive(self.now(), self.transports.publisher)
+
+    def _handle_trickle(self, trickle: rtc.TrickleRequest) -> None:
+        try:
+            self.transports.add_remote_candidate(trickle)
+        except SdpError as error:
+            self.signals.request_response(
+                rtc.RequestResponse(
+                    reason=rtc.RequestResponse.Reason.UNCLASSIFIED_ERROR,
+                    message=error.message,
+                    trickle=trickle,
+                )
+            )
+
+    def _handle_mute(self, request: rtc.MuteTrackRequest) -> None:
+        if self.publishing.mute(request.sid, muted=request.muted) is None:
+            self.signals.request_response(
+                rtc.RequestResponse(
+                    reason=rtc.RequestResponse.Reason.NOT_FOUND,
+                    message=f"no track {request.sid}",
+                    mute=request,
+                )
+            )
+
+    def _handle_update_metadata(self, request: rtc.UpdateParticipantMetadata) -> None:
+        reason, message = rtc.RequestResponse.Reason.OK, ""
+        limits = self._room.options.limits
+        merged = {**self.attributes, **request.attributes}
+        size = sum(len(k.encode()) + len(v.encode()) for k, v in merged.items() if v)
+        if not self.permission.can_update_metadata:
+            reason = rtc.RequestResponse.Reason.NOT_ALLOWED
+            message = "does not have permission to update own metadata"
+        elif (
+            len(request.metadata.encode()) > limits.max_metadata_size > 0
+            or size > limits.max_attributes_size > 0
+            or len(request.name.encode()) > limits.max_participant_name_length > 0
+        ):
+            reason = rtc.RequestResponse.Reason.LIMIT_EXCEEDED
+            message = "name, metadata or attributes are too large"
+        else:
+            self.metadata = request.metadata or self.metadata
+            self.name = request.name or self.name
+            self.attributes = {key: value for key, value in merged.items() if value}
+            self.touch()
+            self._room.info_changed(self)
+        self.signals.request_response(
+            rtc.RequestResponse(
+                request_id=request.request_id,
+                reason=reason,
+                message=message,
+                update_metadata=request,
+            )
+        )
+
+    # -- engine events ----------------------------------------------------------------------------
+
+    def _deliver(self, event: Event) -> None:
+        self._room.deliver(self, event)
+
+    def handle_event(self, event: Event) -> None:
+        """Handle an event about one of this participant's transports or receivers."""
+        match event:
+            case IceStateChanged() | DtlsStateChanged() | TransportClosed():
+                self._transport_changed(event)
+            case DataChannelOpened():
+                self.data.opened(event)
+                self._release_held()
+            case DataChannelClosed():
+                self.data.closed(event)
+            case DataReceived():
+                self._data_received(event)
+            case ReceiverLayersChanged():
+                self.publishing.layers_changed(event)
+            case _:
+                pass
+
+    def _transport_changed(
+        self, event: IceStateChanged | DtlsStateChanged | TransportClosed
+    ) -> None:
+        transport = self.transports.of(event.transport)
+        if transport is None:
+            return
+        transport.handle_event(event)
+        if transport.failure:
+            self._lose_connection(transport.failure)
+            return
+        if transport is self.transports.primary and transport.connected:
+            self._activate()
+        if transport is self.transports.publisher:
+            self.publishing.announce()
+
+    def _activate(self) -> None:
+        if self.state == State.JOINED:
+            self.ever_active = True
+            self._set_state(State.ACTIVE)
+            self._room.timers.cancel((self.sid, "join"))
+            self._room.state_changed(self)
+
+    def _lose_connection(self, why: str) -> None:
+        """Ask the client to come back, and clean up if it does not."""
+        if self._failed or self.closed:
+            return
+        self._failed = True
+        logger.info("peer connection lost: %s", why)
+        self.signals.leave(Reason.UNKNOWN_REASON, Action.RESUME)
+        self.signals.close("peer connection lost")
+        self._room.timers.set(
+            (self.sid, "cleanup"),
+            self.now() + PC_CLEANUP_S,
+            lambda: self._room.close_participant(self, Reason.CONNECTION_TIMEOUT),
+        )
+
+    # -- data -------------------------------------------------------------------------------------
+
+    def outgoing_channel(self, *, reliable: bool) -> tuple[int, int] | None:
+        """Where data for this participant goes: its primary connection's channel."""
+        return self.data.outgoing(self.transports.primary.id, reliable=reliable)
+
+    def _release_held(self) -> None:
+        channel = self.outgoing_channel(reliable=True)
+        if channel is not None:
+            for packet in self.data.release(self.now()):
+                self._room.hub.submit(SendData((channel,), packet.payload))
+
+    def _data_received(self, event: DataReceived) -> None:
+        channel = self.data.get(event.transport, event.stream_id)
+        if channel is None or channel.label == DATA_TRACK or not self.permission.can_publish_data:
+            return
+        sender = Sender(self.sid, self.identity, self.hidden, self.kind == Kind.AGENT)
+        payload = event.payload
+        if not channel.label.startswith("_"):
+            user = models.UserPacket(payload=payload)
+            payload = models.DataPacket(user=user).SerializeToString()
+        packet = self.data.incoming.receive(
+            payload, reliable=channel.reliable, sender=sender, nonces=self._nonces
+        )
+        if packet is not None:
+            self._room.broadcast(self, packet)
+
+    # -- what the parts tell ----------------------------------------------------------------------
+
+    def negotiation_failed(self, why: str) -> None:
+        """The client has to join afresh."""
+        logger.info("negotiation failed: %s", why)
+        self._room.close_participant(self, Reason.STATE_MISMATCH, Action.RECONNECT)
+
+    def down_tracks_settled(
+        self, bound: tuple[DownTrackHandle, ...], unsupported: tuple[DownTrackHandle, ...]
+    ) -> None:
+        """Down tracks flow, or cannot."""
+        if bound or unsupported:
+            self.subscribing.settled(bound, unsupported)
+
+    def track_published(self, track: MediaTrack) -> None:
+        """A track may be told to the room."""
+        self.touch()
+        self._room.track_published(self, track)
+
+    def track_changed(self, track: MediaTrack) -> None:
+        """A published track's description changed."""
+        self.touch()
+        self._room.info_changed(self)
+
+    def track_unpublished(self, track: MediaTrack) -> None:
+        """A track is gone."""
+        self.touch()
+        self._room.track_unpublished(self, track)
+
+    def find_track(self, sid: str) -> tuple[Participant, MediaTrack] | None:
+        """A track that the room knows."""
+        return self._room.find_track(sid)
+
+    def subscribed(self, publisher: Participant, track: MediaTrack) -> None:
+        """A track flows to this participant."""
+        self._room.subscribed(self, publisher, track)

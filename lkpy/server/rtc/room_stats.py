@@ -1,0 +1,201 @@
+"""A room's part of a statistics snapshot: what the engine counted, under the names people know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from livekit.protocol import models
+
+from lkpy.clock import Clock
+from lkpy.engine.api import DownTrackStats, LayerStats, StatsCollected, TransportStats
+from lkpy.server.rtc.participant import Participant
+from lkpy.server.rtc.published_tracks import MediaTrack
+from lkpy.server.rtc.speakers import Speakers
+from lkpy.server.rtc.subscribing import SubscribedTrack
+from lkpy.server.rtc.transport import PeerTransport
+from lkpy.stats.v1 import stats_pb2
+
+
+class _Index:
+    """One collection's figures by the ids they are about."""
+
+    def __init__(self, stats: Sequence[StatsCollected]) -> None:
+        self.transports: dict[int, TransportStats] = {}
+        self.layers: dict[int, list[LayerStats]] = {}
+        self.down_tracks: dict[int, DownTrackStats] = {}
+        for worker in stats:
+            self.transports.update((t.transport, t) for t in worker.transports)
+            self.down_tracks.update((d.down_track, d) for d in worker.down_tracks)
+            for layer in worker.layers:
+                self.layers.setdefault(layer.receiver, []).append(layer)
+
+
+class RoomStats:
+    """Builds a room's snapshot; remembers frame counts, whose differences are frame rates."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._frames: dict[tuple[int, int], tuple[float, int, float]] = {}
+
+    def room(
+        self,
+        info: models.Room,
+        participants: Sequence[Participant],
+        speakers: Speakers,
+        stats: Sequence[StatsCollected],
+    ) -> stats_pb2.Room:
+        """The whole room."""
+        index = _Index(stats)
+        counts = self._subscribers(participants)
+        room = stats_pb2.Room(
+            sid=info.sid,
+            name=info.name,
+            created_at_ms=info.creation_time_ms,
+            max_participants=info.max_participants,
+            participants=[self._participant(p, speakers, index, counts) for p in participants],
+        )
+        room.bitrate_in_bps = sum(p.bitrate_in_bps for p in room.participants)
+        room.bitrate_out_bps = sum(p.bitrate_out_bps for p in room.participants)
+        live = {(layer.receiver, layer.spatial) for ls in index.layers.values() for layer in ls}
+        for key in self._frames.keys() - live:
+            del self._frames[key]
+        return room
+
+    @staticmethod
+    def _subscribers(participants: Sequence[Participant]) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for participant in participants:
+            for subscribed in participant.subscribing.tracks:
+                sid = subscribed.track.sid
+                counts[sid] = counts.get(sid, 0) + 1
+        return counts
+
+    def _participant(
+        self, participant: Participant, speakers: Speakers, index: _Index, counts: dict[str, int]
+    ) -> stats_pb2.Participant:
+        client = participant.client
+        described = stats_pb2.Participant(
+            sid=participant.sid,
+            identity=participant.identity,
+            name=participant.name,
+            state=models.ParticipantInfo.State.Name(participant.state).lower(),
+            kind=models.ParticipantInfo.Kind.Name(participant.kind).lower(),
+            joined_at_ms=int(participant.joined_at * 1000),
+            sdk=models.ClientInfo.SDK.Name(client.sdk).lower(),
+            sdk_version=client.version,
+            topology="single" if participant.session.single_pc else "dual",
+            is_speaking=speakers.level(participant.sid) is not None,
+            transports=[_transport(t, index) for t in participant.transports.all],
+            published=[
+                self._track(track, index, counts) for track in participant.publishing.tracks
+            ],
+            subscribed=[_down_track(s, index) for s in participant.subscribing.tracks],
+        )
+        described.bitrate_in_bps = sum(track.bitrate_bps for track in described.published)
+        described.bitrate_out_bps = sum(track.bitrate_bps for track in described.subscribed)
+        return described
+
+    def _track(self, track: MediaTrack, index: _Index, counts: dict[str, int]) -> stats_pb2.Track:
+        layers = [
+            layer
+            for source in track.sources
+            for layer in sorted(index.layers.get(source.receiver, ()), key=lambda x: x.spatial)
+        ]
+        return stats_pb2.Track(
+            sid=track.sid,
+            name=track.info.name,
+            kind=track.kind,
+            source=models.TrackSource.Name(track.info.source).lower(),
+            mime_type=track.info.mime_type.lower(),
+            muted=track.info.muted,
+            width=track.info.width,
+            height=track.info.height,
+            subscribers=counts.get(track.sid, 0),
+            layers=[self._layer(layer) for layer in layers],
+            bitrate_bps=sum(layer.bitrate_bps for layer in layers),
+        )
+
+    def _layer(self, layer: LayerStats) -> stats_pb2.Layer:
+        return stats_pb2.Layer(
+            spatial=layer.spatial,
+            rid=layer.rid,
+            ssrc=layer.ssrc,
+            live=layer.live,
+            bitrate_bps=layer.bitrate_bps,
+            packets=layer.packets,
+            bytes=layer.bytes,
+            packets_lost=max(0, layer.packets_lost),
+            packets_recovered=layer.packets_recovered,
+            duplicates=layer.duplicates,
+            jitter_ms=layer.jitter_ms,
+            frames=layer.frames,
+            key_frames=layer.key_frames,
+            nacks_sent=layer.nacks_sent,
+            plis_sent=layer.plis_sent,
+            frames_per_second=self._frame_rate(layer),
+        )
+
+    def _frame_rate(self, layer: LayerStats) -> float:
+        key = (layer.receiver, layer.spatial)
+        now = self._clock.now()
+        at, frames, rate = self._frames.get(key, (now, layer.frames, 0.0))
+        if now - at >= 0.2:
+            rate = max(0, layer.frames - frames) / (now - at)
+            at, frames = now, layer.frames
+        self._frames[key] = (at, frames, rate)
+        return rate
+
+
+def _transport(transport: PeerTransport, index: _Index) -> stats_pb2.Transport:
+    publisher = transport.target == 0
+    described = stats_pb2.Transport(
+        target="publisher" if publisher else "subscriber",
+        ice_state=transport.ice_state,
+        dtls_state=transport.dtls_state,
+        srtp_profile=transport.srtp_profile,
+        protocol=transport.path[2],
+        rtt_ms=-1.0,
+    )
+    counted = index.transports.get(transport.id)
+    if counted is not None:
+        described.rtt_ms = counted.rtt_ms
+        described.packets_received = counted.packets_received
+        described.bytes_received = counted.bytes_received
+        described.packets_sent = counted.packets_sent
+        described.bytes_sent = counted.bytes_sent
+        described.srtp_errors = counted.srtp_errors
+        described.retransmissions_sent = counted.retransmissions_sent
+    return described
+
+
+def _down_track(subscribed: SubscribedTrack, index: _Index) -> stats_pb2.DownTrack:
+    info = subscribed.track.info
+    described = stats_pb2.DownTrack(
+        track_sid=info.sid,
+        publisher_identity=subscribed.publisher.identity,
+        kind=subscribed.track.kind,
+        mime_type=info.mime_type.lower(),
+        muted=subscribed.handle.muted,
+        source=models.TrackSource.Name(info.source).lower(),
+        ssrc=subscribed.handle.ssrc,
+        spatial=-1,
+        temporal=-1,
+        rtt_ms=-1.0,
+    )
+    counted = index.down_tracks.get(subscribed.handle.id)
+    if counted is not None:
+        described.spatial = counted.spatial
+        described.temporal = counted.temporal
+        described.bitrate_bps = counted.bitrate_bps
+        described.packets = counted.packets
+        described.bytes = counted.bytes
+        described.retransmissions = counted.retransmissions
+        described.packets_lost = counted.packets_lost
+        described.fraction_lost = counted.fraction_lost
+        described.jitter_ms = counted.jitter_ms
+        described.rtt_ms = counted.rtt_ms
+        described.nacks_received = counted.nacks_received
+        described.plis_received = counted.plis_received
+        described.key_frames = counted.key_frames
+        described.active = counted.spatial >= 0
+    return described

@@ -1,0 +1,95 @@
+"""What a participant is sent, message by message, with the gates of its protocol version."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+
+from livekit.protocol import models, rtc
+
+from lkpy.errors import LkpyError
+from lkpy.server.rtc.session import MessageSink
+
+logger = logging.getLogger(__name__)
+
+_SPEAKERS_CHANGED = 3
+_TRACK_UNPUBLISHED = 7
+_LEAVE_ACTION = 13
+_REQUEST_RESPONSE_OK = 15
+_RUST_REQUEST_RESPONSE = 10
+"""Protocol versions from which a message exists (``pkg/rtc/types/protocol_version.go``)."""
+
+Action = rtc.LeaveRequest.Action
+
+
+def leave(
+    client: models.ClientInfo, reason: models.DisconnectReason, action: rtc.LeaveRequest.Action
+) -> rtc.SignalResponse:
+    """A leave message in the form that the client's protocol has."""
+    request = rtc.LeaveRequest(reason=reason)
+    if client.protocol >= _LEAVE_ACTION:
+        request.action = action
+    else:
+        request.can_reconnect = action != Action.DISCONNECT
+    return rtc.SignalResponse(leave=request)
+
+
+class SignalSender:
+    """One participant's sink. Nothing but the first response is sent before :meth:`open`: what
+    happens before it is in that response."""
+
+    def __init__(self, sink: MessageSink, client: models.ClientInfo) -> None:
+        self._sink = sink
+        self._client = client
+        self._open = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether the signal connection is gone."""
+        return self._sink.closed
+
+    def open(self, first: rtc.SignalResponse) -> None:
+        """Send the first response and let the others follow."""
+        self._open = True
+        self.send(first)
+
+    def send(self, response: rtc.SignalResponse) -> None:
+        """Queue a response. A connection that cannot take it is closed by the sink itself."""
+        if self._open and not self._sink.closed:
+            with contextlib.suppress(LkpyError):
+                self._sink.write(response)
+
+    def close(self, reason: str) -> None:
+        """End the signal connection after what is queued."""
+        self._sink.close(reason)
+
+    def leave(self, reason: models.DisconnectReason, action: rtc.LeaveRequest.Action) -> None:
+        """Tell the client to go, to resume or to join afresh."""
+        self.send(leave(self._client, reason, action))
+
+    def speakers(self, speakers: list[models.SpeakerInfo]) -> None:
+        """Changes of who speaks."""
+        if speakers and self._client.protocol >= _SPEAKERS_CHANGED:
+            self.send(rtc.SignalResponse(speakers_changed=rtc.SpeakersChanged(speakers=speakers)))
+
+    def track_unpublished(self, sid: str) -> None:
+        """The server unpublished a track; older clients are told to mute it."""
+        if self._client.protocol >= _TRACK_UNPUBLISHED:
+            unpublished = rtc.TrackUnpublishedResponse(track_sid=sid)
+            self.send(rtc.SignalResponse(track_unpublished=unpublished))
+        else:
+            self.mute(sid, muted=True)
+
+    def mute(self, sid: str, *, muted: bool) -> None:
+        """The server muted or unmuted a track."""
+        self.send(rtc.SignalResponse(mute=rtc.MuteTrackRequest(sid=sid, muted=muted)))
+
+    def request_response(self, response: rtc.RequestResponse) -> None:
+        """The outcome of a request."""
+        ok = response.reason == rtc.RequestResponse.Reason.OK
+        protocol = self._client.protocol
+        if ok and protocol < _REQUEST_RESPONSE_OK:
+            return
+        if self._client.sdk == models.ClientInfo.RUST and protocol < _RUST_REQUEST_RESPONSE:
+            return
+        self.send(rtc.SignalResponse(request_response=response))

@@ -1,0 +1,235 @@
+"""The subscribing half of a participant: desired tracks become down tracks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from livekit.protocol import models, rtc
+
+from lkpy.server.rtc.media_sections import DownTrackHandle
+from lkpy.server.rtc.published_tracks import MediaTrack
+from lkpy.server.rtc.quality import initial_settings, wanted_layers
+from lkpy.server.rtc.signals import SignalSender
+from lkpy.server.rtc.subscriptions import ActionKind, Availability, Subscriptions
+from lkpy.server.rtc.transport_manager import TransportManager
+
+if TYPE_CHECKING:
+    from lkpy.server.rtc.participant import Participant
+
+logger = logging.getLogger(__name__)
+
+_PACKED_STREAM_ID = 1
+
+
+class SubscribingOwner(Protocol):
+    """The participant, as its subscribing half sees it."""
+
+    @property
+    def sid(self) -> str:
+        """Participant sid."""
+
+    @property
+    def can_subscribe(self) -> bool:
+        """The permission."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+
+    def find_track(self, sid: str) -> tuple[Participant, MediaTrack] | None:
+        """A track that the room knows."""
+
+    def subscribed(self, publisher: Participant, track: MediaTrack) -> None:
+        """A track flows to this participant."""
+
+
+@dataclass(slots=True, eq=False)
+class SubscribedTrack:
+    """One track being received, and by which of its codecs."""
+
+    publisher: Participant
+    track: MediaTrack
+    handle: DownTrackHandle
+    source: int = 0
+
+
+class Subscribing:
+    """Owns the down tracks of one participant."""
+
+    def __init__(
+        self,
+        owner: SubscribingOwner,
+        signals: SignalSender,
+        transports: TransportManager,
+        *,
+        adaptive_stream: bool,
+        protocol: int,
+    ) -> None:
+        self._owner = owner
+        self._signals = signals
+        self._transports = transports
+        self._initial = initial_settings(adaptive_stream=adaptive_stream)
+        self._protocol = protocol
+        self._subscriptions = Subscriptions()
+        self._tracks: dict[str, SubscribedTrack] = {}
+
+    @property
+    def tracks(self) -> list[SubscribedTrack]:
+        """What is being received."""
+        return list(self._tracks.values())
+
+    def receives_from(self, publisher: str) -> bool:
+        """Whether any track of the participant with this sid is received."""
+        return any(subscribed.publisher.sid == publisher for subscribed in self._tracks.values())
+
+    # -- signals ----------------------------------------------------------------------------------
+
+    def update(self, request: rtc.UpdateSubscription) -> None:
+        """The client subscribes or unsubscribes."""
+        sids = list(request.track_sids)
+        for tracks in request.participant_tracks:
+            sids.extend(tracks.track_sids)
+        for sid in sids:
+            self._subscriptions.want(sid, request.subscribe)
+        self.reconcile(sids)
+
+    def update_settings(self, settings: rtc.UpdateTrackSettings) -> None:
+        """The client says which quality it wants; it may say so before it subscribes."""
+        for sid in settings.track_sids:
+            self._subscriptions.set_settings(sid, settings)
+            subscribed = self._tracks.get(sid)
+            if subscribed is not None:
+                self._apply_settings(subscribed)
+
+    def refresh(self, track: MediaTrack) -> None:
+        """The track's description changed, so sizes may mean other layers."""
+        subscribed = self._tracks.get(track.sid)
+        if subscribed is not None:
+            self._apply_settings(subscribed)
+
+    # -- reconcile --------------------------------------------------------------------------------
+
+    def want(self, sids: Iterable[str]) -> None:
+        """Subscribe to tracks without being asked (auto-subscribe)."""
+        chosen = list(sids)
+        for sid in chosen:
+            self._subscriptions.want(sid, True)
+        self.reconcile(chosen)
+
+    def reconcile(self, sids: Iterable[str] | None = None) -> None:
+        """Bring what is received in line with what is desired."""
+        now = self._owner.now()
+        changed = False
+        for action in self._subscriptions.reconcile(now, self._check, sids):
+            match action.kind:
+                case ActionKind.SUBSCRIBE:
+                    found = self._owner.find_track(action.sid)
+                    if found is not None:
+                        self._subscribe(*found)
+                        changed = True
+                case ActionKind.UNSUBSCRIBE:
+                    changed |= self._unsubscribe(action.sid)
+                case ActionKind.GIVE_UP:
+                    self._failed(action.sid, models.SubscriptionError.SE_TRACK_NOTFOUND)
+        if changed:
+            self._transports.negotiate_sending(now)
+
+    def _check(self, sid: str) -> Availability:
+        found = self._owner.find_track(sid)
+        if found is None:
+            return Availability.NOT_FOUND
+        if not self._owner.can_subscribe or found[0].sid == self._owner.sid:
+            return Availability.NOT_ALLOWED
+        return Availability.READY
+
+    def _subscribe(self, publisher: Participant, track: MediaTrack) -> None:
+        subscribed = SubscribedTrack(publisher, track, self._add(publisher, track, 0))
+        self._tracks[track.sid] = subscribed
+        permission = rtc.SubscriptionPermissionUpdate(
+            participant_sid=publisher.sid, track_sid=track.sid, allowed=True
+        )
+        self._signals.send(rtc.SignalResponse(subscription_permission_update=permission))
+
+    def _add(self, publisher: Participant, track: MediaTrack, source: int) -> DownTrackHandle:
+        settings = self._subscriptions.settings(track.sid) or self._initial
+        layers = wanted_layers(settings, track.info)
+        chosen = track.sources[source]
+        packed = self._protocol >= _PACKED_STREAM_ID
+        return self._transports.sending.add_down_track(
+            receiver=chosen.receiver,
+            kind=track.kind,
+            track_sid=track.sid,
+            stream_id=f"{publisher.sid}|{track.sid}" if packed else publisher.sid,
+            codecs=chosen.codecs,
+            stereo=models.AudioTrackFeature.TF_STEREO in track.info.audio_features,
+            red=not track.info.disable_red,
+            max_spatial=layers.max_spatial,
+            max_temporal=layers.max_temporal,
+            muted=layers.muted,
+        )
+
+    def _apply_settings(self, subscribed: SubscribedTrack) -> None:
+        settings = self._subscriptions.settings(subscribed.track.sid) or self._initial
+        layers = wanted_layers(settings, subscribed.track.info)
+        handle = subscribed.handle
+        known = (handle.max_spatial, handle.max_temporal, handle.muted)
+        if (layers.max_spatial, layers.max_temporal, layers.muted) != known:
+            self._transports.sending.update_down_track(
+                handle,
+                max_spatial=layers.max_spatial,
+                max_temporal=layers.max_temporal,
+                muted=layers.muted,
+            )
+
+    def _unsubscribe(self, sid: str) -> bool:
+        subscribed = self._tracks.pop(sid, None)
+        if subscribed is None:
+            return False
+        self._transports.sending.remove_down_track(subscribed.handle)
+        return True
+
+    def _failed(self, sid: str, error: models.SubscriptionError) -> None:
+        response = rtc.SubscriptionResponse(track_sid=sid, err=error)
+        self._signals.send(rtc.SignalResponse(subscription_response=response))
+
+    # -- what happens -----------------------------------------------------------------------------
+
+    def settled(
+        self, bound: tuple[DownTrackHandle, ...], unsupported: tuple[DownTrackHandle, ...]
+    ) -> None:
+        """Down tracks were negotiated, or the client takes none of their codecs."""
+        for handle in bound:
+            subscribed = self._tracks.get(handle.track_sid)
+            if subscribed is not None and subscribed.handle is handle:
+                self._owner.subscribed(subscribed.publisher, subscribed.track)
+        retry = [handle for handle in unsupported if self._next_source(handle)]
+        if retry:
+            self._transports.negotiate_sending(self._owner.now())
+
+    def _next_source(self, handle: DownTrackHandle) -> bool:
+        """Try the track's next codec; without one the subscription has failed."""
+        sid = handle.track_sid
+        subscribed = self._tracks.get(sid)
+        if subscribed is None or subscribed.handle is not handle:
+            return False
+        self._transports.sending.remove_down_track(handle)
+        subscribed.source += 1
+        if subscribed.source < len(subscribed.track.sources):
+            subscribed.handle = self._add(subscribed.publisher, subscribed.track, subscribed.source)
+            return True
+        del self._tracks[sid]
+        self._subscriptions.want(sid, False)
+        self._subscriptions.lost(sid)
+        self._failed(sid, models.SubscriptionError.SE_CODEC_UNSUPPORTED)
+        return False
+
+    def lost(self, sids: Iterable[str]) -> None:
+        """Tracks were unpublished."""
+        changed = False
+        for sid in sids:
+            changed |= self._unsubscribe(sid)
+            self._subscriptions.lost(sid)
+        if changed:
+            self._transports.negotiate_sending(self._owner.now())

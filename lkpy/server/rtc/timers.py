@@ -1,0 +1,54 @@
+"""Named deadlines of one room. Pure: it is told ``now``."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Hashable
+
+
+class Timers:
+    """At most one deadline per key; setting a key again moves its deadline."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Hashable]] = []
+        self._set: dict[Hashable, tuple[int, Callable[[], None]]] = {}
+        self._numbers = itertools.count()
+
+    def set(self, key: Hashable, at: float, callback: Callable[[], None]) -> None:
+        """Call ``callback`` at ``at``, and not when ``key`` was due before."""
+        number = next(self._numbers)
+        self._set[key] = (number, callback)
+        heapq.heappush(self._heap, (at, number, key))
+
+    def set_if_absent(self, key: Hashable, at: float, callback: Callable[[], None]) -> None:
+        """Call ``callback`` at ``at``, unless ``key`` is due anyway."""
+        if key not in self._set:
+            self.set(key, at, callback)
+
+    def cancel(self, key: Hashable) -> None:
+        """Forget the key. Idempotent."""
+        self._set.pop(key, None)
+
+    def cancel_of(self, owner: Hashable) -> None:
+        """Forget every key that is a tuple beginning with ``owner``."""
+        for key in [k for k in self._set if isinstance(k, tuple) and k[0] == owner]:
+            del self._set[key]
+
+    def next_deadline(self) -> float | None:
+        """The earliest deadline."""
+        while self._heap:
+            at, number, key = self._heap[0]
+            current = self._set.get(key)
+            if current is not None and current[0] == number:
+                return at
+            heapq.heappop(self._heap)
+        return None
+
+    def due(self, now: float) -> Callable[[], None] | None:
+        """Take one callback whose deadline has passed."""
+        at = self.next_deadline()
+        if at is None or at > now:
+            return None
+        _, _, key = heapq.heappop(self._heap)
+        return self._set.pop(key)[1]

@@ -1,0 +1,192 @@
+"""The peer connections of one participant: who sends where, what is driven when.
+
+The driving half of join step 10: offers, answers and candidates between signals and transports.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from livekit.protocol import models, rtc
+
+from lkpy.engine.api import Event, OpenDataChannel
+from lkpy.engine.hub import EngineHub
+from lkpy.sdp import SdpError
+from lkpy.server.rtc.media_sections import DownTrackHandle
+from lkpy.server.rtc.signals import SignalSender
+from lkpy.server.rtc.timers import Timers
+from lkpy.server.rtc.transport import PeerTransport, TrackLookup, TransportOptions
+from lkpy.server.rtc.transport_types import (
+    NegotiationFailed,
+    OfferResult,
+    SendMediaSectionsRequirement,
+    SendOffer,
+)
+
+logger = logging.getLogger(__name__)
+
+RELIABLE, LOSSY = "_reliable", "_lossy"
+
+
+class TransportOwner(Protocol):
+    """The participant, as its transports see it."""
+
+    @property
+    def sid(self) -> str:
+        """Participant sid."""
+
+    def negotiation_failed(self, why: str) -> None:
+        """The client has to join afresh."""
+
+    def down_tracks_settled(
+        self, bound: tuple[DownTrackHandle, ...], unsupported: tuple[DownTrackHandle, ...]
+    ) -> None:
+        """Down tracks flow, or cannot."""
+
+
+class TransportManager:
+    """One single or two dual peer connections."""
+
+    def __init__(
+        self,
+        owner: TransportOwner,
+        hub: EngineHub,
+        signals: SignalSender,
+        timers: Timers,
+        *,
+        worker: int,
+        single_pc: bool,
+        subscriber_primary: bool,
+        client: models.ClientInfo,
+        options: TransportOptions,
+        deliver: Callable[[Event], None],
+    ) -> None:
+        self._owner = owner
+        self._hub = hub
+        self._signals = signals
+        self._timers = timers
+        self._subscriber_primary = subscriber_primary
+
+        def make(target: rtc.SignalTarget) -> PeerTransport:
+            transport = PeerTransport(
+                hub,
+                worker=worker,
+                target=target,
+                single_pc=single_pc,
+                client=client,
+                options=options,
+            )
+            hub.bind(transport.id, deliver)
+            return transport
+
+        self.publisher = make(rtc.SignalTarget.PUBLISHER)
+        self.subscriber = None if single_pc else make(rtc.SignalTarget.SUBSCRIBER)
+
+    @property
+    def all(self) -> tuple[PeerTransport, ...]:
+        """Every transport, the publisher first."""
+        return (self.publisher,) if self.subscriber is None else (self.publisher, self.subscriber)
+
+    @property
+    def primary(self) -> PeerTransport:
+        """The one that has to be connected for the participant to be active."""
+        if self.subscriber is not None and self._subscriber_primary:
+            return self.subscriber
+        return self.publisher
+
+    @property
+    def sending(self) -> PeerTransport:
+        """The one that carries down tracks."""
+        return self.publisher if self.subscriber is None else self.subscriber
+
+    def of(self, identifier: int) -> PeerTransport | None:
+        """The transport with the engine's id."""
+        return next((t for t in self.all if t.id == identifier), None)
+
+    # -- negotiation ------------------------------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """In dual mode make the first offer at once: the client's primary connection needs it."""
+        if self.subscriber is None:
+            return
+        self._hub.submit(
+            OpenDataChannel(self.subscriber.id, RELIABLE),
+            OpenDataChannel(self.subscriber.id, LOSSY, ordered=False, max_retransmits=0),
+        )
+        self.subscriber.negotiate(now, force=True)
+        self.drive(now, self.subscriber)
+
+    def handle_offer(
+        self, now: float, offer: rtc.SessionDescription, lookup: TrackLookup
+    ) -> OfferResult | None:
+        """Answer a client's offer. None: it was refused and the client has been told."""
+        try:
+            result = self.publisher.handle_offer(now, offer, lookup)
+        except SdpError as error:
+            self._owner.negotiation_failed(f"offer: {error.message}")
+            return None
+        self._signals.send(rtc.SignalResponse(answer=result.answer))
+        if result.send_candidates:
+            self._send_candidates(self.publisher)
+        self._owner.down_tracks_settled(result.bound, result.unsupported)
+        return result
+
+    def handle_answer(self, now: float, answer: rtc.SessionDescription) -> None:
+        """Take a client's answer to the subscriber's offer; a single connection has none."""
+        if self.subscriber is None:
+            logger.debug("an answer for a single peer connection is ignored")
+            return
+        try:
+            result = self.subscriber.handle_answer(now, answer)
+        except SdpError as error:
+            self._owner.negotiation_failed(f"answer: {error.message}")
+            return
+        self._owner.down_tracks_settled(result.bound, result.unsupported)
+        self.drive(now, self.subscriber)
+
+    def add_remote_candidate(self, trickle: rtc.TrickleRequest) -> None:
+        """Take a trickled candidate. Raises :class:`lkpy.sdp.SdpError`."""
+        target = self.publisher
+        if trickle.target == rtc.SignalTarget.SUBSCRIBER and self.subscriber is not None:
+            target = self.subscriber
+        target.add_remote_candidate(trickle.candidateInit)
+
+    def negotiate_sending(self, now: float) -> None:
+        """What is sent has changed."""
+        self.sending.negotiate(now)
+        self.drive(now, self.sending)
+
+    def drive(self, now: float, transport: PeerTransport) -> None:
+        """Send what the transport wants sent and wake up when it next wants something."""
+        for output in transport.poll(now):
+            match output:
+                case SendOffer():
+                    self._signals.send(rtc.SignalResponse(offer=output.offer))
+                    if output.send_candidates:
+                        self._send_candidates(transport)
+                case SendMediaSectionsRequirement():
+                    requirement = rtc.MediaSectionsRequirement(
+                        num_audios=output.audios, num_videos=output.videos
+                    )
+                    self._signals.send(rtc.SignalResponse(media_sections_requirement=requirement))
+                case NegotiationFailed():
+                    self._owner.negotiation_failed("no answer to our offer")
+        deadline = transport.next_deadline()
+        key = (self._owner.sid, "negotiation", transport.id)
+        if deadline is None:
+            self._timers.cancel(key)
+        else:
+            self._timers.set(key, deadline, partial(self.drive, deadline, transport))
+
+    def _send_candidates(self, transport: PeerTransport) -> None:
+        for trickle in transport.local_trickles():
+            self._signals.send(rtc.SignalResponse(trickle=trickle))
+
+    def close(self) -> None:
+        """Close every transport. Idempotent."""
+        for transport in self.all:
+            self._hub.unbind(transport.id)
+            transport.close()
