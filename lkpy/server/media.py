@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import psutil
 from livekit.protocol import models, rtc
 
-from lkpy import __version__
 from lkpy.auth.grants import Grants
 from lkpy.auth.token import refresh
 from lkpy.clock import Clock, SystemClock
@@ -164,7 +163,7 @@ class EnginePlane:
             self._engine = start_engine(engine_config(self._config))
         self._hub = EngineHub(self._engine)
         self._hub.start(asyncio.get_running_loop())
-        self._node = NodeInfo(NodeID(node.id), __version__, node.region)
+        self._node = NodeInfo(NodeID(node.id), region=node.region)
 
     def make_room(self, info: models.Room, observer: RoomObserver) -> Room:
         """A room on the least used worker, not started yet."""

@@ -9,6 +9,10 @@ from livekit.protocol import rtc
 from lkpy.ids import NodeID
 from lkpy.limits import DEFAULT_LIMITS, Limits
 
+LIVEKIT_VERSION = "1.13.5"
+"""The livekit-server whose behaviour this one has. SDKs look at the version to learn what a server
+can do (RPC: 1.8.0), so they are told this one and not lkpy's."""
+
 
 @dataclass(frozen=True, slots=True)
 class AudioOptions:
@@ -38,5 +42,5 @@ class NodeInfo:
     """The node, as clients are told."""
 
     id: NodeID
-    version: str
+    version: str = LIVEKIT_VERSION
     region: str = ""
