@@ -57,7 +57,9 @@ class ServerSampler:
                     snapshot = await self._fetch(session)
                     if snapshot is None and self._process is None:
                         return
-                self._add(float(second), snapshot)
+                # A second of which nothing is known is no sample: it would count as idle.
+                if snapshot is not None or self._process is not None:
+                    self._add(float(second), snapshot)
                 second = int(loop.time() - start_at) + 1
 
     async def _fetch(self, session: aiohttp.ClientSession) -> Snapshot | None:
