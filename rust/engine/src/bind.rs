@@ -3,9 +3,12 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
+use mio::net::TcpListener;
+
 use crate::api::{Code, EngineError};
 use crate::sys::interfaces;
 use crate::sys::socket::{self, Offload};
+use crate::tcp::BoundTcp;
 
 /// Tries to find one free port for all addresses.
 const PORT_TRIES: usize = 16;
@@ -46,41 +49,60 @@ pub(crate) fn expand(addresses: &[IpAddr]) -> Result<Vec<IpAddr>, EngineError> {
     Ok(expanded)
 }
 
-/// Binds one port on every address; 0 stands for any that is free on all of them.
+/// Binds one UDP port on every address; 0 stands for any that is free on all of them.
 pub(crate) fn bind_udp(addresses: &[IpAddr], port: u16) -> Result<Vec<BoundUdp>, EngineError> {
+    bind_all("UDP", addresses, port, |address| {
+        let socket = UdpSocket::bind(address)?;
+        let offload = socket::prepare(&socket)?;
+        let address = socket.local_addr()?;
+        let bound = BoundUdp {
+            socket,
+            address,
+            offload,
+        };
+        Ok((bound, address.port()))
+    })
+}
+
+/// The same for TCP listeners.
+pub(crate) fn bind_tcp(addresses: &[IpAddr], port: u16) -> Result<Vec<BoundTcp>, EngineError> {
+    bind_all("TCP", addresses, port, |address| {
+        let listener = TcpListener::bind(address)?;
+        let address = listener.local_addr()?;
+        Ok((BoundTcp { listener, address }, address.port()))
+    })
+}
+
+/// `bind` returns a socket and the port that it got.
+fn bind_all<T>(
+    protocol: &str,
+    addresses: &[IpAddr],
+    port: u16,
+    bind: impl Fn(SocketAddr) -> io::Result<(T, u16)>,
+) -> Result<Vec<T>, EngineError> {
     let mut tries = if port == 0 { PORT_TRIES } else { 1 };
-    loop {
+    'again: loop {
         tries -= 1;
-        match bind_all(addresses, port) {
-            Ok(sockets) => return Ok(sockets),
-            Err((_, error)) if tries > 0 && error.kind() == io::ErrorKind::AddrInUse => {}
-            Err((address, error)) => {
-                let message = format!("cannot bind UDP {address}: {error}");
-                return Err(EngineError::new(Code::Unavailable, message));
+        let mut port = port;
+        let mut sockets = Vec::with_capacity(addresses.len());
+        for &ip in addresses {
+            let address = SocketAddr::new(ip, port);
+            match bind(address) {
+                Ok((socket, bound)) => {
+                    port = bound;
+                    sockets.push(socket);
+                }
+                Err(error) if tries > 0 && error.kind() == io::ErrorKind::AddrInUse => {
+                    continue 'again;
+                }
+                Err(error) => {
+                    let message = format!("cannot bind {protocol} {address}: {error}");
+                    return Err(EngineError::new(Code::Unavailable, message));
+                }
             }
         }
+        return Ok(sockets);
     }
-}
-
-fn bind_all(addresses: &[IpAddr], mut port: u16) -> Result<Vec<BoundUdp>, (SocketAddr, io::Error)> {
-    let mut sockets = Vec::with_capacity(addresses.len());
-    for &ip in addresses {
-        let wanted = SocketAddr::new(ip, port);
-        let bound = bind(wanted).map_err(|error| (wanted, error))?;
-        port = bound.address.port();
-        sockets.push(bound);
-    }
-    Ok(sockets)
-}
-
-fn bind(address: SocketAddr) -> io::Result<BoundUdp> {
-    let socket = UdpSocket::bind(address)?;
-    let offload = socket::prepare(&socket)?;
-    Ok(BoundUdp {
-        address: socket.local_addr()?,
-        socket,
-        offload,
-    })
 }
 
 #[cfg(test)]

@@ -74,35 +74,43 @@ impl Engine {
         let mut setups = Vec::new();
         for worker in 0..config.workers {
             let sockets = bind::bind_udp(&addresses, port_of(config.udp_port, worker)?)?;
-            let port = sockets[0].address.port();
+            let listeners = match config.tcp_port {
+                Some(first) => bind::bind_tcp(&addresses, port_of(first, worker)?)?,
+                None => Vec::new(),
+            };
+            let udp_port = sockets[0].address.port();
+            let tcp_port = listeners.first().map(|bound| bound.address.port());
             engine.info.workers.push(WorkerInfo {
                 worker,
-                candidates: candidates::host_candidates(&advertised, port, None),
+                candidates: candidates::host_candidates(&advertised, udp_port, tcp_port),
             });
             let poll = Poll::new().map_err(|error| refused("an epoll descriptor", &error))?;
             let waker =
                 Waker::new(poll.registry(), WAKE).map_err(|error| refused("an eventfd", &error))?;
+            let registry = poll.registry().try_clone();
+            let registry = registry.map_err(|error| refused("an epoll descriptor", &error))?;
             let commands = Arc::new(CommandQueue::new(config.command_queue));
             engine.workers.push(WorkerHandle {
                 commands: Arc::clone(&commands),
                 waker,
             });
-            let setup = WorkerSetup {
+            setups.push(WorkerSetup {
                 worker,
                 config: config.clone(),
                 identity: identity.clone(),
                 sockets,
+                listeners,
                 poll,
+                registry,
                 commands,
                 events: Arc::clone(&events),
                 stop: Arc::clone(&stop),
-            };
+            });
+        }
+        for mut setup in setups {
             setup
                 .register()
                 .map_err(|error| refused("epoll registration", &error))?;
-            setups.push(setup);
-        }
-        for setup in setups {
             start_worker(setup, ended.clone())?;
         }
         Ok(engine)

@@ -11,6 +11,7 @@
 //! | `engine`, `worker`, `queue`, `directory` | threads, loops, and the way of commands and events between them |
 //! | `bind`, `candidates` | sockets and what peers are told about them |
 //! | `output` | from the send batch to the sockets |
+//! | `tcp` | ICE over TCP: connections and their framing |
 //! | `sys` | system calls, the only `unsafe` |
 
 #![deny(unsafe_code)]
@@ -25,6 +26,7 @@ mod engine;
 mod output;
 mod queue;
 mod sys;
+mod tcp;
 mod worker;
 
 pub use engine::Engine;

@@ -1,13 +1,17 @@
 //! From the send batch to the sockets.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use transport::Protocol;
+
 use crate::bind::BoundUdp;
 use crate::egress::{OutputCounters, PacketOutput, Run};
 use crate::sys::send::{Outgoing, SendBatch};
+use crate::tcp::Connections;
 
 /// Bytes that may wait while a socket buffer is full. What comes after is lost: media that is late
 /// helps nobody.
@@ -58,9 +62,10 @@ struct Waiting {
     bytes: Vec<u8>,
 }
 
-/// Sends batches from UDP sockets.
-pub(crate) struct UdpOutput {
+/// Sends batches from UDP sockets and over TCP connections.
+pub(crate) struct Output {
     sockets: Rc<[BoundUdp]>,
+    tcp: Rc<RefCell<Connections>>,
     /// Whether each socket's path takes UDP_SEGMENT.
     gso: Vec<bool>,
     batch: SendBatch,
@@ -70,9 +75,10 @@ pub(crate) struct UdpOutput {
     counters: OutputCounters,
 }
 
-impl UdpOutput {
-    pub(crate) fn new(sockets: Rc<[BoundUdp]>) -> Self {
+impl Output {
+    pub(crate) fn new(sockets: Rc<[BoundUdp]>, tcp: Rc<RefCell<Connections>>) -> Self {
         Self {
+            tcp,
             gso: sockets.iter().map(|bound| bound.offload.gso).collect(),
             sockets,
             batch: SendBatch::new(),
@@ -176,11 +182,15 @@ impl UdpOutput {
     }
 }
 
-impl PacketOutput for UdpOutput {
+impl PacketOutput for Output {
     fn send(&mut self, runs: &[Run], bytes: &[u8]) {
         self.retry();
         let mut current = None;
         for run in runs {
+            if run.pair.protocol == Protocol::Tcp {
+                self.tcp.borrow_mut().send(run, bytes);
+                continue;
+            }
             let local = run.pair.local;
             let found = self.sockets.iter().position(|bound| bound.address == local);
             let Some(socket) = found else {
@@ -196,6 +206,7 @@ impl PacketOutput for UdpOutput {
         if let Some(socket) = current {
             self.send_messages(socket, bytes);
         }
+        self.tcp.borrow_mut().flush();
     }
 
     fn retry(&mut self) -> bool {
@@ -221,7 +232,10 @@ impl PacketOutput for UdpOutput {
     }
 
     fn counters(&self) -> OutputCounters {
-        self.counters
+        OutputCounters {
+            dropped: self.counters.dropped + self.tcp.borrow().dropped(),
+            ..self.counters
+        }
     }
 }
 

@@ -11,6 +11,15 @@ fn sockets() -> Rc<[BoundUdp]> {
     bind_udp(&[IpAddr::from([127, 0, 0, 1])], 0).unwrap().into()
 }
 
+fn output(sockets: Rc<[BoundUdp]>) -> Output {
+    let poll = mio::Poll::new().unwrap();
+    let registry = poll.registry().try_clone().unwrap();
+    Output::new(
+        sockets,
+        Rc::new(RefCell::new(Connections::new(registry, 0))),
+    )
+}
+
 fn peer() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket
@@ -49,7 +58,7 @@ fn sends_everything(gso: bool) -> u64 {
     let local = sockets[0].address;
     let (a, b) = (peer(), peer());
     let bytes: Vec<u8> = (0..=255).collect();
-    let mut output = UdpOutput::new(Rc::clone(&sockets));
+    let mut output = output(Rc::clone(&sockets));
     output.gso[0] &= gso;
     let (to_a, to_b) = (a.local_addr().unwrap(), b.local_addr().unwrap());
     let runs = [
@@ -85,7 +94,7 @@ fn what_the_kernel_refuses_costs_nothing_else() {
     let local = sockets[0].address;
     let a = peer();
     let to_a = a.local_addr().unwrap();
-    let mut output = UdpOutput::new(sockets);
+    let mut output = output(sockets);
     let bytes = vec![5; 66_000];
     // Port 0 cannot be sent to.
     let nowhere = "127.0.0.1:0".parse().unwrap();
@@ -108,7 +117,7 @@ fn a_backlog_is_bounded_and_keeps_the_order() {
     let local = sockets[0].address;
     let a = peer();
     let to_a = a.local_addr().unwrap();
-    let mut output = UdpOutput::new(sockets);
+    let mut output = output(sockets);
     let bytes: Vec<u8> = (0..200).collect();
     let message = Message {
         remote: to_a,
@@ -138,7 +147,7 @@ fn a_backlog_is_bounded_and_keeps_the_order() {
 fn glued_datagrams_are_received_with_their_size() {
     let sockets = sockets();
     let other = self::sockets();
-    let mut output = UdpOutput::new(Rc::clone(&other));
+    let mut output = output(Rc::clone(&other));
     let bytes: Vec<u8> = (0..100).collect();
     let runs = [run(other[0].address, sockets[0].address, 0, 95, 10)];
     output.send(&runs, &bytes);

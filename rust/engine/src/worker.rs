@@ -1,5 +1,6 @@
 //! A worker: the epoll loop around a [`Core`].
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -8,23 +9,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use mio::event::Event;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 use transport::{CandidatePair, DtlsIdentity, LocalCandidate, Protocol};
 
 use crate::api::{Command, EngineConfig};
 use crate::bind::BoundUdp;
 use crate::core::{Core, DriverCounters};
-use crate::output::UdpOutput;
+use crate::output::Output;
 use crate::queue::{CommandQueue, EventQueue, Pressure};
 use crate::sys;
 use crate::sys::recv::{MESSAGES, RecvBatch};
+use crate::tcp::{BoundTcp, Connections, SWEEP_INTERVAL};
 
-/// The token of the waker; sockets have the numbers below.
+/// The token of the waker. UDP sockets, listeners and connections are numbered from 0 in this order.
 pub(crate) const WAKE: Token = Token(usize::MAX);
 
 /// Reads of one socket in one turn, so that a flood on it does not starve the others.
 const READS_PER_TURN: usize = 4;
+
+/// Bytes read from a TCP connection at once.
+const TCP_READ: usize = 64 * 1024;
 
 /// How soon to try again when a socket buffer is full.
 const RETRY_INTERVAL: Duration = Duration::from_millis(1);
@@ -35,7 +41,10 @@ pub(crate) struct WorkerSetup {
     pub(crate) config: EngineConfig,
     pub(crate) identity: DtlsIdentity,
     pub(crate) sockets: Vec<BoundUdp>,
+    pub(crate) listeners: Vec<BoundTcp>,
     pub(crate) poll: Poll,
+    /// Of `poll`.
+    pub(crate) registry: Registry,
     pub(crate) commands: Arc<CommandQueue>,
     pub(crate) events: Arc<EventQueue>,
     pub(crate) stop: Arc<AtomicBool>,
@@ -43,11 +52,16 @@ pub(crate) struct WorkerSetup {
 
 impl WorkerSetup {
     /// Registers the sockets. Done before the thread starts, so that the error finds somebody.
-    pub(crate) fn register(&self) -> io::Result<()> {
+    pub(crate) fn register(&mut self) -> io::Result<()> {
+        let registry = self.poll.registry();
         for (at, bound) in self.sockets.iter().enumerate() {
             let fd = bound.socket.as_raw_fd();
-            let registry = self.poll.registry();
             registry.register(&mut SourceFd(&fd), Token(at), Interest::READABLE)?;
+        }
+        let first = self.sockets.len();
+        for (at, bound) in self.listeners.iter_mut().enumerate() {
+            let token = Token(first + at);
+            registry.register(&mut bound.listener, token, Interest::READABLE)?;
         }
         Ok(())
     }
@@ -63,6 +77,14 @@ struct Worker {
     sockets: Rc<[BoundUdp]>,
     /// Edges are reported once: whether each socket may have more to read.
     readable: Vec<bool>,
+    listeners: Vec<BoundTcp>,
+    tcp: Rc<RefCell<Connections>>,
+    /// Connections that may have more to read.
+    tcp_readable: Vec<usize>,
+    tcp_buffer: Vec<u8>,
+    /// A listener has waiting connections that found no descriptor.
+    accept_again: bool,
+    next_sweep: Option<Instant>,
     poll: Poll,
     commands: Arc<CommandQueue>,
     events: Arc<EventQueue>,
@@ -76,22 +98,35 @@ struct Worker {
 impl Worker {
     fn new(setup: WorkerSetup) -> Self {
         let sockets: Rc<[BoundUdp]> = setup.sockets.into();
-        let candidates = sockets.iter().map(|bound| LocalCandidate {
+        let udp = sockets.iter().map(|bound| LocalCandidate {
             addr: bound.address,
             protocol: Protocol::Udp,
         });
-        let output = Box::new(UdpOutput::new(Rc::clone(&sockets)));
+        let listeners = setup.listeners.iter().map(|bound| LocalCandidate {
+            addr: bound.address,
+            protocol: Protocol::Tcp,
+        });
+        let first_connection = sockets.len() + setup.listeners.len();
+        let tcp = Connections::new(setup.registry, first_connection);
+        let tcp = Rc::new(RefCell::new(tcp));
+        let output = Box::new(Output::new(Rc::clone(&sockets), Rc::clone(&tcp)));
         let core = Core::new(
             setup.worker,
             setup.config,
             setup.identity,
-            candidates.collect(),
+            udp.chain(listeners).collect(),
             output,
         );
         Self {
             core,
             readable: vec![false; sockets.len()],
             sockets,
+            listeners: setup.listeners,
+            tcp,
+            tcp_readable: Vec::new(),
+            tcp_buffer: Vec::new(),
+            accept_again: false,
+            next_sweep: None,
             poll: setup.poll,
             commands: setup.commands,
             events: setup.events,
@@ -113,9 +148,7 @@ impl Worker {
                 Err(_) => break,
             }
             for event in &ready {
-                if let Some(readable) = self.readable.get_mut(event.token().0) {
-                    *readable = true;
-                }
+                self.note(event);
             }
             self.turn();
         }
@@ -125,13 +158,44 @@ impl Worker {
 
     /// How long to wait for something to happen; None: as long as it takes.
     fn timeout(&self) -> Option<Duration> {
-        if self.readable.contains(&true) {
+        if self.readable.contains(&true) || !self.tcp_readable.is_empty() {
             return Some(Duration::ZERO);
         }
-        let deadline = self.core.next_deadline();
+        let deadline = self
+            .core
+            .next_deadline()
+            .into_iter()
+            .chain(self.next_sweep)
+            .min();
         let due = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let retry = self.retrying.then_some(RETRY_INTERVAL);
         due.into_iter().chain(retry).min()
+    }
+
+    /// Notes what epoll says.
+    fn note(&mut self, event: &Event) {
+        let token = event.token();
+        if token == WAKE {
+            return;
+        }
+        if let Some(readable) = self.readable.get_mut(token.0) {
+            *readable = true;
+            return;
+        }
+        let listener = token.0 - self.readable.len();
+        if listener < self.listeners.len() {
+            self.accept(listener);
+            return;
+        }
+        let Some(slot) = self.tcp.borrow().slot_of(token) else {
+            return;
+        };
+        if event.is_writable() {
+            self.tcp.borrow_mut().write(slot);
+        }
+        if (event.is_readable() || event.is_read_closed()) && !self.tcp_readable.contains(&slot) {
+            self.tcp_readable.push(slot);
+        }
     }
 
     fn turn(&mut self) {
@@ -154,7 +218,13 @@ impl Worker {
                 self.readable[socket] = self.read(socket);
             }
         }
+        for slot in std::mem::take(&mut self.tcp_readable) {
+            if self.read_tcp(slot) {
+                self.tcp_readable.push(slot);
+            }
+        }
         let now = Instant::now();
+        self.sweep(now);
         self.core.handle_timeout(now);
         match self.events.pressure() {
             Pressure::High => self.core.set_data_paused(now, true),
@@ -187,6 +257,58 @@ impl Worker {
         }
         self.core.end_batch(now);
         count == MESSAGES
+    }
+
+    /// Reads once from a connection. Returns whether there may be more.
+    fn read_tcp(&mut self, slot: usize) -> bool {
+        self.tcp_buffer.resize(TCP_READ, 0);
+        let Some(pair) = self.tcp.borrow().pair(slot) else {
+            return false;
+        };
+        // Borrowed only while it reads: handling a frame may send on a connection.
+        let read = self.tcp.borrow_mut().read(slot, &mut self.tcp_buffer);
+        let Some((len, mut deframer)) = read else {
+            return false;
+        };
+        let now = Instant::now();
+        let core = &mut self.core;
+        let mut has_frames = false;
+        let framing = deframer.push(&self.tcp_buffer[..len], |frame| {
+            core.handle_datagram(now, pair, frame);
+            has_frames = true;
+        });
+        core.end_batch(now);
+        let proved = core.is_known(pair);
+        let valid = framing.is_ok() && (proved || !has_frames);
+        let mut tcp = self.tcp.borrow_mut();
+        tcp.put_back(slot, deframer, valid, proved);
+        len > 0
+    }
+
+    fn accept(&mut self, at: usize) {
+        let now = Instant::now();
+        let accepted = self
+            .tcp
+            .borrow_mut()
+            .accept(now, &self.listeners[at].listener);
+        self.accept_again |= accepted.is_err();
+        self.next_sweep.get_or_insert(now + SWEEP_INTERVAL);
+    }
+
+    /// Looks through the TCP connections once in a while, as long as there are any.
+    fn sweep(&mut self, now: Instant) {
+        if self.next_sweep.is_none_or(|next| now < next) {
+            return;
+        }
+        let core = &self.core;
+        let mut tcp = self.tcp.borrow_mut();
+        tcp.sweep(now, |pair| core.is_known(pair));
+        let goes_on = self.accept_again || !tcp.is_empty();
+        drop(tcp);
+        self.next_sweep = goes_on.then(|| now + SWEEP_INTERVAL);
+        if std::mem::take(&mut self.accept_again) {
+            (0..self.listeners.len()).for_each(|at| self.accept(at));
+        }
     }
 
     fn publish(&mut self) {

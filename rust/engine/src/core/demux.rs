@@ -71,6 +71,11 @@ impl Core {
         });
     }
 
+    /// Whether packets between these addresses belong to a transport.
+    pub fn is_known(&self, pair: CandidatePair) -> bool {
+        self.tuples.contains_key(&pair)
+    }
+
     /// The transport that a STUN message addresses. Its address becomes the transport's only once
     /// the message is known to be authentic.
     fn find_by_stun(&mut self, pair: CandidatePair, bytes: &[u8]) -> Result<(Index, Id), Drop> {

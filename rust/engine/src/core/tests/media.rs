@@ -309,3 +309,53 @@ fn audio_levels_are_observed() {
     assert_eq!(levels[0], [(10, 10, 20)]);
     assert!(levels.len() <= 2, "{levels:?}");
 }
+
+/// One audio packet without a mid, or with one.
+fn send_audio(world: &mut World, ssrc: u32, payload_type: u8, sequence: u16, mid: Option<&[u8]>) {
+    let fields = HeaderFields {
+        payload_type,
+        sequence,
+        timestamp: u32::from(sequence) * 960,
+        ssrc,
+        ..HeaderFields::default()
+    };
+    let extensions: Vec<_> = mid.map(|mid| (MID, mid)).into_iter().collect();
+    world.clients[0].send_rtp(&fields, &extensions, &[1; 40]);
+    world.settle();
+}
+
+fn packets_of(world: &mut World, receiver: Id) -> u64 {
+    let layers = world.stats().layers;
+    let layers = layers.iter().filter(|layer| layer.receiver == receiver);
+    layers.map(|layer| layer.packets).sum()
+}
+
+#[test]
+fn packets_find_their_receiver_by_ssrc_mid_or_payload_type() {
+    let mut world = World::new();
+    world.connect(1);
+    let create = |id, mid: &str, payload_type, ssrc| {
+        let mut create = receiver(id, 1, mid, MediaKind::Audio);
+        create.codecs[0].payload_type = payload_type;
+        create.encodings = vec![crate::api::Encoding {
+            ssrc,
+            ..Default::default()
+        }];
+        Command::CreateReceiver(Box::new(create))
+    };
+    world.command(create(10, "0", OPUS, Some(1000)));
+    world.command(create(11, "1", OPUS, None));
+    world.command(create(12, "2", 63, None));
+    // Signalled; by mid, and from then on without one; the only one with the payload type.
+    send_audio(&mut world, 1000, OPUS, 1, None);
+    send_audio(&mut world, 1001, OPUS, 1, Some(b"1"));
+    send_audio(&mut world, 1001, OPUS, 2, None);
+    send_audio(&mut world, 1002, 63, 1, None);
+    // Nothing tells which: it waits for a receiver that fits.
+    send_audio(&mut world, 1003, OPUS, 1, None);
+    send_audio(&mut world, 1004, OPUS, 1, Some(b"9"));
+    let counts = [10, 11, 12].map(|id| packets_of(&mut world, id));
+    assert_eq!(counts, [1, 2, 1]);
+    world.command(create(13, "9", OPUS, None));
+    assert_eq!(packets_of(&mut world, 13), 1);
+}

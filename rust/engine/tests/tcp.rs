@@ -1,0 +1,219 @@
+//! A whole connection over ICE-TCP, through real sockets: checks, handshake, a message and back.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lkpy_engine::Engine;
+use lkpy_engine::api::{
+    Command, DtlsParameters, DtlsRole, EngineConfig, Event, IceParameters, IceState, SendData,
+};
+use transport::{
+    ChannelOptions, DtlsIdentity, Fingerprint, IceCredentials, LocalCandidate, Protocol,
+    RemoteCandidate, RemoteDtls, Transport, TransportConfig, TransportEvent,
+};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A transport that takes the stream for a datagram socket.
+struct Peer {
+    transport: Transport,
+    stream: TcpStream,
+    pending: Vec<u8>,
+    messages: Vec<Vec<u8>>,
+}
+
+impl Peer {
+    fn turn(&mut self) {
+        let (local, remote) = (
+            self.stream.local_addr().unwrap(),
+            self.stream.peer_addr().unwrap(),
+        );
+        let mut buffer = [0; 4096];
+        if let Ok(len) = self.stream.read(&mut buffer) {
+            assert_ne!(len, 0, "the engine closed the connection");
+            self.pending.extend_from_slice(&buffer[..len]);
+        }
+        let now = Instant::now();
+        while let [high, low, rest @ ..] = self.pending.as_slice()
+            && let Some(frame) = rest.get(..usize::from(u16::from_be_bytes([*high, *low])))
+        {
+            let frame = frame.to_vec();
+            self.pending.drain(..2 + frame.len());
+            if frame[0] < 4 {
+                let protocol = Protocol::Udp;
+                self.transport
+                    .handle_stun(now, local, remote, protocol, &frame);
+            } else {
+                self.transport.handle_dtls(now, &frame);
+            }
+        }
+        if self.transport.next_timeout().is_some_and(|at| at <= now) {
+            self.transport.handle_timeout(now);
+        }
+        while let Some(event) = self.transport.poll_event() {
+            if let TransportEvent::Data {
+                stream_id, bytes, ..
+            } = event
+            {
+                self.transport
+                    .send_data(now, stream_id, b"back", true)
+                    .unwrap();
+                self.messages.push(bytes);
+            }
+        }
+        while let Some(transmit) = self.transport.poll_transmit() {
+            let len = u16::try_from(transmit.bytes.len()).unwrap();
+            let frame = [&len.to_be_bytes(), transmit.bytes.as_slice()].concat();
+            self.stream.write_all(&frame).unwrap();
+        }
+    }
+}
+
+fn engine() -> (Engine, SocketAddr) {
+    let config = EngineConfig {
+        tcp_port: Some(0),
+        ..EngineConfig::default()
+    };
+    let engine = Engine::start(config).unwrap();
+    let candidates = &engine.info().workers[0].candidates;
+    let tcp = candidates
+        .iter()
+        .find(|candidate| candidate.protocol == "tcp")
+        .unwrap();
+    assert_eq!(tcp.tcp_type.as_deref(), Some("passive"));
+    let address = SocketAddr::new(tcp.address.parse().unwrap(), tcp.port);
+    (engine, address)
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(5)))
+        .unwrap();
+    stream
+}
+
+fn credentials(name: &str) -> (IceCredentials, IceParameters) {
+    let (ufrag, pwd) = (
+        format!("{name}frag"),
+        format!("{name}-password-of-22-chars"),
+    );
+    let credentials = IceCredentials {
+        ufrag: ufrag.clone(),
+        pwd: pwd.clone(),
+    };
+    (credentials, IceParameters { ufrag, pwd })
+}
+
+#[test]
+fn a_peer_connects_over_tcp_and_talks() {
+    let (engine, address) = engine();
+    let stream = connect(address);
+    let identity = DtlsIdentity::generate().unwrap();
+    let (ours, ours_told) = credentials("ours");
+    let (theirs, theirs_told) = credentials("theirs");
+    let local = LocalCandidate {
+        addr: stream.local_addr().unwrap(),
+        protocol: Protocol::Udp,
+    };
+    let config = TransportConfig {
+        controlling: true,
+        ..TransportConfig::new(theirs, vec![local])
+    };
+    let now = Instant::now();
+    let mut transport = Transport::new(config, &identity, now);
+    let info = engine.info();
+    let fingerprint = Fingerprint::parse(&info.fingerprint_algorithm, &info.fingerprint).unwrap();
+    let dtls = RemoteDtls {
+        fingerprint,
+        role_is_client: false,
+    };
+    transport.set_remote(now, ours, &dtls).unwrap();
+    let candidate = RemoteCandidate {
+        addr: address,
+        protocol: Protocol::Udp,
+        priority: 1,
+        foundation: "1".into(),
+        kind: "host".into(),
+    };
+    transport.add_remote_candidate(now, &candidate);
+    let options = ChannelOptions {
+        label: "chat".into(),
+        protocol: String::new(),
+        ordered: true,
+        max_retransmits: None,
+    };
+    transport.open_channel(now, options).unwrap();
+    let commands = vec![
+        Command::CreateTransport {
+            transport: 1,
+            worker: 0,
+            ice: ours_told,
+            ice_lite: true,
+            controlling: false,
+        },
+        Command::SetRemoteParameters {
+            transport: 1,
+            ice: theirs_told,
+            dtls: DtlsParameters {
+                algorithm: identity.fingerprint().algorithm().into(),
+                fingerprint: identity.fingerprint().to_string(),
+                role: DtlsRole::Server,
+            },
+            remote_lite: false,
+        },
+    ];
+    engine.submit(commands).unwrap();
+
+    let mut peer = Peer {
+        transport,
+        stream,
+        pending: Vec::new(),
+        messages: Vec::new(),
+    };
+    let (mut connected_over, mut received) = (None, None);
+    while received.is_none() {
+        assert!(now.elapsed() < LIMIT, "nothing came back");
+        peer.turn();
+        for event in engine.drain(100) {
+            match event {
+                Event::IceStateChanged {
+                    state: IceState::Connected,
+                    protocol,
+                    ..
+                } => connected_over = Some(protocol),
+                Event::DataChannelOpened { stream_id, .. } => {
+                    let send = SendData {
+                        channels: vec![(1, stream_id)],
+                        payload: Arc::from(&b"to you"[..]),
+                        binary: true,
+                    };
+                    engine.submit(vec![Command::SendData(send)]).unwrap();
+                }
+                Event::DataReceived { payload, .. } => received = Some(payload),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(connected_over, Some("tcp"));
+    assert_eq!(
+        (peer.messages, received),
+        (vec![b"to you".to_vec()], Some(b"back".to_vec()))
+    );
+}
+
+#[test]
+fn a_stranger_is_cut_off() {
+    let (_engine, address) = engine();
+    let mut stream = connect(address);
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.write_all(b"\0\x10GET / HTTP/1.1\r\n").unwrap();
+    match stream.read(&mut [0; 16]) {
+        Ok(len) => assert_eq!(len, 0),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+}
