@@ -50,6 +50,8 @@ MAX_REMOTE_CANDIDATES = 100
 """Remote candidates held before a description; LiveKit has no bound here."""
 MAX_MEDIA_SECTIONS = 1024
 """m-lines in one description; LiveKit has no bound here."""
+MAX_SUBSCRIPTIONS = 4096
+"""Tracks that one participant may have wishes about; LiveKit has no bound here."""
 HTTP_LINE_MAX = JOIN_REQUEST_MAX + 4096
 """Bytes of a request line or header; Go bounds the whole header by ``DefaultMaxHeaderBytes``."""
 ROOM_INBOX = 10_000

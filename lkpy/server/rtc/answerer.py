@@ -303,7 +303,7 @@ class Answerer:
             return codec_rules.prefer(kind, accepted, wanted, only=only)
         if config.prefer_red and not section.info.disable_red:
             wanted = codec_rules.RED
-        elif wanted.lower() == codec_rules.RED:
+        elif wanted.lower() in ("", codec_rules.RED):
             wanted = codec_rules.OPUS
         accepted = codec_rules.prefer(kind, accepted, wanted, only=False)
         return codec_rules.publisher_opus(accepted, section.info)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from lkpy.engine.api import DataChannelClosed, DataChannelOpened
+from livekit.protocol import models
+
+from lkpy.engine.api import DataChannelClosed, DataChannelOpened, DataReceived
 from lkpy.limits import RELIABLE_CATCH_UP_BYTES, RELIABLE_CATCH_UP_S
-from lkpy.server.rtc.data_packets import DataStream, Routed
+from lkpy.server.rtc.data_packets import DataStream, NonceFilter, Routed, Sender
 from lkpy.server.rtc.transport_manager import LOSSY, RELIABLE
 
 DATA_TRACK = "_data_track"
@@ -27,26 +29,35 @@ class DataChannels:
     """Open channels by transport and stream, and reliable packets that came too early."""
 
     def __init__(self) -> None:
-        self.incoming = DataStream()
+        self._incoming = DataStream()
         self._channels: dict[tuple[int, int], Channel] = {}
         self._held: deque[tuple[float, Routed]] = deque()
         self._held_bytes = 0
 
-    def opened(self, event: DataChannelOpened) -> Channel:
+    def opened(self, event: DataChannelOpened) -> None:
         """A channel is usable."""
         channel = Channel(
             event.transport, event.stream_id, event.label, event.max_retransmits is None
         )
         self._channels[event.transport, event.stream_id] = channel
-        return channel
 
     def closed(self, event: DataChannelClosed) -> None:
         """A channel is gone."""
         self._channels.pop((event.transport, event.stream_id), None)
 
-    def get(self, transport: int, stream_id: int) -> Channel | None:
-        """The channel that a message came on."""
-        return self._channels.get((transport, stream_id))
+    def receive(self, event: DataReceived, sender: Sender, nonces: NonceFilter) -> Routed | None:
+        """Take a message from the client; None: nobody else gets it. Channels that are not
+        LiveKit's carry bare user data."""
+        channel = self._channels.get((event.transport, event.stream_id))
+        if channel is None or channel.label == DATA_TRACK:
+            return None
+        payload = event.payload
+        if channel.label not in (RELIABLE, LOSSY):
+            user = models.UserPacket(payload=payload)
+            payload = models.DataPacket(user=user).SerializeToString()
+        return self._incoming.receive(
+            payload, reliable=channel.reliable, sender=sender, nonces=nonces
+        )
 
     def outgoing(self, transport: int, *, reliable: bool) -> tuple[int, int] | None:
         """Where to send on ``transport``: its ``_reliable`` or ``_lossy`` channel."""

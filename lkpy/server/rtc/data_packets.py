@@ -2,6 +2,7 @@
 ``pkg/rtc/participant.go`` handleReceivedDataMessage, ``pkg/rtc/room.go``). Pure.
 
 The sender's identity is stamped here; who sends is known from the transport and never believed.
+Only agents may speak for another participant.
 """
 
 from __future__ import annotations
@@ -102,7 +103,6 @@ def route(
         case "transcription":
             if not sender.agent:
                 return None
-            keeps_identity = bool(packet.participant_identity)
         case "metrics":
             return None
         case "chat_message":
@@ -111,18 +111,14 @@ def route(
                 keeps_identity = True
         case "stream_header":
             if sender.agent and _speaks_for_another(packet, sender):
-                if packet.stream_header.HasField("text_header"):
+                keeps_identity = packet.stream_header.HasField("text_header")
+                if keeps_identity:
                     packet.stream_header.text_header.generated = True
-                keeps_identity = True
         case _:
             pass
-    if sender.hidden:
-        packet.ClearField("participant_sid")
-        packet.ClearField("participant_identity")
-    else:
-        packet.participant_sid = sender.sid
-        if not keeps_identity:
-            packet.participant_identity = sender.identity
+    packet.participant_sid = sender.sid
+    if not keeps_identity:
+        packet.participant_identity = "" if sender.hidden else sender.identity
     data = packet.SerializeToString()
     if len(data) > DATA_MESSAGE_MAX:
         return None

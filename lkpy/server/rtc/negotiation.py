@@ -56,6 +56,10 @@ class Negotiation:
             idle = now - self._last > NEGOTIATION_DEBOUNCE_S
             self._due = now + (NEGOTIATION_FAST_S if idle else NEGOTIATION_DEBOUNCE_S)
 
+    def settled(self) -> None:
+        """A description came that carries everything wanted so far (the client offers)."""
+        self._due = None
+
     def next_deadline(self) -> float | None:
         """When to call :meth:`poll` next."""
         return min((t for t in (self._due, self._answer_by) if t is not None), default=None)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import Protocol
+from collections.abc import Iterable
 
 from livekit.protocol import models, rtc
 
-from lkpy.auth.grants import Grants
-from lkpy.clock import Clock
 from lkpy.engine.api import (
+    CommandFailed,
     DataChannelClosed,
     DataChannelOpened,
     DataReceived,
@@ -22,32 +19,30 @@ from lkpy.engine.api import (
     SendData,
     TransportClosed,
 )
-from lkpy.engine.hub import EngineHub
 from lkpy.ids import PARTICIPANT_PREFIX, ParticipantID, ParticipantIdentity, new_id
 from lkpy.limits import JOIN_VERIFY_S, PC_CLEANUP_S
 from lkpy.sdp import SdpError
+from lkpy.server.rtc.claims import Claims
 from lkpy.server.rtc.client_configuration import (
     client_configuration,
     publish_codecs,
     subscribe_codecs,
 )
-from lkpy.server.rtc.data_channels import DATA_TRACK, DataChannels
-from lkpy.server.rtc.data_packets import NonceFilter, Routed, Sender
+from lkpy.server.rtc.data_channels import DataChannels
+from lkpy.server.rtc.data_packets import Sender
 from lkpy.server.rtc.media_sections import DownTrackHandle
-from lkpy.server.rtc.options import RoomOptions
+from lkpy.server.rtc.participant_room import ParticipantRoom
 from lkpy.server.rtc.published_tracks import MediaTrack, PublishedTracks
 from lkpy.server.rtc.publishing import Publishing
 from lkpy.server.rtc.session import MessageSink, StartSession
 from lkpy.server.rtc.signals import Action, SignalSender
 from lkpy.server.rtc.subscribing import Subscribing
-from lkpy.server.rtc.timers import Timers
 from lkpy.server.rtc.transport_manager import TransportManager
 from lkpy.server.rtc.transport_types import TransportOptions
 
 logger = logging.getLogger(__name__)
 
 State = models.ParticipantInfo.State
-Kind = models.ParticipantInfo.Kind
 Reason = models.DisconnectReason
 
 _SUBSCRIBER_PRIMARY = 3
@@ -58,79 +53,32 @@ _LEAVE_REASONS = {
 }
 
 
-class ParticipantRoom(Protocol):
-    """The room, as its participants see it."""
-
-    hub: EngineHub
-    timers: Timers
-    clock: Clock
-    options: RoomOptions
-    worker: int
-
-    def deliver(self, participant: Participant, event: Event) -> None:
-        """An engine event about the participant came; it is handled on the room's task."""
-
-    def state_changed(self, participant: Participant) -> None:
-        """Tell the others."""
-
-    def info_changed(self, participant: Participant) -> None:
-        """Tell everybody, the participant too."""
-
-    def track_published(self, participant: Participant, track: MediaTrack) -> None:
-        """Tell the others and subscribe those who want it."""
-
-    def track_unpublished(self, participant: Participant, track: MediaTrack) -> None:
-        """Tell the others and end their subscriptions."""
-
-    def subscribed(
-        self, participant: Participant, publisher: Participant, track: MediaTrack
-    ) -> None:
-        """A track of ``publisher`` flows to ``participant``."""
-
-    def find_track(self, sid: str) -> tuple[Participant, MediaTrack] | None:
-        """A track that the room knows."""
-
-    def broadcast(self, sender: Participant, packet: Routed) -> None:
-        """Send a data packet to whom it is for."""
-
-    def close_participant(
-        self, participant: Participant, reason: Reason, action: Action = Action.DISCONNECT
-    ) -> None:
-        """End the participant's session."""
-
-
 class Participant:
     """One session of one identity."""
 
     def __init__(
         self,
         session: StartSession,
+        claims: Claims,
         sink: MessageSink,
         room: ParticipantRoom,
         enabled_codecs: tuple[models.Codec, ...],
     ) -> None:
-        grants = session.grants
         self.session = session
+        self.claims = claims
         self._sid = ParticipantID(new_id(PARTICIPANT_PREFIX))
         self.identity: ParticipantIdentity = session.identity
         self.client = session.client
-        self.kind = grants.participant_kind()
         self.state = State.JOINING
-        self.name = session.name or grants.name
-        self.metadata = grants.metadata
-        self.attributes = dict(grants.attributes)
-        video = grants.video
-        self.permission = (
-            video.to_permission() if video is not None else models.ParticipantPermission()
-        )
         self.joined_at = room.clock.wall()
         self.disconnect_reason = Reason.UNKNOWN_REASON
-        self.ever_active = False
         self._room = room
         self._version = 0
         self._info: models.ParticipantInfo | None = None
         self._failed = False
-        self._nonces = NonceFilter()
+        self._has_published = False
+        self._bound: list[DownTrackHandle] = []
+        """Down tracks negotiated before there was a connection to send them on."""
 
         configuration = client_configuration(self.client)
         self.configuration = configuration
@@ -159,7 +107,7 @@ class Participant:
             room.hub,
             self.signals,
             self.transports,
-            PublishedTracks(mimes, self.may_publish),
+            PublishedTracks(mimes, claims.may_publish),
             self._deliver,
         )
         self.subscribing = Subscribing(
@@ -183,45 +131,38 @@ class Participant:
         return (
             not self.session.single_pc
             and self.client.protocol >= _SUBSCRIBER_PRIMARY
-            and self.permission.can_subscribe
+            and self.claims.permission.can_subscribe
         )
 
     @property
     def hidden(self) -> bool:
         """Others never hear of it."""
-        return self.permission.hidden
+        return self.claims.permission.hidden
 
     @property
     def is_recorder(self) -> bool:
         """It records, so the room is being recorded."""
-        return self.kind == Kind.EGRESS or self.permission.recorder
+        return self.claims.is_recorder
 
     @property
     def is_dependent(self) -> bool:
-        """It is there for others: the room does not stay open for it and does not count it."""
-        return self.kind in (Kind.AGENT, Kind.EGRESS) or (
-            self.permission.recorder or self.permission.agent
-        )
+        """It is there for others."""
+        return self.claims.is_dependent
 
     @property
     def is_publisher(self) -> bool:
-        """It has published a track that others know."""
-        return any(track.announced for track in self.publishing.tracks)
+        """It has published, be it only once."""
+        return self._has_published
 
     @property
     def can_subscribe(self) -> bool:
         """The permission."""
-        return self.permission.can_subscribe
+        return self.claims.permission.can_subscribe
 
     @property
     def closed(self) -> bool:
         """The session has ended."""
         return self.state == State.DISCONNECTED
-
-    def may_publish(self, source: models.TrackSource) -> bool:
-        """Whether the permission covers ``source``."""
-        sources = self.permission.can_publish_sources
-        return self.permission.can_publish and (not sources or source in sources)
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -239,16 +180,17 @@ class Participant:
                 identity=self.identity,
                 state=self.state,
                 tracks=[t.info for t in self.publishing.tracks if t.announced],
-                metadata=self.metadata,
+                metadata=self.claims.metadata,
                 joined_at=int(self.joined_at),
                 joined_at_ms=int(self.joined_at * 1000),
-                name=self.name,
+                name=self.claims.name,
                 version=self._version,
-                permission=self.permission,
+                permission=self.claims.permission,
                 is_publisher=self.is_publisher,
-                kind=self.kind,
-                attributes=self.attributes,
+                kind=self.claims.kind,
+                attributes=self.claims.attributes,
                 disconnect_reason=self.disconnect_reason,
+                region=self._room.region,
                 kind_details=self.session.grants.participant_kind_details(),
                 client_protocol=self.client.client_protocol,
                 capabilities=self.client.capabilities,
@@ -267,9 +209,7 @@ class Participant:
 
     # -- life -------------------------------------------------------------------------------------
 
-    def enter(
-        self, join: rtc.JoinResponse, token: Callable[[], str], *, subscribe: Iterable[str]
-    ) -> None:
+    def enter(self, join: rtc.JoinResponse, *, subscribe: Iterable[str]) -> None:
         """Send the first responses in LiveKit's order and begin to connect. Tracks in ``subscribe``
         are in the first description already."""
         session = self.session
@@ -281,30 +221,16 @@ class Participant:
         if session.publisher_offer is not None and session.publisher_offer.sdp:
             self.handle_offer(session.publisher_offer)
         self.transports.start(self.now())
-        self.send_refresh_token(token())
         self._room.timers.set((self.sid, "join"), self.now() + JOIN_VERIFY_S, self._check_joined)
-
-    def current_grants(self) -> Grants:
-        """The token's grants with what changed since."""
-        return replace(
-            self.session.grants,
-            name=self.name,
-            metadata=self.metadata,
-            attributes=dict(self.attributes),
-        )
 
     def _check_joined(self) -> None:
         if self.state < State.ACTIVE:
             self._room.close_participant(self, Reason.JOIN_FAILURE)
 
-    def send_refresh_token(self, token: str) -> None:
-        """Give the client a token that says what it may do now."""
-        self.signals.send(rtc.SignalResponse(refresh_token=token))
-
     def signal_closed(self) -> None:
         """The signal connection ended. A participant that was connected stays until its media
         ends too; one that never was has nothing to stay for."""
-        if not self.closed and not self.transports.primary.ever_connected:
+        if not self.closed and not self.transports.ever_connected:
             self._room.close_participant(self, Reason.SIGNAL_CLOSE)
 
     def close(self, reason: Reason, action: Action) -> list[MediaTrack]:
@@ -380,26 +306,11 @@ class Participant:
             )
 
     def _handle_update_metadata(self, request: rtc.UpdateParticipantMetadata) -> None:
-        reason, message = rtc.RequestResponse.Reason.OK, ""
-        limits = self._room.options.limits
-        merged = {**self.attributes, **request.attributes}
-        size = sum(len(k.encode()) + len(v.encode()) for k, v in merged.items() if v)
-        if not self.permission.can_update_metadata:
-            reason = rtc.RequestResponse.Reason.NOT_ALLOWED
-            message = "does not have permission to update own metadata"
-        elif (
-            len(request.metadata.encode()) > limits.max_metadata_size > 0
-            or size > limits.max_attributes_size > 0
-            or len(request.name.encode()) > limits.max_participant_name_length > 0
-        ):
-            reason = rtc.RequestResponse.Reason.LIMIT_EXCEEDED
-            message = "name, metadata or attributes are too large"
-        else:
-            self.metadata = request.metadata or self.metadata
-            self.name = request.name or self.name
-            self.attributes = {key: value for key, value in merged.items() if value}
+        reason, message = self.claims.update_metadata(request, self._room.options.limits)
+        if reason == rtc.RequestResponse.Reason.OK:
             self.touch()
             self._room.info_changed(self)
+            self._room.refresh_token(self)
         self.signals.request_response(
             rtc.RequestResponse(
                 request_id=request.request_id,
@@ -428,6 +339,8 @@ class Participant:
                 self._data_received(event)
             case ReceiverLayersChanged():
                 self.publishing.layers_changed(event)
+            case CommandFailed(subject=subject) if self.transports.of(subject) is not None:
+                self._lose_connection(f"{event.command}: {event.message}")
             case _:
                 pass
 
@@ -445,10 +358,12 @@ class Participant:
             self._activate()
         if transport is self.transports.publisher:
             self.publishing.announce()
+        if transport is self.transports.sending and transport.connected and self._bound:
+            bound, self._bound = self._bound, []
+            self.subscribing.flowing(bound)
 
     def _activate(self) -> None:
         if self.state == State.JOINED:
-            self.ever_active = True
             self._set_state(State.ACTIVE)
             self._room.timers.cancel((self.sid, "join"))
             self._room.state_changed(self)
@@ -459,7 +374,7 @@ class Participant:
             return
         self._failed = True
         logger.info("peer connection lost: %s", why)
-        self.signals.leave(Reason.UNKNOWN_REASON, Action.RESUME)
+        self.signals.leave(Reason.CONNECTION_TIMEOUT, Action.RESUME)
         self.signals.close("peer connection lost")
         self._room.timers.set(
             (self.sid, "cleanup"),
@@ -480,17 +395,10 @@ class Participant:
                 self._room.hub.submit(SendData((channel,), packet.payload))
 
     def _data_received(self, event: DataReceived) -> None:
-        channel = self.data.get(event.transport, event.stream_id)
-        if channel is None or channel.label == DATA_TRACK or not self.permission.can_publish_data:
+        if not self.claims.permission.can_publish_data:
             return
-        sender = Sender(self.sid, self.identity, self.hidden, self.kind == Kind.AGENT)
-        payload = event.payload
-        if not channel.label.startswith("_"):
-            user = models.UserPacket(payload=payload)
-            payload = models.DataPacket(user=user).SerializeToString()
-        packet = self.data.incoming.receive(
-            payload, reliable=channel.reliable, sender=sender, nonces=self._nonces
-        )
+        sender = Sender(self.sid, self.identity, self.hidden, self.claims.is_agent)
+        packet = self.data.receive(event, sender, self._room.nonces)
         if packet is not None:
             self._room.broadcast(self, packet)
 
@@ -504,19 +412,24 @@ class Participant:
     def down_tracks_settled(
         self, bound: tuple[DownTrackHandle, ...], unsupported: tuple[DownTrackHandle, ...]
     ) -> None:
-        """Down tracks flow, or cannot."""
-        if bound or unsupported:
-            self.subscribing.settled(bound, unsupported)
+        """Down tracks were negotiated: they flow once the connection is there, or cannot."""
+        if not self.transports.sending.connected:
+            self._bound += bound
+        elif bound:
+            self.subscribing.flowing(bound)
+        if unsupported:
+            self.subscribing.unsupported(unsupported)
 
     def track_published(self, track: MediaTrack) -> None:
         """A track may be told to the room."""
+        self._has_published = True
         self.touch()
         self._room.track_published(self, track)
 
     def track_changed(self, track: MediaTrack) -> None:
         """A published track's description changed."""
         self.touch()
-        self._room.info_changed(self)
+        self._room.track_changed(self, track)
 
     def track_unpublished(self, track: MediaTrack) -> None:
         """A track is gone."""

@@ -8,7 +8,7 @@ first of its kind, makes it a published one. Either may come first (LiveKit
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from livekit.protocol import models, rtc
@@ -17,6 +17,7 @@ from lkpy.engine.api import MediaKind, RtpCodec
 from lkpy.ids import TRACK_PREFIX, new_id
 from lkpy.limits import MAX_PENDING_TRACKS, MAX_QUEUED_TRACKS_PER_CID
 from lkpy.server.rtc.media_sections import MediaSectionTrack
+from lkpy.server.rtc.quality import number_layers
 
 Reason = rtc.RequestResponse.Reason
 
@@ -67,7 +68,10 @@ class Source:
 
     mid: str
     receiver: int
+    mime_type: str
+    """Lower-case; what the client was told to send."""
     codecs: tuple[RtpCodec, ...]
+    """What a subscriber has to accept one of."""
 
 
 @dataclass(slots=True, eq=False)
@@ -206,8 +210,10 @@ class PublishedTracks:
             backup_codec_policy=request.backup_codec_policy,
             disable_red=request.disable_red,
             packet_trailer_features=request.packet_trailer_features,
-            layers=request.layers,
+            layers=_by_quality(request.layers),
         )
+        if audio and request.backup_codec_policy != models.BackupCodecPolicy.REGRESSION:
+            info.backup_codec_policy = models.BackupCodecPolicy.SIMULCAST
         features = set(request.audio_features)
         if request.stereo:
             features.add(models.AudioTrackFeature.TF_STEREO)
@@ -226,11 +232,13 @@ class PublishedTracks:
     def _codecs(self, request: rtc.AddTrackRequest) -> list[models.SimulcastCodecInfo]:
         asked = list(request.simulcast_codecs) or [rtc.SimulcastCodec(cid=request.cid)]
         kind = "audio/" if request.type == models.TrackType.AUDIO else "video/"
-        found = []
+        found: dict[str, models.SimulcastCodecInfo] = {}
         for codec in asked:
             mime = mime_name(kind + codec.codec.rpartition("/")[2]) if codec.codec else ""
             if mime and mime not in self._enabled:
                 mime = next((known for known in self._enabled if known.startswith(kind)), mime)
+            if mime in found:
+                continue
             mode = codec.video_layer_mode
             if kind == "video/" and mode == models.VideoLayer.MODE_UNUSED:
                 mode = (
@@ -238,15 +246,13 @@ class PublishedTracks:
                     if mime in _SVC
                     else models.VideoLayer.ONE_SPATIAL_LAYER_PER_STREAM
                 )
-            found.append(
-                models.SimulcastCodecInfo(
-                    mime_type=mime,
-                    cid=codec.cid,
-                    layers=codec.layers or request.layers,
-                    video_layer_mode=mode,
-                )
+            found[mime] = models.SimulcastCodecInfo(
+                mime_type=mime,
+                cid=codec.cid,
+                layers=_by_quality(codec.layers or request.layers),
+                video_layer_mode=mode,
             )
-        return found
+        return list(found.values())
 
     # -- media sections ---------------------------------------------------------------------------
 
@@ -291,8 +297,15 @@ class PublishedTracks:
             self._pending.remove(match)
             track, begins = MediaTrack(match.info, match.cids | {section.cid}), True
             self._tracks[track.sid] = track
-        track.sources.append(Source(section.mid, receiver(track.info), section.codecs))
-        _describe(track.info, section)
+        mime = section.mime_types[0] if section.mime_types else ""
+        # Of video exactly this codec is sent. Audio may change between Opus and RED at any time.
+        codecs = tuple(
+            codec
+            for codec in section.codecs
+            if section.kind is MediaKind.AUDIO or codec.mime_type == mime
+        )
+        track.sources.append(Source(section.mid, receiver(track.info), mime, codecs))
+        _describe(track.info, section, mime_name(mime))
         return track, begins
 
     def section_closed(self, mid: str) -> tuple[MediaTrack, bool] | None:
@@ -327,24 +340,34 @@ def _copy(info: models.TrackInfo) -> models.TrackInfo:
     return copy
 
 
-def _describe(info: models.TrackInfo, section: MediaSectionTrack) -> None:
+def _by_quality(layers: Iterable[models.VideoLayer]) -> list[models.VideoLayer]:
+    return sorted(layers, key=lambda layer: layer.quality)
+
+
+def _describe(info: models.TrackInfo, section: MediaSectionTrack, mime: str) -> None:
     """Write what the section's negotiation decided into the track's description."""
-    mime = mime_name(section.mime_types[0]) if section.mime_types else ""
-    codec = next(
-        (c for c in info.codecs if section.cid and section.cid in (c.cid, c.sdp_cid)),
-        info.codecs[0] if info.codecs else None,
+    index = next(
+        (
+            index
+            for index, codec in enumerate(info.codecs)
+            if section.cid and section.cid in (codec.cid, codec.sdp_cid)
+        ),
+        0,
     )
-    if codec is not None:
-        codec.mime_type = codec.mime_type or mime
-        codec.mid = section.mid
-        mime = codec.mime_type
-    first = codec is None or codec is info.codecs[0] or codec == info.codecs[0]
-    if first:
+    if index == 0:
         info.mime_type = mime
         info.mid = section.mid
-    for encoding in section.encodings:
-        if encoding.ssrc is None:
-            continue
-        for layers in ((info.layers if first else ()), (codec.layers if codec is not None else ())):
-            if encoding.spatial < len(layers):
-                layers[encoding.spatial].ssrc = encoding.ssrc
+        _describe_layers(info.layers, section)
+    codec = info.codecs[index]
+    codec.mime_type = mime
+    codec.mid = section.mid
+    _describe_layers(codec.layers, section)
+
+
+def _describe_layers(layers: Sequence[models.VideoLayer], section: MediaSectionTrack) -> None:
+    number_layers(layers, [encoding.rid or "" for encoding in section.encodings])
+    for layer in layers:
+        for encoding in section.encodings:
+            if encoding.spatial == layer.spatial_layer:
+                layer.ssrc = encoding.ssrc or 0
+                layer.repair_ssrc = encoding.rtx_ssrc or 0

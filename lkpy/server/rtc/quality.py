@@ -1,15 +1,25 @@
-"""Which layers a subscriber wants (LiveKit ``pkg/rtc/subscribedtrack.go``). Pure."""
+"""Which layers a subscriber wants (livekit-server ``pkg/rtc/subscribedtrack.go``). Pure.
+
+A track publishes one to three of the qualities LOW, MEDIUM and HIGH; its spatial layers are those
+that it publishes, counted from the lowest (``pkg/sfu/buffer/videolayerutils.go``).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from livekit.protocol import models, rtc
 
 MAX_SPATIAL = 2
 MAX_TEMPORAL = 3
-_FULL_FPS = 30.0
-"""Frame rate assumed of the highest of three temporal layers; each lower one has half."""
+"""What stands for "everything"."""
+_QUALITIES = (models.VideoQuality.LOW, models.VideoQuality.MEDIUM, models.VideoQuality.HIGH)
+_LOW, _MEDIUM, _HIGH = _QUALITIES
+_CAMERA_FPS, _SCREEN_FPS = 30.0, 15.0
+"""Frame rates assumed of the highest of three temporal layers; each lower one has half. LiveKit
+measures them."""
 _TOLERANCE = 0.9
 """A layer that falls short of the request by less than a tenth is good enough."""
 _DEFAULT_HEIGHTS = (180, 360)
@@ -27,55 +37,85 @@ class WantedLayers:
 
 def initial_settings(*, adaptive_stream: bool) -> rtc.UpdateTrackSettings:
     """What a subscriber gets before it asks: adaptive clients begin low and ask for more."""
-    quality = models.VideoQuality.LOW if adaptive_stream else models.VideoQuality.HIGH
-    return rtc.UpdateTrackSettings(quality=quality)
+    return rtc.UpdateTrackSettings(quality=_LOW if adaptive_stream else _HIGH)
 
 
-def wanted_layers(settings: rtc.UpdateTrackSettings, info: models.TrackInfo) -> WantedLayers:
-    """The layers for ``settings`` of the track ``info``. A size goes before a quality."""
-    if settings.width and settings.height:
-        quality = _quality_for_size(settings.width, settings.height, info)
-    else:
-        quality = settings.quality
+def wanted_layers(
+    settings: rtc.UpdateTrackSettings, info: models.TrackInfo, mime_type: str = ""
+) -> WantedLayers:
+    """The layers for ``settings`` of the track ``info`` in its codec ``mime_type``. A size goes
+    before a quality."""
+    quality = settings.quality
+    if settings.width:
+        quality = quality_for_size(info, settings.width, settings.height, mime_type)
+    spatial = spatial_layer(quality, layers_of(info, mime_type))
     return WantedLayers(
-        max_spatial=spatial_layer(quality, info),
-        max_temporal=_temporal_layer(settings.fps),
-        muted=settings.disabled,
+        max_spatial=spatial,
+        max_temporal=temporal_layer(info, settings.fps),
+        # Quality OFF has no layer, so nothing may be sent.
+        muted=settings.disabled or spatial < 0,
     )
 
 
-def spatial_layer(quality: models.VideoQuality, info: models.TrackInfo) -> int:
-    """The spatial layer that carries ``quality``: the n-th of the layers that the track has."""
-    known = sorted({layer.quality for layer in info.layers})
-    if not known or quality == models.VideoQuality.HIGH:
-        return MAX_SPATIAL
+def layers_of(info: models.TrackInfo, mime_type: str = "") -> Sequence[models.VideoLayer]:
+    """The layers of one codec of a track, else those of the whole track."""
+    for codec in info.codecs:
+        if codec.mime_type.lower() == mime_type.lower() and codec.layers:
+            return codec.layers
+    return info.layers
+
+
+def spatial_layer(quality: models.VideoQuality, published: Sequence[models.VideoLayer]) -> int:
+    """The spatial layer that carries ``quality``; -1 for OFF.
+
+    A quality that is not published is served by a neighbour that is.
+    """
     if quality == models.VideoQuality.OFF:
         return -1
-    below = [index for index, have in enumerate(known) if have <= quality]
-    return below[-1] if below else 0
+    qualities = {layer.quality for layer in published} & set(_QUALITIES)
+    if not qualities:
+        return min(int(quality), MAX_SPATIAL)
+    if quality == _LOW:
+        return 0
+    if quality == _MEDIUM:
+        return 1 if _LOW in qualities and len(qualities) > 1 else 0
+    return len(qualities) - 1
 
 
-def _quality_for_size(width: int, height: int, info: models.TrackInfo) -> models.VideoQuality:
-    """The smallest layer that fills the wanted size; portrait tracks compare widths."""
+def quality_for_size(
+    info: models.TrackInfo, width: int, height: int, mime_type: str = ""
+) -> models.VideoQuality:
+    """The lowest quality whose picture fills ``width`` by ``height``."""
+    if info.height == 0:
+        return _HIGH
     portrait = info.width < info.height
-    wanted = width if portrait else height
-    sizes = sorted(
-        (layer.width if portrait else layer.height, layer.quality) for layer in info.layers
-    ) or [
-        (_DEFAULT_HEIGHTS[0], models.VideoQuality.LOW),
-        (_DEFAULT_HEIGHTS[1], models.VideoQuality.MEDIUM),
-        (info.width if portrait else info.height, models.VideoQuality.HIGH),
-    ]
-    for size, quality in sizes:
-        if size >= wanted * _TOLERANCE:
-            return quality
-    return sizes[-1][1]
+    heights = sorted(layer.height for layer in layers_of(info, mime_type))
+    wanted = height
+    if not heights or heights[0] == 0:
+        heights = [*_DEFAULT_HEIGHTS, info.width if portrait else info.height]
+        wanted = width if portrait else height
+    wanted = int(wanted * _TOLERANCE)
+    for index, (size, following) in enumerate(pairwise(heights)):
+        # Of layers of one size the highest is the best.
+        if size >= wanted and size != following:
+            return _QUALITIES[min(index, MAX_SPATIAL)]
+    return _QUALITIES[min(len(heights) - 1, MAX_SPATIAL)]
 
 
-def _temporal_layer(fps: int) -> int:
+def temporal_layer(info: models.TrackInfo, fps: int) -> int:
+    """The lowest temporal layer with ``fps`` frames per second; 0: all of them."""
     if fps <= 0:
         return MAX_TEMPORAL
-    for temporal in range(2):
-        if _FULL_FPS / 2 ** (2 - temporal) >= fps * _TOLERANCE:
-            return temporal
+    full = _SCREEN_FPS if info.source == models.TrackSource.SCREEN_SHARE else _CAMERA_FPS
+    for layer, rate in enumerate((full / 4, full / 2, full)):
+        if fps * _TOLERANCE <= rate:
+            return layer
     return MAX_TEMPORAL
+
+
+def number_layers(layers: Sequence[models.VideoLayer], rids: Sequence[str]) -> None:
+    """Write spatial layer and rid into a track's ``layers``; ``rids`` are those of its media
+    section, lowest first."""
+    for layer in layers:
+        layer.spatial_layer = max(0, spatial_layer(layer.quality, layers))
+        layer.rid = rids[layer.spatial_layer] if layer.spatial_layer < len(rids) else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from livekit.protocol import models
 
@@ -10,7 +10,6 @@ from lkpy.clock import Clock
 from lkpy.engine.api import DownTrackStats, LayerStats, StatsCollected, TransportStats
 from lkpy.server.rtc.participant import Participant
 from lkpy.server.rtc.published_tracks import MediaTrack
-from lkpy.server.rtc.speakers import Speakers
 from lkpy.server.rtc.subscribing import SubscribedTrack
 from lkpy.server.rtc.transport import PeerTransport
 from lkpy.stats.v1 import stats_pb2
@@ -41,7 +40,7 @@ class RoomStats:
         self,
         info: models.Room,
         participants: Sequence[Participant],
-        speakers: Speakers,
+        level: Callable[[str], float | None],
         stats: Sequence[StatsCollected],
     ) -> stats_pb2.Room:
         """The whole room."""
@@ -52,7 +51,7 @@ class RoomStats:
             name=info.name,
             created_at_ms=info.creation_time_ms,
             max_participants=info.max_participants,
-            participants=[self._participant(p, speakers, index, counts) for p in participants],
+            participants=[self._participant(p, level, index, counts) for p in participants],
         )
         room.bitrate_in_bps = sum(p.bitrate_in_bps for p in room.participants)
         room.bitrate_out_bps = sum(p.bitrate_out_bps for p in room.participants)
@@ -71,20 +70,24 @@ class RoomStats:
         return counts
 
     def _participant(
-        self, participant: Participant, speakers: Speakers, index: _Index, counts: dict[str, int]
+        self,
+        participant: Participant,
+        level: Callable[[str], float | None],
+        index: _Index,
+        counts: dict[str, int],
     ) -> stats_pb2.Participant:
         client = participant.client
         described = stats_pb2.Participant(
             sid=participant.sid,
             identity=participant.identity,
-            name=participant.name,
+            name=participant.claims.name,
             state=models.ParticipantInfo.State.Name(participant.state).lower(),
-            kind=models.ParticipantInfo.Kind.Name(participant.kind).lower(),
+            kind=models.ParticipantInfo.Kind.Name(participant.claims.kind).lower(),
             joined_at_ms=int(participant.joined_at * 1000),
             sdk=models.ClientInfo.SDK.Name(client.sdk).lower(),
             sdk_version=client.version,
             topology="single" if participant.session.single_pc else "dual",
-            is_speaking=speakers.level(participant.sid) is not None,
+            is_speaking=level(participant.sid) is not None,
             transports=[_transport(t, index) for t in participant.transports.all],
             published=[
                 self._track(track, index, counts) for track in participant.publishing.tracks

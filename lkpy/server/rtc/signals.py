@@ -16,7 +16,7 @@ _SPEAKERS_CHANGED = 3
 _TRACK_UNPUBLISHED = 7
 _LEAVE_ACTION = 13
 _REQUEST_RESPONSE_OK = 15
-_RUST_REQUEST_RESPONSE = 10
+_RUST_NEWER_MESSAGES = 10
 """Protocol versions from which a message exists (``pkg/rtc/types/protocol_version.go``)."""
 
 Action = rtc.LeaveRequest.Action
@@ -30,7 +30,7 @@ def leave(
     if client.protocol >= _LEAVE_ACTION:
         request.action = action
     else:
-        request.can_reconnect = action != Action.DISCONNECT
+        request.can_reconnect = action == Action.RECONNECT
     return rtc.SignalResponse(leave=request)
 
 
@@ -64,8 +64,10 @@ class SignalSender:
         self._sink.close(reason)
 
     def leave(self, reason: models.DisconnectReason, action: rtc.LeaveRequest.Action) -> None:
-        """Tell the client to go, to resume or to join afresh."""
-        self.send(leave(self._client, reason, action))
+        """Tell the client to go, to resume or to join afresh. Clients that do not know actions
+        resume by themselves when the signal connection ends."""
+        if action != Action.RESUME or self._client.protocol >= _LEAVE_ACTION:
+            self.send(leave(self._client, reason, action))
 
     def speakers(self, speakers: list[models.SpeakerInfo]) -> None:
         """Changes of who speaks."""
@@ -90,6 +92,16 @@ class SignalSender:
         protocol = self._client.protocol
         if ok and protocol < _REQUEST_RESPONSE_OK:
             return
-        if self._client.sdk == models.ClientInfo.RUST and protocol < _RUST_REQUEST_RESPONSE:
-            return
-        self.send(rtc.SignalResponse(request_response=response))
+        if self._knows_newer_messages:
+            self.send(rtc.SignalResponse(request_response=response))
+
+    def track_subscribed(self, sid: str) -> None:
+        """Somebody receives a track of this participant."""
+        if self._knows_newer_messages:
+            self.send(rtc.SignalResponse(track_subscribed=rtc.TrackSubscribed(track_sid=sid)))
+
+    @property
+    def _knows_newer_messages(self) -> bool:
+        """Early Rust clients fail on messages that they do not know."""
+        rust = self._client.sdk == models.ClientInfo.RUST
+        return not rust or self._client.protocol >= _RUST_NEWER_MESSAGES

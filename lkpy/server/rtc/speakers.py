@@ -58,22 +58,21 @@ class Speakers:
         for sid, level in list(self._levels.items()):
             if sid in observed:
                 level.silent_windows = 0
-                heard = self._heard(*observed[sid])
-            else:
-                level.silent_windows += 1
-                heard = 0.0
-            level.smoothed += (heard - level.smoothed) * self._factor
+                level.smoothed = self._smoothed(level.smoothed, *observed[sid])
+                continue
+            # Without packets (DTX) a level stands for a while.
+            level.silent_windows += 1
             if level.silent_windows >= STALE_WINDOWS:
                 del self._levels[sid]
         return self._changes()
 
-    def _heard(self, loudest: int, active_ms: int) -> float:
+    def _smoothed(self, before: float, loudest: int, active_ms: int) -> float:
         interval = self._options.update_interval_ms
-        active_ms = min(active_ms, interval)
-        if active_ms * 100 < self._options.min_percentile * interval:
+        if active_ms <= 0 or active_ms * 100 < self._options.min_percentile * interval:
             return 0.0
         # The less of the window was active, the quieter it counts.
-        return linear(loudest - 20 * math.log10(active_ms / interval))
+        heard = linear(loudest - 20 * math.log10(active_ms / interval))
+        return before + (heard - before) * self._factor
 
     def _changes(self) -> list[models.SpeakerInfo]:
         speaking = {

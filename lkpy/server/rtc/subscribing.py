@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from livekit.protocol import models, rtc
 
+from lkpy.server.rtc.codecs import RED
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.published_tracks import MediaTrack
 from lkpy.server.rtc.quality import initial_settings, wanted_layers
@@ -70,10 +72,13 @@ class Subscribing:
         self._owner = owner
         self._signals = signals
         self._transports = transports
+        self._adaptive_stream = adaptive_stream
         self._initial = initial_settings(adaptive_stream=adaptive_stream)
         self._protocol = protocol
         self._subscriptions = Subscriptions()
         self._tracks: dict[str, SubscribedTrack] = {}
+        self._publishers: Counter[str] = Counter()
+        """Tracks being received by the sid of their publisher."""
 
     @property
     def tracks(self) -> list[SubscribedTrack]:
@@ -82,7 +87,7 @@ class Subscribing:
 
     def receives_from(self, publisher: str) -> bool:
         """Whether any track of the participant with this sid is received."""
-        return any(subscribed.publisher.sid == publisher for subscribed in self._tracks.values())
+        return publisher in self._publishers
 
     # -- signals ----------------------------------------------------------------------------------
 
@@ -147,15 +152,15 @@ class Subscribing:
     def _subscribe(self, publisher: Participant, track: MediaTrack) -> None:
         subscribed = SubscribedTrack(publisher, track, self._add(publisher, track, 0))
         self._tracks[track.sid] = subscribed
+        self._publishers[publisher.sid] += 1
         permission = rtc.SubscriptionPermissionUpdate(
             participant_sid=publisher.sid, track_sid=track.sid, allowed=True
         )
         self._signals.send(rtc.SignalResponse(subscription_permission_update=permission))
 
     def _add(self, publisher: Participant, track: MediaTrack, source: int) -> DownTrackHandle:
-        settings = self._subscriptions.settings(track.sid) or self._initial
-        layers = wanted_layers(settings, track.info)
         chosen = track.sources[source]
+        layers = wanted_layers(self._initial_settings(track.sid), track.info, chosen.mime_type)
         packed = self._protocol >= _PACKED_STREAM_ID
         return self._transports.sending.add_down_track(
             receiver=chosen.receiver,
@@ -164,15 +169,30 @@ class Subscribing:
             stream_id=f"{publisher.sid}|{track.sid}" if packed else publisher.sid,
             codecs=chosen.codecs,
             stereo=models.AudioTrackFeature.TF_STEREO in track.info.audio_features,
-            red=not track.info.disable_red,
+            red=chosen.mime_type == RED,
             max_spatial=layers.max_spatial,
             max_temporal=layers.max_temporal,
             muted=layers.muted,
         )
 
+    def _initial_settings(self, sid: str) -> rtc.UpdateTrackSettings:
+        """Those of the client, if it has said what it wants. Adaptive clients find out what is
+        visible by what they see, so nothing begins disabled."""
+        known = self._subscriptions.settings(sid)
+        if known is None:
+            return self._initial
+        if known.disabled and self._adaptive_stream:
+            enabled = rtc.UpdateTrackSettings()
+            enabled.CopyFrom(known)
+            enabled.disabled = False
+            self._subscriptions.set_settings(sid, enabled)
+            return enabled
+        return known
+
     def _apply_settings(self, subscribed: SubscribedTrack) -> None:
         settings = self._subscriptions.settings(subscribed.track.sid) or self._initial
-        layers = wanted_layers(settings, subscribed.track.info)
+        mime_type = subscribed.track.sources[subscribed.source].mime_type
+        layers = wanted_layers(settings, subscribed.track.info, mime_type)
         handle = subscribed.handle
         known = (handle.max_spatial, handle.max_temporal, handle.muted)
         if (layers.max_spatial, layers.max_temporal, layers.muted) != known:
@@ -184,11 +204,21 @@ class Subscribing:
             )
 
     def _unsubscribe(self, sid: str) -> bool:
-        subscribed = self._tracks.pop(sid, None)
+        subscribed = self._tracks.get(sid)
         if subscribed is None:
             return False
         self._transports.sending.remove_down_track(subscribed.handle)
+        self._forget(subscribed)
         return True
+
+    def _forget(self, subscribed: SubscribedTrack) -> None:
+        del self._tracks[subscribed.track.sid]
+        publisher = subscribed.publisher.sid
+        self._publishers[publisher] -= 1
+        if not self._publishers[publisher]:
+            del self._publishers[publisher]
+            # Who speaks is told of publishers that are received; this one is no more.
+            self._signals.speakers([models.SpeakerInfo(sid=publisher, level=0, active=False)])
 
     def _failed(self, sid: str, error: models.SubscriptionError) -> None:
         response = rtc.SubscriptionResponse(track_sid=sid, err=error)
@@ -196,15 +226,16 @@ class Subscribing:
 
     # -- what happens -----------------------------------------------------------------------------
 
-    def settled(
-        self, bound: tuple[DownTrackHandle, ...], unsupported: tuple[DownTrackHandle, ...]
-    ) -> None:
-        """Down tracks were negotiated, or the client takes none of their codecs."""
-        for handle in bound:
+    def flowing(self, handles: Iterable[DownTrackHandle]) -> None:
+        """Down tracks are negotiated and connected."""
+        for handle in handles:
             subscribed = self._tracks.get(handle.track_sid)
             if subscribed is not None and subscribed.handle is handle:
                 self._owner.subscribed(subscribed.publisher, subscribed.track)
-        retry = [handle for handle in unsupported if self._next_source(handle)]
+
+    def unsupported(self, handles: Iterable[DownTrackHandle]) -> None:
+        """The client takes none of these down tracks' codecs."""
+        retry = [handle for handle in handles if self._next_source(handle)]
         if retry:
             self._transports.negotiate_sending(self._owner.now())
 
@@ -219,8 +250,7 @@ class Subscribing:
         if subscribed.source < len(subscribed.track.sources):
             subscribed.handle = self._add(subscribed.publisher, subscribed.track, subscribed.source)
             return True
-        del self._tracks[sid]
-        self._subscriptions.want(sid, False)
+        self._forget(subscribed)
         self._subscriptions.lost(sid)
         self._failed(sid, models.SubscriptionError.SE_CODEC_UNSUPPORTED)
         return False

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from livekit.protocol import rtc
 
-from lkpy.limits import SUBSCRIPTION_NOT_FOUND_S
+from lkpy.limits import MAX_SUBSCRIPTIONS, SUBSCRIPTION_NOT_FOUND_S
 
 
 class Availability(enum.Enum):
@@ -48,6 +48,11 @@ class _Subscription:
     missing_since: float | None = None
     settings: rtc.UpdateTrackSettings | None = None
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is left to remember."""
+        return not (self.desired or self.active or self.settings is not None)
+
 
 class Subscriptions:
     """Desired and actual subscriptions by track sid."""
@@ -58,28 +63,33 @@ class Subscriptions:
     def want(self, sid: str, desired: bool) -> None:
         """Say whether ``sid`` should be received. The track need not exist yet."""
         if desired:
-            self._tracks.setdefault(sid, _Subscription()).desired = True
-        elif (track := self._tracks.get(sid)) is not None:
-            track.desired = False
+            track = self._get_or_create(sid)
+            track.desired = True
+            # A repeated wish has its time anew.
             track.missing_since = None
+        elif (known := self._tracks.get(sid)) is not None:
+            known.desired = False
+            known.missing_since = None
 
-    def wants(self, sid: str) -> bool:
-        """Whether ``sid`` is desired."""
+    def _get_or_create(self, sid: str) -> _Subscription:
         track = self._tracks.get(sid)
-        return track is not None and track.desired
+        if track is None:
+            self._make_room()
+            track = self._tracks[sid] = _Subscription()
+        return track
 
-    def active(self) -> list[str]:
-        """Tracks being received."""
-        return [sid for sid, track in self._tracks.items() if track.active]
-
-    def is_active(self, sid: str) -> bool:
-        """Whether ``sid`` is being received."""
-        track = self._tracks.get(sid)
-        return track is not None and track.active
+    def _make_room(self) -> None:
+        """Forget the oldest wish that is not fulfilled when a client names tracks without end.
+        Those that are fulfilled are bounded by the tracks that exist."""
+        if len(self._tracks) >= MAX_SUBSCRIPTIONS:
+            unfulfilled = (sid for sid, track in self._tracks.items() if not track.active)
+            oldest = next(unfulfilled, None)
+            if oldest is not None:
+                del self._tracks[oldest]
 
     def set_settings(self, sid: str, settings: rtc.UpdateTrackSettings) -> None:
         """Remember the client's settings; they may come before the subscription."""
-        self._tracks.setdefault(sid, _Subscription()).settings = settings
+        self._get_or_create(sid).settings = settings
 
     def settings(self, sid: str) -> rtc.UpdateTrackSettings | None:
         """The client's settings for ``sid``."""
@@ -97,12 +107,15 @@ class Subscriptions:
         sids: Iterable[str] | None = None,
     ) -> list[Action]:
         """Return what to do, and count it as done. ``sids``: only these."""
-        chosen = list(self._tracks) if sids is None else [s for s in sids if s in self._tracks]
+        named = self._tracks if sids is None else dict.fromkeys(sids)
+        chosen = [sid for sid in named if sid in self._tracks]
         actions: list[Action] = []
         for sid in chosen:
             action = self._step(self._tracks[sid], now, check, sid)
             if action is not None:
                 actions.append(Action(action, sid))
+            if self._tracks[sid].idle:
+                del self._tracks[sid]
         return actions
 
     def _step(

@@ -203,7 +203,9 @@ class PeerTransport:
         answer = self._answerer.answer(description, remote, lookup)
 
         self._requested = dict.fromkeys(MediaKind, 0)
-        if answer.progress and any(map(self._down_tracks.waiting, MediaKind)):
+        if not any(map(self._down_tracks.waiting, MediaKind)):
+            self._negotiation.settled()
+        elif answer.progress:
             self._negotiation.request(now)
         return OfferResult(
             answer=rtc.SessionDescription(

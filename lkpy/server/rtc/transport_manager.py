@@ -69,6 +69,8 @@ class TransportManager:
         self._signals = signals
         self._timers = timers
         self._subscriber_primary = subscriber_primary
+        self._offered = False
+        """The client has made its first offer."""
 
         def make(target: rtc.SignalTarget) -> PeerTransport:
             transport = PeerTransport(
@@ -98,6 +100,11 @@ class TransportManager:
         return self.publisher
 
     @property
+    def ever_connected(self) -> bool:
+        """Whether any transport was."""
+        return any(transport.ever_connected for transport in self.all)
+
+    @property
     def sending(self) -> PeerTransport:
         """The one that carries down tracks."""
         return self.publisher if self.subscriber is None else self.subscriber
@@ -109,8 +116,8 @@ class TransportManager:
     # -- negotiation ------------------------------------------------------------------------------
 
     def start(self, now: float) -> None:
-        """In dual mode make the first offer at once: the client's primary connection needs it."""
-        if self.subscriber is None:
+        """Make the first offer at once if the client's primary connection needs it."""
+        if self.subscriber is None or not self._subscriber_primary:
             return
         self._hub.submit(
             OpenDataChannel(self.subscriber.id, RELIABLE),
@@ -128,6 +135,7 @@ class TransportManager:
         except SdpError as error:
             self._owner.negotiation_failed(f"offer: {error.message}")
             return None
+        self._offered = True
         self._signals.send(rtc.SignalResponse(answer=result.answer))
         if result.send_candidates:
             self._send_candidates(self.publisher)
@@ -155,7 +163,9 @@ class TransportManager:
         target.add_remote_candidate(trickle.candidateInit)
 
     def negotiate_sending(self, now: float) -> None:
-        """What is sent has changed."""
+        """What is sent has changed. A client that has not offered yet will, unasked."""
+        if self.subscriber is None and not self._offered:
+            return
         self.sending.negotiate(now)
         self.drive(now, self.sending)
 

@@ -1,0 +1,83 @@
+"""The active speakers of a room: levels from the engine, changes to those whom they concern."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from livekit.protocol import models
+
+from lkpy.clock import Clock
+from lkpy.engine.api import AudioLevels
+from lkpy.server.rtc.options import AudioOptions
+from lkpy.server.rtc.speakers import Speakers
+from lkpy.server.rtc.timers import Timers
+
+if TYPE_CHECKING:
+    from lkpy.server.rtc.participant import Participant
+
+_MERGE_S = 0.02
+"""The engine tells one window of several receivers at once; this long it takes to come through."""
+_LATE = 1.5
+"""Windows after which nobody was heard in one."""
+
+
+class ActiveSpeakers:
+    """Collects the levels of each window and tells what has changed."""
+
+    def __init__(
+        self,
+        options: AudioOptions,
+        members: Callable[[], Iterable[Participant]],
+        timers: Timers,
+        clock: Clock,
+    ) -> None:
+        self._speakers = Speakers(options)
+        self._window_s = options.update_interval_ms / 1000
+        self._members = members
+        self._timers = timers
+        self._clock = clock
+        self._heard: dict[str, tuple[int, int]] = {}
+
+    def hear(self, participant: Participant, event: AudioLevels) -> None:
+        """Take one window of a participant's receivers; only microphones make a speaker."""
+        for receiver, loudest, active_ms in event.levels:
+            track = participant.publishing.tracks.by_receiver(receiver)
+            microphone = (
+                track is not None
+                and not track.info.muted
+                and track.info.source == models.TrackSource.MICROPHONE
+            )
+            known = self._heard.get(participant.sid)
+            if microphone and (known is None or loudest < known[0]):
+                if not self._heard:
+                    self._timers.set("speakers", self._clock.now() + _MERGE_S, self._end_window)
+                self._heard[participant.sid] = (loudest, active_ms)
+
+    def level(self, sid: str) -> float | None:
+        """What was last told of a participant who speaks."""
+        return self._speakers.level(sid)
+
+    def forget(self, sid: str) -> None:
+        """A participant left or has no microphone any more."""
+        self._speakers.forget(sid)
+
+    def tell(self, participant: Participant, publisher: str) -> None:
+        """Tell one participant that a publisher which it has begun to receive speaks, if so."""
+        level = self.level(publisher)
+        if level is not None:
+            speaker = models.SpeakerInfo(sid=publisher, level=level, active=True)
+            participant.signals.speakers([speaker])
+
+    def _end_window(self) -> None:
+        heard, self._heard = self._heard, {}
+        changes = self._speakers.window(heard)
+        if changes:
+            for participant in self._members():
+                received = participant.subscribing.receives_from
+                participant.signals.speakers(
+                    [c for c in changes if c.sid == participant.sid or received(c.sid)]
+                )
+        if not self._speakers.idle:
+            late = self._clock.now() + _LATE * self._window_s
+            self._timers.set("speakers", late, self._end_window)

@@ -1,0 +1,71 @@
+"""Who of a room is told what about a participant, and when (reference: livekit-server
+``pkg/rtc/room.go`` broadcastParticipantState)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from livekit.protocol import rtc
+
+from lkpy.clock import Clock
+from lkpy.limits import SUBSCRIBER_UPDATE_INTERVAL_S
+from lkpy.server.rtc.timers import Timers
+from lkpy.server.rtc.updates import UpdateQueue, responses
+
+if TYPE_CHECKING:
+    from lkpy.server.rtc.participant import Participant
+
+_IDENTITY_BASED_RECONNECT = 12
+"""Protocol version from which clients take a session for the one before of its identity."""
+
+
+class Announcements:
+    """Sends participant updates: about publishers at once, about others in batches."""
+
+    def __init__(
+        self, members: Callable[[], Iterable[Participant]], timers: Timers, clock: Clock
+    ) -> None:
+        self._members = members
+        self._timers = timers
+        self._clock = clock
+        self._waiting = UpdateQueue()
+        self._began = clock.now()
+
+    def announce(self, about: Participant, *, immediate: bool = False) -> None:
+        """Tell everybody, the participant too. Of a hidden one only itself hears, and only what
+        is immediate."""
+        info = about.to_proto()
+        if about.hidden:
+            if immediate:
+                self.send([about], responses([info]))
+        elif self._waiting.push(info, immediate=immediate or about.is_publisher):
+            self.send(self._members(), responses([info]))
+        else:
+            self._timers.set_if_absent("updates", self._next_batch(), self._flush)
+
+    def replaced(self, about: Participant) -> None:
+        """Another session took the participant's identity: clients that go by the identity hear
+        of that one only."""
+        info = about.to_proto()
+        if not about.hidden and self._waiting.push(info, immediate=True):
+            older = [m for m in self._members() if m.client.protocol < _IDENTITY_BASED_RECONNECT]
+            self.send(older, responses([info]))
+
+    def _next_batch(self) -> float:
+        """Batches go out at fixed beats, so that each waits three seconds at the most."""
+        now = self._clock.now()
+        since = (now - self._began) % SUBSCRIBER_UPDATE_INTERVAL_S
+        return now + SUBSCRIBER_UPDATE_INTERVAL_S - since
+
+    def _flush(self) -> None:
+        self.send(self._members(), responses(self._waiting.take()))
+
+    def send(
+        self, receivers: Iterable[Participant], messages: Iterable[rtc.SignalResponse]
+    ) -> None:
+        """The same message objects go to everybody, so that they are serialised once."""
+        messages = list(messages)
+        for receiver in receivers:
+            for message in messages:
+                receiver.signals.send(message)

@@ -1,0 +1,70 @@
+"""What a participant needs of its room."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from livekit.protocol import models, rtc
+
+from lkpy.clock import Clock
+from lkpy.engine.api import Event
+from lkpy.engine.hub import EngineHub
+from lkpy.server.rtc.data_packets import NonceFilter, Routed
+from lkpy.server.rtc.options import RoomOptions
+from lkpy.server.rtc.published_tracks import MediaTrack
+from lkpy.server.rtc.timers import Timers
+
+if TYPE_CHECKING:
+    from lkpy.server.rtc.participant import Participant
+
+
+class ParticipantRoom(Protocol):
+    """The room, as its participants see it."""
+
+    hub: EngineHub
+    timers: Timers
+    clock: Clock
+    options: RoomOptions
+    worker: int
+    region: str
+    nonces: NonceFilter
+
+    def deliver(self, participant: Participant, event: Event) -> None:
+        """An engine event about the participant came; it is handled on the room's task."""
+
+    def state_changed(self, participant: Participant) -> None:
+        """Tell the others."""
+
+    def info_changed(self, participant: Participant) -> None:
+        """Tell everybody, the participant too."""
+
+    def track_published(self, participant: Participant, track: MediaTrack) -> None:
+        """Tell the others and subscribe those who want it."""
+
+    def track_changed(self, participant: Participant, track: MediaTrack) -> None:
+        """Tell everybody."""
+
+    def track_unpublished(self, participant: Participant, track: MediaTrack) -> None:
+        """Tell the others and end their subscriptions."""
+
+    def subscribed(
+        self, participant: Participant, publisher: Participant, track: MediaTrack
+    ) -> None:
+        """A track of ``publisher`` flows to ``participant``."""
+
+    def find_track(self, sid: str) -> tuple[Participant, MediaTrack] | None:
+        """A track that the room knows."""
+
+    def refresh_token(self, participant: Participant) -> None:
+        """Its claims changed."""
+
+    def broadcast(self, sender: Participant, packet: Routed) -> None:
+        """Send a data packet to whom it is for."""
+
+    def close_participant(
+        self,
+        participant: Participant,
+        reason: models.DisconnectReason,
+        action: rtc.LeaveRequest.Action = rtc.LeaveRequest.Action.DISCONNECT,
+    ) -> None:
+        """End the participant's session."""
