@@ -14,6 +14,7 @@ from livekit.protocol import models, rtc
 
 from lkpy.engine.api import Event, OpenDataChannel
 from lkpy.engine.hub import EngineHub
+from lkpy.errors import LkpyError
 from lkpy.sdp import SdpError
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.signals import SignalSender
@@ -199,4 +200,8 @@ class TransportManager:
         """Close every transport. Idempotent."""
         for transport in self.all:
             self._hub.unbind(transport.id)
-            transport.close()
+            try:
+                transport.close()
+            except LkpyError as error:
+                # The participant has to go even if the engine does not answer any more.
+                logger.warning("could not close transport: %s", error)
