@@ -204,16 +204,14 @@ async def test_one_message_object_goes_to_everybody() -> None:
         for other in others:
             other.fresh()
         await alice.publish(microphone())
-        told = [[r for r in other.fresh() if r.HasField("update")][0] for other in others]
+        told = [next(r for r in other.fresh() if r.HasField("update")) for other in others]
         assert told[0] is told[1] is told[2]
 
 
 async def test_hidden_participants_are_told_of_to_nobody() -> None:
     async with running() as world:
         alice = await world.join("alice")
-        ghost = await world.join(
-            "ghost", video={"hidden": True, "can_update_own_metadata": True}
-        )
+        ghost = await world.join("ghost", video={"hidden": True, "can_update_own_metadata": True})
         await ghost.send(update_metadata=rtc.UpdateParticipantMetadata(metadata="boo"))
         await world.advance(4)
         assert ghost.updates("ghost")[-1].metadata == "boo"
@@ -240,7 +238,7 @@ async def test_own_metadata() -> None:
         assert bob.last("request_response").reason == rtc.RequestResponse.Reason.NOT_ALLOWED
 
 
-# -- leaving ----------------------------------------------------------------------------------------
+# -- leaving --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -342,7 +340,7 @@ async def test_lost_connection_waits_for_the_client_and_then_ends(protocol: int,
         assert alice.all("leave") == leaves
 
 
-# -- the room's life ----------------------------------------------------------------------------
+# -- the room's life ------------------------------------------------------------------------------
 
 
 async def test_nobody_came() -> None:

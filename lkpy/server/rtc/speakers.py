@@ -32,7 +32,8 @@ class Speakers:
 
     def __init__(self, options: AudioOptions) -> None:
         self._options = options
-        self._factor = 2 / (options.smooth_intervals + 1)
+        # Exponential smoothing with the centre of mass of a plain average; 0: none.
+        self._factor = 2 / (options.smooth_intervals + 1) if options.smooth_intervals else 1.0
         self._threshold = linear(options.active_level)
         self._levels: dict[str, _Level] = {}
         self._told: dict[str, float] = {}

@@ -1,0 +1,439 @@
+"""The pure parts of a room: speakers, layers, data packets, claims, counts, updates, timers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from livekit.protocol import models, rtc
+
+from lkpy.auth.grants import Grants, VideoGrant
+from lkpy.limits import UPDATE_CHUNK, Limits
+from lkpy.server.routing.channel import MessageChannel
+from lkpy.server.rtc.claims import Claims
+from lkpy.server.rtc.data_packets import DataStream, NonceFilter, Sender, route
+from lkpy.server.rtc.options import AudioOptions
+from lkpy.server.rtc.quality import (
+    number_layers,
+    quality_for_size,
+    spatial_layer,
+    temporal_layer,
+)
+from lkpy.server.rtc.room_state import RoomState
+from lkpy.server.rtc.signals import Action, SignalSender
+from lkpy.server.rtc.speakers import Speakers, linear
+from lkpy.server.rtc.timers import Timers
+from lkpy.server.rtc.updates import UpdateQueue, responses
+
+LOW, MEDIUM, HIGH, OFF = (
+    models.VideoQuality.LOW,
+    models.VideoQuality.MEDIUM,
+    models.VideoQuality.HIGH,
+    models.VideoQuality.OFF,
+)
+Reason = rtc.RequestResponse.Reason
+
+# -- speakers -------------------------------------------------------------------------------------
+
+
+def levels(speakers: Speakers, **observed: tuple[int, int]) -> dict[str, float]:
+    return {s.sid: s.level for s in speakers.window(observed)}
+
+
+def test_level_is_smoothed_and_quantised() -> None:
+    speakers = Speakers(AudioOptions())
+    first = linear(20) * 2 / 3
+    second = first + (linear(20) - first) * 2 / 3
+    assert levels(speakers, a=(20, 400)) == {"a": math.ceil(first * 8) / 8}
+    told = math.ceil(second * 8) / 8
+    assert levels(speakers, a=(20, 400)) == ({} if told == 0.125 else {"a": told})
+
+
+@pytest.mark.parametrize(
+    ("loudest", "active_ms", "speaks"),
+    [
+        (0, 160, True),
+        (0, 159, False),
+        (35, 400, False),
+        (30, 400, True),
+        (30, 200, False),
+        (0, 0, False),
+    ],
+)
+def test_who_speaks(loudest: int, active_ms: int, speaks: bool) -> None:
+    """Active for 40 % of the window, and loud enough after weighting and smoothing."""
+    assert bool(levels(Speakers(AudioOptions()), a=(loudest, active_ms))) is speaks
+
+
+def test_a_quiet_window_silences_at_once_and_no_packets_after_two() -> None:
+    speakers = Speakers(AudioOptions(smooth_intervals=0))
+    assert levels(speakers, a=(0, 400), b=(0, 400)) == {"a": 1.0, "b": 1.0}
+    assert levels(speakers, a=(127, 0)) == {"a": 0.0}, "b sends nothing: it may come back"
+    assert levels(speakers) == {"b": 0.0}
+    assert levels(speakers) == {}
+    assert not speakers.idle, "a is heard, only it does not speak"
+    speakers.forget("a")
+    assert speakers.idle
+
+
+def test_loudest_first_and_the_silent_last() -> None:
+    speakers = Speakers(AudioOptions(smooth_intervals=0))
+    speakers.window({"gone": (0, 400)})
+    changes = speakers.window({"quiet": (20, 400), "loud": (3, 400), "gone": (127, 0)})
+    assert [(s.sid, s.active) for s in changes] == [
+        ("loud", True),
+        ("quiet", True),
+        ("gone", False),
+    ]
+
+
+# -- layers ---------------------------------------------------------------------------------------
+
+
+def layers(
+    *qualities: models.VideoQuality, heights: tuple[int, ...] = ()
+) -> list[models.VideoLayer]:
+    heights = heights or (0,) * len(qualities)
+    return [
+        models.VideoLayer(quality=quality, height=height, width=height * 16 // 9)
+        for quality, height in zip(qualities, heights, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("published", "expected"),
+    [
+        ((LOW, MEDIUM, HIGH), (0, 1, 2)),
+        ((LOW, MEDIUM), (0, 1, 1)),
+        ((LOW, HIGH), (0, 1, 1)),
+        ((MEDIUM, HIGH), (0, 0, 1)),
+        ((HIGH,), (0, 0, 0)),
+        ((MEDIUM,), (0, 0, 0)),
+        ((), (0, 1, 2)),
+    ],
+)
+def test_spatial_layer(
+    published: tuple[models.VideoQuality, ...], expected: tuple[int, int, int]
+) -> None:
+    """The table of livekit-server's VideoQualityToSpatialLayer."""
+    assert tuple(spatial_layer(q, layers(*published)) for q in (LOW, MEDIUM, HIGH)) == expected
+    assert spatial_layer(OFF, layers(*published)) == -1
+
+
+@pytest.mark.parametrize(
+    ("size", "heights", "wanted", "expected"),
+    [
+        ((1280, 720), (180, 360, 720), (320, 180), LOW),
+        ((1280, 720), (180, 360, 720), (355, 200), LOW),
+        ((1280, 720), (180, 360, 720), (391, 220), MEDIUM),
+        ((1280, 720), (180, 360, 720), (800, 450), HIGH),
+        ((1280, 720), (180, 360, 720), (4000, 4000), HIGH),
+        ((1280, 720), (360, 360, 720), (320, 180), MEDIUM),
+        ((1280, 720), (), (320, 180), LOW),
+        ((1280, 720), (), (640, 360), MEDIUM),
+        ((720, 1280), (), (180, 320), LOW),
+        ((720, 1280), (), (400, 711), MEDIUM),
+        ((0, 0), (), (1, 1), HIGH),
+        ((1280, 720), (720,), (1, 1), LOW),
+    ],
+)
+def test_quality_for_size(
+    size: tuple[int, int], heights: tuple[int, ...], wanted: tuple[int, int], expected: int
+) -> None:
+    qualities = (LOW, MEDIUM, HIGH)[: len(heights)]
+    info = models.TrackInfo(
+        width=size[0], height=size[1], layers=layers(*qualities, heights=heights)
+    )
+    assert quality_for_size(info, *wanted) == expected
+
+
+@pytest.mark.parametrize(
+    ("fps", "layer"), [(0, 3), (5, 0), (8, 0), (9, 1), (16, 1), (17, 2), (30, 2), (60, 3)]
+)
+def test_temporal_layer(fps: int, layer: int) -> None:
+    assert temporal_layer(models.TrackInfo(), fps) == layer
+
+
+def test_screens_have_half_the_frames() -> None:
+    screen = models.TrackInfo(source=models.TrackSource.SCREEN_SHARE)
+    assert temporal_layer(screen, 8) == 1
+
+
+def test_layers_are_numbered_from_the_lowest() -> None:
+    published = layers(MEDIUM, HIGH)
+    number_layers(published, ["q", "h"])
+    assert [(layer.spatial_layer, layer.rid) for layer in published] == [(0, "q"), (1, "h")]
+    number_layers(published, [""])
+    assert [layer.rid for layer in published] == ["", ""]
+
+
+# -- data packets ---------------------------------------------------------------------------------
+
+ALICE = Sender("PA_a", "alice")
+GHOST = Sender("PA_g", "ghost", hidden=True)
+AGENT = Sender("PA_x", "agent", agent=True)
+
+
+def passed_on(packet: models.DataPacket, sender: Sender) -> models.DataPacket | None:
+    routed = route(packet, reliable=True, sender=sender, nonces=NonceFilter())
+    return None if routed is None else models.DataPacket.FromString(routed.payload)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        models.DataPacket(user=models.UserPacket(payload=b"x", participant_identity="forged")),
+        models.DataPacket(chat_message=models.ChatMessage(message="x")),
+        models.DataPacket(rpc_request=models.RpcRequest(id="1", method="m")),
+        models.DataPacket(rpc_ack=models.RpcAck(request_id="1")),
+        models.DataPacket(rpc_response=models.RpcResponse(request_id="1")),
+        models.DataPacket(stream_header=models.DataStream.Header(stream_id="s")),
+        models.DataPacket(stream_chunk=models.DataStream.Chunk(stream_id="s")),
+        models.DataPacket(stream_trailer=models.DataStream.Trailer(stream_id="s")),
+        models.DataPacket(encrypted_packet=models.EncryptedPacket(encrypted_value=b"x")),
+        models.DataPacket(sip_dtmf=models.SipDTMF(code=1)),
+        models.DataPacket(),
+    ],
+    ids=lambda packet: packet.WhichOneof("value") or "unknown",
+)
+@pytest.mark.parametrize("sender", [ALICE, GHOST, AGENT], ids=lambda sender: sender.identity)
+def test_the_sender_is_stamped(packet: models.DataPacket, sender: Sender) -> None:
+    forged = models.DataPacket()
+    forged.CopyFrom(packet)
+    forged.participant_sid = "PA_forged"
+    out = passed_on(forged, sender)
+    assert out is not None
+    assert out.WhichOneof("value") == packet.WhichOneof("value")
+    assert out.participant_sid == sender.sid
+    identity = "" if sender.hidden else sender.identity
+    assert out.participant_identity == identity
+    if packet.HasField("user"):
+        assert out.user.participant_identity == identity
+
+
+@pytest.mark.parametrize("sender", [ALICE, AGENT], ids=lambda sender: sender.identity)
+def test_only_agents_speak_for_others(sender: Sender) -> None:
+    chat = models.DataPacket(
+        chat_message=models.ChatMessage(message="x"), participant_identity="bob"
+    )
+    text = models.DataPacket(
+        stream_header=models.DataStream.Header(text_header=models.DataStream.TextHeader()),
+        participant_identity="bob",
+    )
+    file = models.DataPacket(
+        stream_header=models.DataStream.Header(byte_header=models.DataStream.ByteHeader()),
+        participant_identity="bob",
+    )
+    outs = [passed_on(packet, sender) for packet in (chat, text, file)]
+    assert all(outs)
+    who = "bob" if sender.agent else "alice"
+    assert [out.participant_identity for out in outs if out] == [who, who, sender.identity]
+    assert outs[0].chat_message.generated is sender.agent  # type: ignore[union-attr]
+    assert outs[1].stream_header.text_header.generated is sender.agent  # type: ignore[union-attr]
+
+
+def test_transcriptions_come_from_agents_and_metrics_from_nobody() -> None:
+    said = models.DataPacket(transcription=models.Transcription(track_id="TR_1"))
+    assert passed_on(said, ALICE) is None
+    assert passed_on(said, AGENT) is not None
+    measured = models.DataPacket()
+    measured.metrics.SetInParent()
+    assert passed_on(measured, AGENT) is None
+
+
+def test_nonces_repeat_within_a_bound() -> None:
+    nonces = NonceFilter(size=3)
+    assert [nonces.is_repeated(n) for n in (b"1", b"1", b"2", b"3", b"4", b"1", b"")] == [
+        False,
+        True,
+        False,
+        False,
+        False,
+        False,
+        False,
+    ]
+
+
+def test_a_packet_that_grew_too_large_is_dropped() -> None:
+    packet = models.DataPacket(user=models.UserPacket(payload=bytes(65_530)))
+    assert passed_on(packet, ALICE) is None
+    stream = DataStream()
+    assert stream.receive(b"\xff", reliable=True, sender=ALICE, nonces=NonceFilter()) is None
+
+
+# -- claims ---------------------------------------------------------------------------------------
+
+
+def claims(kind: str = "", **video: object) -> Claims:
+    grant = VideoGrant(room_join=True, room="lobby", **video)  # type: ignore[arg-type]
+    return Claims(Grants(identity="a", name="Token", kind=kind, video=grant), "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "video", "dependent", "recorder"),
+    [
+        ("", {}, False, False),
+        ("agent", {}, True, False),
+        ("", {"agent": True}, True, False),
+        ("egress", {}, True, True),
+        ("", {"recorder": True}, True, True),
+        ("ingress", {}, False, False),
+        ("sip", {}, False, False),
+    ],
+)
+def test_who_is_there_for_others(
+    kind: str, video: dict[str, object], dependent: bool, recorder: bool
+) -> None:
+    made = claims(kind, **video)
+    assert (made.is_dependent, made.is_recorder) == (dependent, recorder)
+
+
+def test_sources() -> None:
+    camera, screen = models.TrackSource.CAMERA, models.TrackSource.SCREEN_SHARE
+    assert claims().may_publish(screen)
+    only = claims(can_publish_sources=("camera",))
+    assert only.may_publish(camera)
+    assert not only.may_publish(screen)
+    assert not claims(can_publish=False, can_publish_sources=("camera",)).may_publish(camera)
+
+
+def test_own_metadata_merges_and_deletes() -> None:
+    made = claims(can_update_own_metadata=True)
+    update = rtc.UpdateParticipantMetadata
+    made.update_metadata(update(metadata="m", attributes={"a": "1", "b": "2"}), Limits())
+    made.update_metadata(update(name="n", attributes={"a": "", "c": "3"}), Limits())
+    assert (made.metadata, made.name, made.attributes) == ("m", "n", {"b": "2", "c": "3"})
+    assert made.current_grants().attributes == {"b": "2", "c": "3"}
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ({"metadata": "x" * 11}, "exceeds metadata size limit"),
+        ({"name": "x" * 11}, "exceeds name length limit"),
+        ({"attributes": {"k": "x" * 10}}, "exceeds attributes size limit"),
+    ],
+)
+def test_own_metadata_has_limits(field: dict[str, object], message: str) -> None:
+    made = claims(can_update_own_metadata=True)
+    limits = Limits(max_metadata_size=10, max_participant_name_length=10, max_attributes_size=10)
+    request = rtc.UpdateParticipantMetadata(**field)  # type: ignore[arg-type]
+    assert made.update_metadata(request, limits) == (Reason.LIMIT_EXCEEDED, message)
+    assert (made.name, made.metadata, made.attributes) == ("Token", "", {})
+    assert claims().update_metadata(request, Limits())[0] == Reason.NOT_ALLOWED
+
+
+# -- the room's record ----------------------------------------------------------------------------
+
+
+class Member:
+    def __init__(self, *, dependent: bool = False, publisher: bool = False) -> None:
+        self.is_dependent = dependent
+        self.is_publisher = publisher
+        self.is_recorder = dependent
+
+
+def test_idle_time() -> None:
+    state = RoomState(models.Room(empty_timeout=10, departure_timeout=2), 100.0)
+    assert not state.expired(109.9)
+    assert state.expired(110.0)
+    agent = Member(dependent=True)
+    state.entered(agent)
+    state.recount([agent])
+    state.left(105.0)
+    assert not state.expired(108.0), "nobody who counts was here"
+    somebody = Member()
+    state.entered(somebody)
+    state.recount([somebody, agent])
+    assert not state.expired(1000.0)
+    state.recount([agent])
+    state.left(1000.0)
+    assert not state.expired(1001.9)
+    assert state.expired(1002.0)
+
+
+def test_counts() -> None:
+    state = RoomState(models.Room(max_participants=2), 0.0)
+    assert state.recount([Member(publisher=True), Member(dependent=True)])
+    assert (state.info.num_participants, state.info.num_publishers) == (1, 1)
+    assert not state.full
+    assert not state.recount([Member(), Member(), Member(dependent=True)])
+    assert state.full
+    assert state.recount([])
+    assert not state.info.active_recording
+
+
+# -- updates, timers, signals ---------------------------------------------------------------------
+
+
+def test_updates_are_split_by_size() -> None:
+    infos = [
+        models.ParticipantInfo(identity=str(n), metadata="x" * (UPDATE_CHUNK // 3))
+        for n in range(7)
+    ]
+    huge = models.ParticipantInfo(identity="huge", metadata="x" * UPDATE_CHUNK * 2)
+    messages = responses([*infos, huge])
+    sizes = [len(m.update.participants) for m in messages]
+    assert sizes == [2, 2, 2, 1, 1]
+    assert responses([]) == []
+
+
+def test_timers_move_and_are_cancelled_by_owner() -> None:
+    timers, called = Timers(), []
+    timers.set(("a", 1), 5.0, lambda: called.append("first"))
+    timers.set(("a", 1), 7.0, lambda: called.append("moved"))
+    timers.set(("b", 1), 6.0, lambda: called.append("b"))
+    timers.set_if_absent(("b", 1), 1.0, lambda: called.append("never"))
+    assert timers.next_deadline() == 6.0
+    assert timers.due(5.9) is None
+    while (due := timers.due(10.0)) is not None:
+        due()
+    assert called == ["b", "moved"]
+    timers.set(("a", 2), 1.0, lambda: None)
+    timers.set("room", 2.0, lambda: None)
+    timers.cancel_of("a")
+    assert timers.next_deadline() == 2.0
+
+
+@pytest.mark.parametrize(
+    ("protocol", "action", "expected"),
+    [
+        (16, Action.RESUME, rtc.LeaveRequest(action=Action.RESUME, reason=14)),
+        (16, Action.DISCONNECT, rtc.LeaveRequest(action=Action.DISCONNECT, reason=14)),
+        (12, Action.RECONNECT, rtc.LeaveRequest(can_reconnect=True, reason=14)),
+        (12, Action.DISCONNECT, rtc.LeaveRequest(reason=14)),
+        (12, Action.RESUME, None),
+    ],
+)
+def test_leave_by_protocol(
+    protocol: int, action: rtc.LeaveRequest.Action, expected: rtc.LeaveRequest | None
+) -> None:
+    sink: MessageChannel[rtc.SignalResponse] = MessageChannel("responses")
+    signals = SignalSender(sink, models.ClientInfo(protocol=protocol))
+    signals.leave(models.DisconnectReason.CONNECTION_TIMEOUT, action)
+    assert len(sink) == 0, "nothing goes before the first response"
+    signals.open(rtc.SignalResponse())
+    signals.leave(models.DisconnectReason.CONNECTION_TIMEOUT, action)
+    assert [m.leave for m in list(sink._messages)[1:]] == ([] if expected is None else [expected])
+
+
+@pytest.mark.parametrize(("protocol", "kind"), [(7, "track_unpublished"), (6, "mute")])
+def test_forced_unpublish_by_protocol(protocol: int, kind: str) -> None:
+    sink: MessageChannel[rtc.SignalResponse] = MessageChannel("responses")
+    signals = SignalSender(sink, models.ClientInfo(protocol=protocol))
+    signals.open(rtc.SignalResponse())
+    signals.track_unpublished("TR_1")
+    assert sink._messages[-1].WhichOneof("message") == kind
+
+
+def test_waiting_updates_are_replaced() -> None:
+    queue = UpdateQueue()
+
+    def info(version: int) -> models.ParticipantInfo:
+        return models.ParticipantInfo(sid="PA_a", version=version)
+
+    assert not queue.push(info(1), immediate=False)
+    assert not queue.push(info(2), immediate=False)
+    assert not queue.push(info(1), immediate=False)
+    assert queue.push(info(3), immediate=True)
+    assert queue.take() == []
