@@ -70,9 +70,17 @@ def test_a_quiet_window_silences_at_once_and_no_packets_after_two() -> None:
     assert levels(speakers, a=(0, 400), b=(0, 400)) == {"a": 1.0, "b": 1.0}
     assert levels(speakers, a=(127, 0)) == {"a": 0.0}, "b sends nothing: it may come back"
     assert levels(speakers) == {"b": 0.0}
+    assert not speakers.idle, "a is not forgotten yet"
     assert levels(speakers) == {}
-    assert not speakers.idle, "a is heard, only it does not speak"
+    assert speakers.idle
+
+
+def test_who_leaves_is_silent_with_the_next_window() -> None:
+    speakers = Speakers(AudioOptions(smooth_intervals=0))
+    speakers.window({"a": (0, 400)})
     speakers.forget("a")
+    assert not speakers.idle
+    assert levels(speakers) == {"a": 0.0}
     assert speakers.idle
 
 
