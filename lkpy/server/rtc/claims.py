@@ -23,6 +23,12 @@ class Claims:
     attributes: dict[str, str] = field(init=False)
     permission: models.ParticipantPermission = field(init=False)
     kind: models.ParticipantInfo.Kind = field(init=False)
+    is_agent: bool = field(init=False)
+    """It may speak for others."""
+    is_recorder: bool = field(init=False)
+    """It records, so the room is being recorded."""
+    is_dependent: bool = field(init=False)
+    """It is there for others: the room does not stay open for it and does not count it."""
 
     def __post_init__(self) -> None:
         self.name = self.name or self.grants.name
@@ -31,21 +37,10 @@ class Claims:
         video = self.grants.video
         self.permission = models.ParticipantPermission() if video is None else video.to_permission()
         self.kind = self.grants.participant_kind()
-
-    @property
-    def is_agent(self) -> bool:
-        """It may speak for others."""
-        return self.kind == Kind.AGENT or self.permission.agent
-
-    @property
-    def is_recorder(self) -> bool:
-        """It records, so the room is being recorded."""
-        return self.kind == Kind.EGRESS or self.permission.recorder
-
-    @property
-    def is_dependent(self) -> bool:
-        """It is there for others: the room does not stay open for it and does not count it."""
-        return self.is_agent or self.is_recorder
+        # A room asks everybody for these whenever somebody comes or goes.
+        self.is_agent = self.kind == Kind.AGENT or self.permission.agent
+        self.is_recorder = self.kind == Kind.EGRESS or self.permission.recorder
+        self.is_dependent = self.is_agent or self.is_recorder
 
     def may_publish(self, source: models.TrackSource) -> bool:
         """Whether the permission covers ``source``."""
