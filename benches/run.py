@@ -1,0 +1,98 @@
+"""``make bench``: every figure in one table, and the same rows in ``build/bench.json``.
+
+Rows of packets have the floor that was measured in the same run beside them; rows of the control
+plane are operations per second. Figures of different runs are not comparable: machines are noisy,
+ratios are what to quote.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+
+Row = dict[str, Any]
+
+
+def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a step and stop with its output if it fails."""
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False, **options)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed ({done.returncode}):\n{done.stdout}{done.stderr}")
+    return done
+
+
+def forwarding() -> list[Row]:
+    """The engine alone: packets in, packets out, with the floor of this machine."""
+    manifest = ["--manifest-path", "rust/Cargo.toml", "-p", "lkpy-bench-forward"]
+    run(["cargo", "build", "--release", "--locked", *manifest])
+    done = run(["rust/target/release/lkpy-bench-forward"])
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def end_to_end() -> list[Row]:
+    """The whole server process under the simulator's peers."""
+    report = BUILD / "bench-sim.json"
+    run([
+        sys.executable, "-m", "lkpy", "sim", "run", "benches/fan-out.yaml",
+        "--json", str(report), "--html", str(BUILD / "bench-sim.html"),
+    ])  # fmt: skip
+    server = json.loads(report.read_text())["server"]
+    return [
+        {
+            "name": "server under sim, fan-out 20: whole process with Python",
+            "us_per_packet": server["cpu_us_per_forwarded_packet"],
+        }
+    ]
+
+
+def control_plane() -> list[Row]:
+    """pytest-benchmark's medians."""
+    report = BUILD / "bench-python.json"
+    run([
+        sys.executable, "-m", "pytest", "benches", "-q", "--benchmark-only", "-o", "addopts=",
+        "-o", "python_files=bench_*.py", f"--benchmark-json={report}",
+    ])  # fmt: skip
+    return [
+        {
+            "name": bench["name"].removeprefix("test_").replace("_", " "),
+            "ops_per_s": 1 / bench["stats"]["median"],
+        }
+        for bench in json.loads(report.read_text())["benchmarks"]
+    ]
+
+
+def show(rows: list[Row]) -> None:
+    table = Table("name", box=None, pad_edge=False)
+    for title in ("µs/packet", "floor µs", "ratio", "compute µs", "ops/s"):
+        table.add_column(title, justify="right")
+    for row in rows:
+        table.add_row(
+            row["name"],
+            *(
+                f"{row[key]:.3f}" if key in row else ""
+                for key in ("us_per_packet", "floor_us", "ratio", "compute_us")
+            ),
+            f"{row['ops_per_s']:,.0f}" if "ops_per_s" in row else "",
+        )
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def main() -> int:
+    BUILD.mkdir(exist_ok=True)
+    rows = [*forwarding(), *end_to_end(), *control_plane()]
+    (BUILD / "bench.json").write_text(json.dumps(rows, indent=2) + "\n")
+    show(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
