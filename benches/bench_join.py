@@ -1,4 +1,4 @@
-"""A join, from the session's parameters to an active participant, on the engine without a network."""
+"""A join, from the session's parameters to the first responses, on the fake engine."""
 
 from __future__ import annotations
 

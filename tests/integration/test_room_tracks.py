@@ -12,6 +12,7 @@ from lkpy.engine.api import (
     CloseReceiver,
     CreateDownTrack,
     CreateReceiver,
+    ReceiverLayersChanged,
     UpdateDownTrack,
     UpdateReceiver,
 )
@@ -195,6 +196,61 @@ async def test_backup_codec_joins_the_track() -> None:
         assert track.codecs[1].mid == "8"
 
 
+async def test_a_subscriber_changes_to_the_codec_that_is_left() -> None:
+    async with running() as world:
+        alice = await world.join("alice")
+        track = microphone(simulcast_codecs=[rtc.SimulcastCodec(codec="opus", cid=AUDIO_CID)])
+        (info,) = await alice.publish(track)
+        bob = await world.join("bob", single=False)
+        description = SessionDescription.parse(PUBLISH_OFFER)
+        second = SessionDescription.parse(PUBLISH_OFFER).section("8")
+        assert second is not None
+        second.mid, second.msids = "9", [type(second.msids[0])("stream", "second")]
+        description.media.append(second)
+        description.groups[0] = type(description.groups[0])(
+            "BUNDLE", tuple(m.mid or "" for m in description.media)
+        )
+        more = rtc.SimulcastCodec(codec="pcmu", cid="second")
+        await alice.send(add_track=microphone(sid=info.sid, simulcast_codecs=[more]))
+        await alice.offer(str(description), 3)
+        first, backup = (r.receiver for r in world.engine.of(CreateReceiver))
+        assert [d.receiver for d in world.engine.down_tracks.values()] == [first]
+        description.media[8].direction = Direction.INACTIVE
+        description.media[8].msids = []
+        await alice.offer(str(description), 4)
+        await world.advance(0.5)
+        assert [d.receiver for d in world.engine.down_tracks.values()] == [backup]
+        assert receives(world, bob) == {info.sid}
+        await alice.offer(without_senders(str(description)), 5)
+        assert receives(world, bob) == set()
+
+
+async def test_video_of_the_go_sdk_is_announced_by_its_media() -> None:
+    async with running() as world:
+        alice = await world.join("alice", client={"sdk": models.ClientInfo.GO})
+        await alice.publish(camera(simulcast_codecs=[]), microphone())
+        assert [t.type for t in alice.participant.to_proto().tracks] == [models.TrackType.AUDIO]
+        video = world.engine.of(CreateReceiver)[0].receiver
+        world.engine.inject(ReceiverLayersChanged(video, (0,), "video/h264"))
+        await world.settle()
+        assert [t.mime_type for t in alice.participant.to_proto().tracks] == [
+            "video/H264",
+            "audio/opus",
+        ]
+
+
+async def test_forced_unpublish() -> None:
+    async with running() as world:
+        alice, bob = await world.join("alice"), await world.join("bob")
+        (info,) = await alice.publish(microphone())
+        (track,) = alice.participant.publishing.tracks
+        alice.participant.publishing.unpublish(track)
+        await world.settle()
+        assert alice.last("track_unpublished").track_sid == info.sid
+        assert world.engine.receivers == {}
+        assert bob.updates("alice")[-1].tracks == []
+
+
 # -- mute -----------------------------------------------------------------------------------------
 
 
@@ -285,6 +341,58 @@ async def test_a_track_published_later_is_negotiated(single: bool) -> None:
             assert (requirement.num_audios, requirement.num_videos) == (0, 0), "sections are free"
             await bob.offer(JOIN_OFFER)
         assert receives(world, bob) == {track.sid}
+
+
+async def test_a_client_that_has_not_offered_yet_is_not_asked_to() -> None:
+    async with running() as world:
+        alice = await world.join("alice")
+        (track,) = await alice.publish(microphone())
+        bob = await world.join("bob", publisher_offer=None)
+        await world.advance(1)
+        assert bob.kinds() == ["join", "subscription_permission_update", "refresh_token"]
+        await bob.offer(JOIN_OFFER, 1)
+        assert set(bob.last("answer").mid_to_track_id.values()) == {track.sid}
+        await world.advance(1)
+        assert bob.all("media_sections_requirement") == []
+
+
+async def test_an_offer_that_comes_by_itself_is_not_asked_for() -> None:
+    async with running() as world:
+        alice = await world.join("alice")
+        (track,) = await alice.publish(microphone())
+        bob = await world.join("bob")
+        await bob.send(subscription=rtc.UpdateSubscription(track_sids=[track.sid]))
+        await bob.offer(JOIN_OFFER)
+        await world.advance(1)
+        assert bob.all("media_sections_requirement") == []
+        assert bob.last("answer").mid_to_track_id == {}
+
+
+async def test_who_is_not_active_is_subscribed_when_it_is() -> None:
+    async with running(auto_connect=False) as world:
+        alice, bob = await world.join("alice"), await world.join("bob", single=False)
+        world.engine.connect(alice.participant.transports.publisher.id)
+        await alice.publish(microphone())
+        await world.advance(1)
+        assert bob.participant.subscribing.tracks == []
+        subscriber = bob.participant.transports.subscriber
+        assert subscriber is not None
+        world.engine.connect(subscriber.id)
+        await world.advance(0.5)
+        assert len(receives(world, bob)) == 1
+
+
+async def test_a_track_is_seen_once_it_has_a_connection() -> None:
+    async with running(auto_connect=False) as world:
+        alice = await world.join("alice")
+        world.engine.connect(alice.participant.transports.publisher.id)
+        await alice.publish(microphone())
+        bob = await world.join("bob")
+        assert len(receives(world, bob)) == 1
+        assert alice.all("track_subscribed") == []
+        world.engine.connect(bob.participant.transports.publisher.id)
+        await world.settle()
+        assert len(alice.all("track_subscribed")) == 1
 
 
 async def test_more_sections_are_asked_for() -> None:

@@ -8,11 +8,15 @@ import pytest
 from livekit.protocol import models, rtc
 
 from lkpy.auth.grants import Grants, VideoGrant
+from lkpy.engine.api import MediaKind, RtpCodec, RtpEncoding
 from lkpy.limits import UPDATE_CHUNK, Limits
 from lkpy.server.routing.channel import MessageChannel
 from lkpy.server.rtc.claims import Claims
-from lkpy.server.rtc.data_packets import DataStream, NonceFilter, Sender, route
+from lkpy.server.rtc.data_channels import DataChannels
+from lkpy.server.rtc.data_packets import DataStream, NonceFilter, Routed, Sender, route
+from lkpy.server.rtc.media_sections import MediaSectionTrack
 from lkpy.server.rtc.options import AudioOptions
+from lkpy.server.rtc.published_tracks import Added, PublishedTracks, Refusal
 from lkpy.server.rtc.quality import (
     number_layers,
     quality_for_size,
@@ -22,6 +26,7 @@ from lkpy.server.rtc.quality import (
 from lkpy.server.rtc.room_state import RoomState
 from lkpy.server.rtc.signals import Action, SignalSender
 from lkpy.server.rtc.speakers import Speakers, linear
+from lkpy.server.rtc.subscriptions import ActionKind, Availability, Subscriptions
 from lkpy.server.rtc.timers import Timers
 from lkpy.server.rtc.updates import UpdateQueue, responses
 
@@ -251,15 +256,10 @@ def test_transcriptions_come_from_agents_and_metrics_from_nobody() -> None:
 
 def test_nonces_repeat_within_a_bound() -> None:
     nonces = NonceFilter(size=3)
-    assert [nonces.is_repeated(n) for n in (b"1", b"1", b"2", b"3", b"4", b"1", b"")] == [
-        False,
-        True,
-        False,
-        False,
-        False,
-        False,
-        False,
-    ]
+    names = [bytes([number]) * 16 for number in (1, 1, 2, 3, 4, 1)]
+    seen = [nonces.is_repeated(nonce) for nonce in names]
+    assert seen == [False, True, False, False, False, False]
+    assert not any(nonces.is_repeated(b"no UUID") for _ in range(2))
 
 
 def test_a_packet_that_grew_too_large_is_dropped() -> None:
@@ -267,6 +267,110 @@ def test_a_packet_that_grew_too_large_is_dropped() -> None:
     assert passed_on(packet, ALICE) is None
     stream = DataStream()
     assert stream.receive(b"\xff", reliable=True, sender=ALICE, nonces=NonceFilter()) is None
+
+
+def test_what_waits_for_a_channel_is_bounded() -> None:
+    channels = DataChannels()
+
+    def packet(number: int) -> Routed:
+        return Routed(bytes([number]) * 40_000, True, frozenset(), frozenset())
+
+    for number in range(4):
+        channels.hold(0.0, packet(number))
+    assert [held.payload[0] for held in channels.release(0.0)] == [2, 3]
+    channels.hold(0.0, packet(0))
+    channels.hold(2.5, packet(1))
+    assert len(channels._held) == 1
+    assert [held.payload[0] for held in channels.release(5.0)] == []
+
+
+# -- publishing and subscribing -------------------------------------------------------------------
+
+
+def section(cid: str, kind: MediaKind = MediaKind.AUDIO) -> MediaSectionTrack:
+    codecs = (RtpCodec(111, "audio/opus", 48_000, 2),)
+    return MediaSectionTrack("0", kind, cid, "", codecs, (), (RtpEncoding(0),))
+
+
+def published(*cids: str) -> PublishedTracks:
+    tracks = PublishedTracks(("audio/opus", "video/VP8"), lambda source: True)
+    for cid in cids:
+        tracks.add(rtc.AddTrackRequest(cid=cid, name=cid, type=models.TrackType.AUDIO))
+    return tracks
+
+
+@pytest.mark.parametrize(
+    ("cids", "sections", "names"),
+    [
+        (("a", "b"), ("b", "a"), ["b", "a"]),
+        (("a", "b"), ("x", "y"), ["a", "b"]),
+        (("a", "b"), ("x", "x"), ["a", "a"]),
+        (("a",), ("x", "y"), ["a", None]),
+        (("a", "b"), ("", ""), ["a", "a"]),
+        ((), ("a",), [None]),
+    ],
+)
+def test_sections_find_their_tracks(
+    cids: tuple[str, ...], sections: tuple[str, ...], names: list[str | None]
+) -> None:
+    """In an offer every section is looked up before any is published."""
+    tracks = published(*cids)
+    found = [tracks.lookup(cid, MediaKind.AUDIO) for cid in sections]
+    assert [None if info is None else info.name for info in found] == names
+
+
+def test_twenty_tracks_may_be_pending() -> None:
+    tracks = published(*(str(number) for number in range(20)))
+    refused = tracks.add(rtc.AddTrackRequest(cid="more", type=models.TrackType.AUDIO))
+    assert isinstance(refused, Refusal)
+    assert refused.reason == Reason.LIMIT_EXCEEDED
+    assert tracks.publish(section("3"), lambda info: 1) is not None
+    assert isinstance(
+        tracks.add(rtc.AddTrackRequest(cid="more", type=models.TrackType.AUDIO)), Added
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "mimes"),
+    [
+        ([], [""]),
+        (["vp8"], ["video/VP8"]),
+        (["video/VP8"], ["video/VP8"]),
+        (["vp9", "vp8"], ["video/VP9", "video/VP8"]),
+        (["av1", "vp8"], ["video/VP8"]),
+        (["vp9", "vp9"], ["video/VP9"]),
+    ],
+)
+def test_codecs_of_a_request(asked: list[str], mimes: list[str]) -> None:
+    """What is not enabled becomes the first that is; nothing is named twice."""
+    tracks = PublishedTracks(("audio/opus", "video/VP8", "video/VP9"), lambda source: True)
+    codecs = [rtc.SimulcastCodec(codec=codec, cid="c") for codec in asked]
+    request = rtc.AddTrackRequest(
+        cid="c",
+        type=models.TrackType.VIDEO,
+        simulcast_codecs=codecs,
+        layers=layers(HIGH, LOW, heights=(720, 180)),
+    )
+    added = tracks.add(request)
+    assert isinstance(added, Added)
+    assert [codec.mime_type for codec in added.info.codecs] == mimes
+    assert [layer.quality for layer in added.info.layers] == [LOW, HIGH]
+    svc = mimes[0] == "video/VP9"
+    assert added.info.simulcast is not svc
+    mode = models.VideoLayer.Mode
+    assert added.info.codecs[0].video_layer_mode == (
+        mode.MULTIPLE_SPATIAL_LAYERS_PER_STREAM if svc else mode.ONE_SPATIAL_LAYER_PER_STREAM
+    )
+
+
+def test_a_missing_permission_stops_the_clock_of_what_is_not_found() -> None:
+    subscriptions = Subscriptions()
+    subscriptions.want("TR_a", True)
+    answers = {0.0: "NOT_FOUND", 50.0: "NOT_ALLOWED", 70.0: "NOT_FOUND", 120.0: "NOT_FOUND"}
+    for now, name in answers.items():
+        assert subscriptions.reconcile(now, lambda sid, name=name: Availability[name]) == []
+    gone = subscriptions.reconcile(130.0, lambda sid: Availability.NOT_FOUND)
+    assert [action.kind for action in gone] == [ActionKind.GIVE_UP]
 
 
 # -- claims ---------------------------------------------------------------------------------------

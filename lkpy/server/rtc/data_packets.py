@@ -15,6 +15,8 @@ from livekit.protocol import models
 
 from lkpy.limits import DATA_MESSAGE_MAX, USER_PACKET_NONCES
 
+_UUID_BYTES = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Sender:
@@ -52,8 +54,8 @@ class NonceFilter:
         self._size = size
 
     def is_repeated(self, nonce: bytes) -> bool:
-        """Whether ``nonce`` was seen; it is remembered. An empty one never repeats."""
-        if not nonce:
+        """Whether ``nonce`` was seen; it is remembered. Only UUIDs are nonces."""
+        if len(nonce) != _UUID_BYTES:
             return False
         if nonce in self._known:
             return True

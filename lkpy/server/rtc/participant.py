@@ -109,6 +109,8 @@ class Participant:
             self.transports,
             PublishedTracks(mimes, claims.may_publish),
             self._deliver,
+            # The Go SDK offers every codec, whichever it sends.
+            video_by_media=self.client.sdk == models.ClientInfo.GO,
         )
         self.subscribing = Subscribing(
             self,
@@ -238,8 +240,7 @@ class Participant:
         if self.closed:
             return []
         self.disconnect_reason = reason
-        if not self._failed:
-            self.signals.leave(reason, action)
+        self.signals.leave(reason, action)
         self.signals.close(Reason.Name(reason).lower())
         self._room.timers.cancel_of(self.sid)
         gone = self.publishing.close()

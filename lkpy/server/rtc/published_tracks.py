@@ -83,6 +83,8 @@ class MediaTrack:
     sources: list[Source] = field(default_factory=list)
     announced: bool = False
     """Others know of it."""
+    flowing: bool = False
+    """Its media has begun."""
     seen: bool = False
     """Its publisher was told that somebody subscribed."""
 
@@ -297,16 +299,28 @@ class PublishedTracks:
             self._pending.remove(match)
             track, begins = MediaTrack(match.info, match.cids | {section.cid}), True
             self._tracks[track.sid] = track
+        codec = _codec_of(track.info, section.cid)
         mime = section.mime_types[0] if section.mime_types else ""
-        # Of video exactly this codec is sent. Audio may change between Opus and RED at any time.
-        codecs = tuple(
-            codec
-            for codec in section.codecs
-            if section.kind is MediaKind.AUDIO or codec.mime_type == mime
-        )
+        # A client that names its codec sends it. Otherwise, and between Opus and RED, it may send
+        # any that was negotiated.
+        named = bool(codec.mime_type) and section.kind is MediaKind.VIDEO
+        codecs = tuple(c for c in section.codecs if not named or c.mime_type == mime)
         track.sources.append(Source(section.mid, receiver(track.info), mime, codecs))
-        _describe(track.info, section, mime_name(mime))
+        _describe(track.info, codec, section, mime_name(mime))
         return track, begins
+
+    def media_began(self, receiver: int, mime_type: str) -> MediaTrack | None:
+        """Media came in. Returns the track if its codec is another than was negotiated first."""
+        track = self.by_receiver(receiver)
+        if track is None:
+            return None
+        track.flowing = True
+        for source in track.sources:
+            if source.receiver == receiver and mime_type and source.mime_type != mime_type:
+                source.mime_type = mime_type
+                _set_mime(track.info, source.mid, mime_name(mime_type))
+                return track
+        return None
 
     def section_closed(self, mid: str) -> tuple[MediaTrack, bool] | None:
         """A section's sender went away. Returns its track and whether that was its last source."""
@@ -344,24 +358,35 @@ def _by_quality(layers: Iterable[models.VideoLayer]) -> list[models.VideoLayer]:
     return sorted(layers, key=lambda layer: layer.quality)
 
 
-def _describe(info: models.TrackInfo, section: MediaSectionTrack, mime: str) -> None:
+def _codec_of(info: models.TrackInfo, cid: str) -> models.SimulcastCodecInfo:
+    """The codec that a section with ``cid`` carries; the first if none is named so."""
+    for codec in info.codecs:
+        if cid and cid in (codec.cid, codec.sdp_cid):
+            return codec
+    return info.codecs[0]
+
+
+def _describe(
+    info: models.TrackInfo,
+    codec: models.SimulcastCodecInfo,
+    section: MediaSectionTrack,
+    mime: str,
+) -> None:
     """Write what the section's negotiation decided into the track's description."""
-    index = next(
-        (
-            index
-            for index, codec in enumerate(info.codecs)
-            if section.cid and section.cid in (codec.cid, codec.sdp_cid)
-        ),
-        0,
-    )
-    if index == 0:
-        info.mime_type = mime
-        info.mid = section.mid
-        _describe_layers(info.layers, section)
-    codec = info.codecs[index]
-    codec.mime_type = mime
     codec.mid = section.mid
     _describe_layers(codec.layers, section)
+    if info.codecs[0].mid == section.mid:
+        info.mid = section.mid
+        _describe_layers(info.layers, section)
+    _set_mime(info, section.mid, mime)
+
+
+def _set_mime(info: models.TrackInfo, mid: str, mime: str) -> None:
+    for codec in info.codecs:
+        if codec.mid == mid:
+            codec.mime_type = mime
+    if info.mid == mid:
+        info.mime_type = mime
 
 
 def _describe_layers(layers: Sequence[models.VideoLayer], section: MediaSectionTrack) -> None:

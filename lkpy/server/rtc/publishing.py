@@ -7,13 +7,14 @@ from typing import Protocol
 
 from livekit.protocol import models, rtc
 
-from lkpy.engine.api import CloseReceiver, ReceiverLayersChanged, UpdateReceiver
+from lkpy.engine.api import CloseReceiver, MediaKind, ReceiverLayersChanged, UpdateReceiver
 from lkpy.engine.hub import EngineHub, Handler
 from lkpy.server.rtc.media_sections import MediaSectionTrack
 from lkpy.server.rtc.published_tracks import Added, MediaTrack, PublishedTracks, Refusal
 from lkpy.server.rtc.signals import SignalSender
 from lkpy.server.rtc.transport_manager import TransportManager
 from lkpy.server.rtc.transport_types import OfferResult
+from lkpy.server.telemetry.log import fields
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +48,16 @@ class Publishing:
         transports: TransportManager,
         tracks: PublishedTracks,
         deliver: Handler,
+        *,
+        video_by_media: bool = False,
     ) -> None:
         self._owner = owner
         self._hub = hub
         self._signals = signals
         self._transports = transports
         self._deliver = deliver
+        self._video_by_media = video_by_media
+        """The client's video is known by its first packet, not by its description."""
         self._clock_group = hub.new_id()
         self.tracks = tracks
 
@@ -103,10 +108,15 @@ class Publishing:
             closed = self.tracks.section_closed(section.mid)
             if section.receiver is not None:
                 self._hub.unbind(section.receiver)
-            if closed is not None and closed[1]:
-                self._unpublished(closed[0])
-        for track in result.tracks:
-            self._publish(track)
+            if closed is None:
+                continue
+            track, was_last = closed
+            if was_last:
+                self._unpublished(track)
+            else:
+                self._changed(track)
+        for begun in result.tracks:
+            self._publish(begun)
 
     def _publish(self, section: MediaSectionTrack) -> None:
         def receiver(info: models.TrackInfo) -> int:
@@ -136,15 +146,19 @@ class Publishing:
         if not self._transports.publisher.connected:
             return
         for track in self.tracks:
-            if not track.announced:
+            waits = self._video_by_media and track.kind is MediaKind.VIDEO and not track.flowing
+            if not track.announced and not waits:
                 track.announced = True
                 self._owner.track_published(track)
 
     def layers_changed(self, event: ReceiverLayersChanged) -> None:
-        """Media began, or layers came and went."""
-        track = self.tracks.by_receiver(event.receiver)
+        """Media came: which codec it is in may be known only now."""
+        track = self.tracks.media_began(event.receiver, event.mime_type)
         if track is not None:
-            logger.debug("track %s receives layers %s", track.sid, event.layers)
+            mime = track.info.mime_type
+            logger.debug("track comes in another codec", extra=fields(track=track.sid, mime=mime))
+            self._changed(track)
+        self.announce()
 
     # -- ends -------------------------------------------------------------------------------------
 

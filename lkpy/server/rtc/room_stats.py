@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from livekit.protocol import models
 
@@ -17,6 +18,15 @@ from lkpy.stats.v1 import stats_pb2
 
 class _Index:
     """One collection's figures by the ids they are about."""
+
+    _latest: ClassVar[tuple[Sequence[StatsCollected], _Index] | None] = None
+
+    @classmethod
+    def of(cls, stats: Sequence[StatsCollected]) -> _Index:
+        """The index of ``stats``; made once although every room of the server asks for it."""
+        if cls._latest is None or cls._latest[0] is not stats:
+            cls._latest = (stats, cls(stats))
+        return cls._latest[1]
 
     def __init__(self, stats: Sequence[StatsCollected]) -> None:
         self.transports: dict[int, TransportStats] = {}
@@ -44,7 +54,7 @@ class RoomStats:
         stats: Sequence[StatsCollected],
     ) -> stats_pb2.Room:
         """The whole room."""
-        index = _Index(stats)
+        index = _Index.of(stats)
         counts = self._subscribers(participants)
         room = stats_pb2.Room(
             sid=info.sid,

@@ -12,7 +12,7 @@ from livekit.protocol import models, rtc
 
 from lkpy.server.rtc.codecs import RED
 from lkpy.server.rtc.media_sections import DownTrackHandle
-from lkpy.server.rtc.published_tracks import MediaTrack
+from lkpy.server.rtc.published_tracks import MediaTrack, Source
 from lkpy.server.rtc.quality import initial_settings, wanted_layers
 from lkpy.server.rtc.signals import SignalSender
 from lkpy.server.rtc.subscriptions import ActionKind, Availability, Subscriptions
@@ -53,8 +53,8 @@ class SubscribedTrack:
 
     publisher: Participant
     track: MediaTrack
+    source: Source
     handle: DownTrackHandle
-    source: int = 0
 
 
 class Subscribing:
@@ -109,10 +109,15 @@ class Subscribing:
                 self._apply_settings(subscribed)
 
     def refresh(self, track: MediaTrack) -> None:
-        """The track's description changed, so sizes may mean other layers."""
+        """The track's description changed: sizes may mean other layers, its codec may be gone."""
         subscribed = self._tracks.get(track.sid)
-        if subscribed is not None:
+        if subscribed is None:
+            return
+        if subscribed.source in track.sources:
             self._apply_settings(subscribed)
+        elif track.sources:
+            self._switch(subscribed, track.sources[0])
+            self._transports.negotiate_sending(self._owner.now())
 
     # -- reconcile --------------------------------------------------------------------------------
 
@@ -150,7 +155,9 @@ class Subscribing:
         return Availability.READY
 
     def _subscribe(self, publisher: Participant, track: MediaTrack) -> None:
-        subscribed = SubscribedTrack(publisher, track, self._add(publisher, track, 0))
+        source = track.sources[0]
+        handle = self._add(publisher, track, source)
+        subscribed = SubscribedTrack(publisher, track, source, handle)
         self._tracks[track.sid] = subscribed
         self._publishers[publisher.sid] += 1
         permission = rtc.SubscriptionPermissionUpdate(
@@ -158,18 +165,17 @@ class Subscribing:
         )
         self._signals.send(rtc.SignalResponse(subscription_permission_update=permission))
 
-    def _add(self, publisher: Participant, track: MediaTrack, source: int) -> DownTrackHandle:
-        chosen = track.sources[source]
-        layers = wanted_layers(self._initial_settings(track.sid), track.info, chosen.mime_type)
+    def _add(self, publisher: Participant, track: MediaTrack, source: Source) -> DownTrackHandle:
+        layers = wanted_layers(self._initial_settings(track.sid), track.info, source.mime_type)
         packed = self._protocol >= _PACKED_STREAM_ID
         return self._transports.sending.add_down_track(
-            receiver=chosen.receiver,
+            receiver=source.receiver,
             kind=track.kind,
             track_sid=track.sid,
             stream_id=f"{publisher.sid}|{track.sid}" if packed else publisher.sid,
-            codecs=chosen.codecs,
+            codecs=source.codecs,
             stereo=models.AudioTrackFeature.TF_STEREO in track.info.audio_features,
-            red=chosen.mime_type == RED,
+            red=source.mime_type == RED,
             max_spatial=layers.max_spatial,
             max_temporal=layers.max_temporal,
             muted=layers.muted,
@@ -191,8 +197,7 @@ class Subscribing:
 
     def _apply_settings(self, subscribed: SubscribedTrack) -> None:
         settings = self._subscriptions.settings(subscribed.track.sid) or self._initial
-        mime_type = subscribed.track.sources[subscribed.source].mime_type
-        layers = wanted_layers(settings, subscribed.track.info, mime_type)
+        layers = wanted_layers(settings, subscribed.track.info, subscribed.source.mime_type)
         handle = subscribed.handle
         known = (handle.max_spatial, handle.max_temporal, handle.muted)
         if (layers.max_spatial, layers.max_temporal, layers.muted) != known:
@@ -202,6 +207,12 @@ class Subscribing:
                 max_temporal=layers.max_temporal,
                 muted=layers.muted,
             )
+
+    def _switch(self, subscribed: SubscribedTrack, source: Source) -> None:
+        """Receive the track in another of its codecs."""
+        self._transports.sending.remove_down_track(subscribed.handle)
+        subscribed.source = source
+        subscribed.handle = self._add(subscribed.publisher, subscribed.track, source)
 
     def _unsubscribe(self, sid: str) -> bool:
         subscribed = self._tracks.get(sid)
@@ -245,11 +256,13 @@ class Subscribing:
         subscribed = self._tracks.get(sid)
         if subscribed is None or subscribed.handle is not handle:
             return False
-        self._transports.sending.remove_down_track(handle)
-        subscribed.source += 1
-        if subscribed.source < len(subscribed.track.sources):
-            subscribed.handle = self._add(subscribed.publisher, subscribed.track, subscribed.source)
+        sources = subscribed.track.sources
+        tried = sources.index(subscribed.source) + 1 if subscribed.source in sources else 0
+        following = sources[tried:]
+        if following:
+            self._switch(subscribed, following[0])
             return True
+        self._transports.sending.remove_down_track(handle)
         self._forget(subscribed)
         self._subscriptions.lost(sid)
         self._failed(sid, models.SubscriptionError.SE_CODEC_UNSUPPORTED)
