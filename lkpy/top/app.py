@@ -21,24 +21,28 @@ from lkpy.top.table import LineTable
 
 RETRY_S = 2.0
 INTERVALS_MS = (200, 500, 1000, 2000, 5000, 10_000)
-KEYS = "enter open  esc back  / filter  s sort  r reverse  space pause  +/- rate  ? help  q quit"
+KEYS = "enter open  esc back  / filter  s sort  r reverse  space pause  ? help  q quit"
 HELP = """\
 [b]lkpy top[/b]: rooms → participants → tracks
 
-  ↑ ↓  j k        move             PgUp PgDn g G   move far
-  enter → l       open             esc ← h         back
-  s               sort by the next column         r   reverse the order
-  /               filter; esc in the filter clears it
-  space           pause: the picture stands still, the server does not
-  + -             faster, slower                  q   quit
+  ↑ ↓  j k    move                PgUp PgDn g G  move far
+  enter → l   open                esc ← h        back
+  s           sort by the next column
+  r           reverse the order
+  /           filter; esc in the filter clears it
+  space       pause: the picture stands still
+  + -         faster, slower
+  q           quit
 
 [b]Filter[/b]: words that must all hold.
-  foo  a cell contains foo         !foo  none does
-  kind:agent  that column contains agent
-  out>2M  loss>1  rtt<50  compare numbers (bit/s, percent, ms)
+  foo          a cell contains foo       !foo  none does
+  kind:agent   that column contains agent
+  out>2M  loss>1  rtt<50  compare numbers (bit/s, %, ms)
 
-[b]Columns[/b]: IN and OUT are the server's side: IN is what participants send. LOSS% and RTT of
-down tracks are from the receivers' reports; - is not known. RATE in bit/s, JIT and RTT in ms.
+[b]Columns[/b]: IN and OUT are the server's side: IN is what
+participants send. LOSS% and RTT of down tracks are from the
+receivers' reports; - is not known. RATE is in bit/s, JIT
+and RTT in ms.
 """
 
 
