@@ -26,9 +26,7 @@ $(VENV)/.python: requirements.lock
 $(VENV)/.engine: $(VENV)/.python pyproject.toml $(RUST_SOURCES)
 	@tools/prerequisites.sh $(BIN)/python
 	@echo "lkpy: building the media engine (the first time takes a few minutes)"
-	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --skip-install --quiet
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
-		--config-settings=build-args="--locked" --editable .
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet
 	@touch $@
 
 demo: setup ## start a server, send a simulated audience of 100 through it, print the verdict
