@@ -26,7 +26,8 @@ $(VENV)/.python: requirements.lock
 $(VENV)/.engine: $(VENV)/.python pyproject.toml $(RUST_SOURCES)
 	@tools/prerequisites.sh $(BIN)/python
 	@echo "lkpy: building the media engine (the first time takes a few minutes)"
-	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet
+	@PATH=$(abspath $(BIN)):$$PATH MATURIN_PEP517_ARGS=--locked $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: setup ## start a server, send a simulated audience of 100 through it, print the verdict
