@@ -1,0 +1,203 @@
+"""What the control plane asks of the engine; the rules are in :mod:`lkpy.engine.api`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from lkpy.engine.parameters import (
+    DtlsParameters,
+    IceCandidate,
+    IceParameters,
+    MediaKind,
+    RtpCodec,
+    RtpEncoding,
+    RtpHeaderExtension,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTransport:
+    """Create one peer connection: ICE agent, DTLS, SRTP and SCTP.
+
+    ``controlling`` is the ICE role (RFC 8445 6.1.1: the offerer controls, unless one side is lite).
+    """
+
+    transport: int
+    worker: int
+    ice: IceParameters
+    ice_lite: bool = False
+    controlling: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SetRemoteParameters:
+    """Give the transport the remote side's ICE and DTLS parameters.
+
+    ICE parameters that differ from those set before are the remote half of an ICE restart. DTLS
+    parameters are taken once; later ones are ignored.
+    """
+
+    transport: int
+    ice: IceParameters
+    dtls: DtlsParameters
+    remote_lite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RestartIce:
+    """Change the local ICE credentials (RFC 8445 9); media keeps flowing on the old pair until
+    a pair of the new generation is nominated."""
+
+    transport: int
+    ice: IceParameters
+
+
+@dataclass(frozen=True, slots=True)
+class AddRemoteCandidate:
+    """Trickle one remote candidate (RFC 8838)."""
+
+    transport: int
+    candidate: IceCandidate
+
+
+@dataclass(frozen=True, slots=True)
+class CloseTransport:
+    """Close a transport with all its receivers, down tracks and data channels."""
+
+    transport: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreateReceiver:
+    """Expect a published track on ``transport`` in the media section ``mid``.
+
+    Packets are matched by ssrc where an encoding names one, otherwise by the mid and rid header
+    extensions, otherwise by payload type when only one receiver of the transport has it.
+    ``clock_group`` is the same for all tracks of one publisher: their sender reports are mapped
+    together so that lips stay in sync. ``screen_share`` slows the stream tracker down.
+    """
+
+    receiver: int
+    transport: int
+    mid: str
+    kind: MediaKind
+    codecs: tuple[RtpCodec, ...]
+    header_extensions: tuple[RtpHeaderExtension, ...]
+    encodings: tuple[RtpEncoding, ...]
+    clock_group: int
+    screen_share: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateReceiver:
+    """Pause (``muted``) or resume a receiver. A muted receiver still counts but forwards nothing,
+    and its stream tracker does not declare layers dead."""
+
+    receiver: int
+    muted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CloseReceiver:
+    """Forget a published track; its down tracks stop and stay until closed."""
+
+    receiver: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKeyFrame:
+    """Ask the publisher for a key frame on every live layer, through the PLI throttle."""
+
+    receiver: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDownTrack:
+    """Forward ``receiver`` to the media section ``mid`` of ``transport``.
+
+    ``codecs`` are the subscriber's: the one with the receiver's mime type gives payload types and
+    feedback. Layers above ``max_spatial``/``max_temporal`` are not sent. Nothing is sent before
+    the transport's DTLS is connected.
+    """
+
+    down_track: int
+    transport: int
+    receiver: int
+    mid: str
+    ssrc: int
+    rtx_ssrc: int | None
+    cname: str
+    codecs: tuple[RtpCodec, ...]
+    header_extensions: tuple[RtpHeaderExtension, ...]
+    max_spatial: int = 2
+    max_temporal: int = 3
+    muted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateDownTrack:
+    """Change what a down track may send."""
+
+    down_track: int
+    max_spatial: int
+    max_temporal: int
+    muted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CloseDownTrack:
+    """Stop forwarding; an RTCP BYE is sent for its ssrc."""
+
+    down_track: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDataChannel:
+    """Open a data channel by DCEP (RFC 8832) once SCTP is up; answered by
+    :class:`DataChannelOpened` with the stream id that the engine chose."""
+
+    transport: int
+    label: str
+    ordered: bool = True
+    max_retransmits: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SendData:
+    """Send one message on every channel in ``channels``, pairs of (transport, stream id).
+
+    The bytes cross once; fan-out, bounds and drops are the engine's. A channel with
+    ``max_retransmits`` 0 whose buffer is full drops the message; a full reliable channel is
+    reported by :class:`DataChannelOverflow` and drops its message.
+    """
+
+    channels: tuple[tuple[int, int], ...]
+    payload: bytes
+    binary: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CollectStats:
+    """Ask every worker for one :class:`StatsCollected` with this ``request`` number."""
+
+    request: int
+
+
+Command: TypeAlias = (
+    CreateTransport
+    | SetRemoteParameters
+    | RestartIce
+    | AddRemoteCandidate
+    | CloseTransport
+    | CreateReceiver
+    | UpdateReceiver
+    | CloseReceiver
+    | RequestKeyFrame
+    | CreateDownTrack
+    | UpdateDownTrack
+    | CloseDownTrack
+    | OpenDataChannel
+    | SendData
+    | CollectStats
+)

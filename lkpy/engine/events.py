@@ -1,0 +1,230 @@
+"""What the engine tells the control plane; the rules are in :mod:`lkpy.engine.api`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from lkpy.engine.parameters import DtlsState, IceState
+
+
+@dataclass(frozen=True, slots=True)
+class IceStateChanged:
+    """``local`` and ``remote`` are ``address:port`` of the nominated pair once connected;
+    ``protocol`` is ``udp`` or ``tcp``."""
+
+    transport: int
+    state: IceState
+    local: str = ""
+    remote: str = ""
+    protocol: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DtlsStateChanged:
+    """``srtp_profile`` is the IANA name, e.g. ``AEAD_AES_128_GCM``, once connected."""
+
+    transport: int
+    state: DtlsState
+    srtp_profile: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TransportClosed:
+    """The engine gave the transport up by itself (a caught panic, a full reliable queue).
+
+    A transport closed by command sends no event.
+    """
+
+    transport: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataChannelOpened:
+    """A channel is usable, whoever opened it. ``max_retransmits`` None means reliable."""
+
+    transport: int
+    stream_id: int
+    label: str
+    protocol: str
+    ordered: bool
+    max_retransmits: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DataChannelClosed:
+    """The remote side reset the stream or SCTP is gone."""
+
+    transport: int
+    stream_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataReceived:
+    """One whole message."""
+
+    transport: int
+    stream_id: int
+    payload: bytes
+    binary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DataChannelOverflow:
+    """A reliable channel's buffer was full and one message of :class:`SendData` was dropped."""
+
+    transport: int
+    stream_id: int
+    buffered: int
+    """Bytes waiting in the channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverLayersChanged:
+    """The set of spatial layers that currently receive packets (stream tracker), lowest first.
+
+    The first event of a receiver also says that its media has begun. Audio has layer 0.
+    """
+
+    receiver: int
+    layers: tuple[int, ...]
+    mime_type: str
+    """Codec of the first packet, lower-case."""
+
+
+@dataclass(frozen=True, slots=True)
+class DownTrackLayerChanged:
+    """The spatial and temporal layer being forwarded; (-1, -1) when nothing is."""
+
+    down_track: int
+    spatial: int
+    temporal: int
+
+
+@dataclass(frozen=True, slots=True)
+class AudioLevels:
+    """One observation window (``EngineConfig.audio_interval_ms``) of one worker.
+
+    Entries are (receiver, loudest level in -dBov 0..127, milliseconds at or above the active
+    level). Receivers without packets in the window are absent.
+    """
+
+    worker: int
+    levels: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommandFailed:
+    """``code`` is one of :class:`lkpy.errors.Code`; ``subject`` the id that the command named."""
+
+    command: str
+    subject: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransportStats:
+    """Totals since creation; ``rtt_ms`` is the nominated pair's STUN round trip, -1 if unknown."""
+
+    transport: int
+    packets_received: int
+    bytes_received: int
+    packets_sent: int
+    bytes_sent: int
+    srtp_errors: int
+    """Packets that failed authentication or replay checks."""
+    rtt_ms: float
+    retransmissions_sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerStats:
+    """One spatial layer of a receiver; totals since creation, ``bitrate_bps`` over a second."""
+
+    receiver: int
+    spatial: int
+    ssrc: int
+    rid: str
+    live: bool
+    packets: int
+    bytes: int
+    packets_lost: int
+    packets_recovered: int
+    duplicates: int
+    jitter_ms: float
+    bitrate_bps: float
+    frames: int
+    key_frames: int
+    nacks_sent: int
+    plis_sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class DownTrackStats:
+    """One down track; loss, jitter and ``rtt_ms`` (-1 unknown) are from the subscriber's RRs."""
+
+    down_track: int
+    ssrc: int
+    spatial: int
+    temporal: int
+    muted: bool
+    packets: int
+    bytes: int
+    retransmissions: int
+    bitrate_bps: float
+    packets_lost: int
+    fraction_lost: float
+    jitter_ms: float
+    rtt_ms: float
+    nacks_received: int
+    plis_received: int
+    key_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """One worker; totals since start. Queue figures tell whether a bound was reached."""
+
+    worker: int
+    transports: int
+    datagrams_received: int
+    datagrams_sent: int
+    datagrams_dropped: int
+    """Datagrams that belonged to nobody or failed a check."""
+    send_calls: int
+    send_would_block: int
+    commands_dropped: int
+    events_dropped: int
+    panics: int
+    cpu_seconds: float
+    drops_by_reason: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StatsCollected:
+    """One worker's answer to :class:`CollectStats`."""
+
+    request: int
+    worker: WorkerStats
+    transports: tuple[TransportStats, ...]
+    layers: tuple[LayerStats, ...]
+    down_tracks: tuple[DownTrackStats, ...]
+
+
+Event: TypeAlias = (
+    IceStateChanged
+    | DtlsStateChanged
+    | TransportClosed
+    | DataChannelOpened
+    | DataChannelClosed
+    | DataReceived
+    | DataChannelOverflow
+    | ReceiverLayersChanged
+    | DownTrackLayerChanged
+    | AudioLevels
+    | CommandFailed
+    | StatsCollected
+)
