@@ -166,7 +166,7 @@ impl DownTrack {
         self.settle(now, source);
     }
 
-    /// Forwards the batch of `source`.
+    /// Join step 15: forwards the batch of `source`.
     ///
     /// Nothing is allocated. Packets that find no room in the sink count as sent and can be asked
     /// for again.

@@ -33,7 +33,8 @@ impl Kind {
 }
 
 impl Core {
-    /// Takes one datagram that arrived between these addresses. It is decrypted in place.
+    /// Join step 11: takes one datagram that arrived between these addresses, finds its transport by
+    /// address or ufrag and gives it to ICE, DTLS or the packet path. It is decrypted in place.
     pub fn handle_datagram(&mut self, now: Instant, pair: CandidatePair, bytes: &mut [u8]) {
         self.received += 1;
         let kind = Kind::of(bytes);
