@@ -1,11 +1,11 @@
 // Two pages of one headless Chromium, each a participant through livekit-client.
-// usage: node pair.mjs URL TOKEN_ALICE TOKEN_BOB CHROMIUM; prints one JSON object, exits 1 on failure.
+// usage: node pair.mjs URL TOKEN_ALICE TOKEN_BOB CHROMIUM single|dual; prints one JSON object, exits 1 on failure.
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
-const [url, aliceToken, bobToken, executablePath] = process.argv.slice(2);
+const [url, aliceToken, bobToken, executablePath, topology] = process.argv.slice(2);
 const here = fileURLToPath(new URL(".", import.meta.url));
 const files = {
   "/": [`${here}page.html`, "text/html"],
@@ -49,7 +49,10 @@ const until = async (what, check, timeout = 15_000) => {
 try {
   const alice = await open("alice");
   const bob = await open("bob");
-  const options = { room: { publishDefaults: { simulcast: true } }, connect: {} };
+  const options = {
+    room: { publishDefaults: { simulcast: true }, singlePeerConnection: topology === "single" },
+    connect: {},
+  };
   await alice.evaluate(([u, t, o]) => join(u, t, o), [url, aliceToken, options]);
   await bob.evaluate(([u, t, o]) => join(u, t, o), [url, bobToken, options]);
   result.published = await alice.evaluate(() => publish());

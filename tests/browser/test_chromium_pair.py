@@ -16,7 +16,8 @@ pytestmark = pytest.mark.browser
 HERE = pathlib.Path(__file__).parent
 
 
-def test_pair(server: RunningServer) -> None:
+@pytest.mark.parametrize("topology", ["single", "dual"])
+def test_pair(server: RunningServer, topology: str) -> None:
     chromium = (
         shutil.which("chromium")
         or shutil.which("chromium-browser")
@@ -28,7 +29,7 @@ def test_pair(server: RunningServer) -> None:
     room = f"browser-{uuid.uuid4().hex[:8]}"
     tokens = [server.token(room, identity) for identity in ("alice", "bob")]
     run = subprocess.run(
-        [node, "pair.mjs", server.url, *tokens, chromium],
+        [node, "pair.mjs", server.url, *tokens, chromium, topology],
         cwd=HERE, capture_output=True, text=True, timeout=110, check=False,
     )  # fmt: skip
     assert run.stdout, run.stderr
