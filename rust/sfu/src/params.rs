@@ -106,7 +106,8 @@ pub struct DownTrackConfig {
     pub mid: String,
     /// Ssrc of the outgoing media.
     pub ssrc: u32,
-    /// Ssrc of retransmissions. None: lost packets are sent again as they were.
+    /// Ssrc of retransmissions. None: lost packets are sent again as they were, byte for byte, so
+    /// that packets carry neither absolute send time nor transport-wide sequence number.
     pub rtx_ssrc: Option<u32>,
     /// Canonical name for SDES (RFC 3550 6.5.1).
     pub cname: String,

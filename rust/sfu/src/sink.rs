@@ -25,6 +25,10 @@ pub trait PacketSink {
 
     /// Takes the packet written into the room reserved last: `header_len` bytes of RTP header,
     /// `len` bytes in all. `uses_transport_sequence` tells whether its transport-wide sequence
-    /// number was written into it.
+    /// number was written into it: it is not if none was negotiated, nor if the packet may have to
+    /// be sent again as it is.
+    ///
+    /// Packets with the same ssrc and sequence number are the same byte for byte as long as the
+    /// number has not wrapped, as AES-GCM demands.
     fn commit(&mut self, header_len: usize, len: usize, uses_transport_sequence: bool);
 }

@@ -1,11 +1,22 @@
 //! Outgoing packets as bytes: payload types, ssrcs, and the two forms of a retransmission.
+//!
+//! Where RTX was negotiated, a retransmission is a packet of its own, with its own number. Where it
+//! was not, it is the same packet once more, and then it must be the same byte for byte: AES-GCM
+//! makes its nonce of ssrc and sequence number (RFC 7714 8.1), and two different packets with one
+//! nonce give the authentication key away. So a packet that may be sent again in that form carries
+//! neither absolute send time nor transport-wide sequence number. To remember both and repeat them
+//! would be as safe, but a number that arrives a second time, or a round trip late, looks to
+//! congestion control like a duplicate or like queueing. Such packets are thus not covered by
+//! transport-wide feedback, only by reception reports; [`PacketSink::commit`] tells which they are.
+//! Everything else in a packet comes from the history and from the publisher's ring, which keep it
+//! as it was.
 
 use std::time::Instant;
 
 use rtp::extension::abs_send_time;
 
 use super::history::Sent;
-use super::writer::{Fields, HeaderWriter};
+use super::writer::{Fields, HeaderWriter, Sending};
 use crate::packet::PacketInfo;
 use crate::params::{CodecParameters, DownTrackConfig};
 use crate::receiver::Receiver;
@@ -35,6 +46,8 @@ struct Front {
     sequence: u16,
     /// The sequence number that a retransmission begins with (RFC 4588 4).
     original: Option<u16>,
+    /// It may be sent again with the same ssrc and sequence number.
+    repeatable: bool,
 }
 
 /// Writes the packets of one down track.
@@ -43,6 +56,8 @@ pub(crate) struct Output {
     ssrc: u32,
     rtx_ssrc: Option<u32>,
     rtx_sequence: u16,
+    /// The subscriber asks for lost packets.
+    has_nack: bool,
     /// By the index of the source's codec.
     payload_types: Vec<Option<PayloadTypes>>,
     writer: HeaderWriter,
@@ -58,6 +73,7 @@ impl Output {
             // It begins in the lower half so that losing the first packets cannot put the SRTP
             // rollover counters apart (RFC 3711 3.3.1); the ssrc is random already.
             rtx_sequence: (config.ssrc >> 16) as u16 & 0x7fff,
+            has_nack: false,
             payload_types: Vec::new(),
             writer: HeaderWriter::new(config),
             epoch: config.epoch,
@@ -74,7 +90,9 @@ impl Output {
         self.writer
             .set_source(&config.header_extensions, source.header_extensions());
         let rtx = self.known().any(|types| types.rtx.is_some());
+        let has_nack = self.known().any(|types| types.nack);
         self.rtx_ssrc = config.rtx_ssrc.filter(|_| rtx);
+        self.has_nack = has_nack;
     }
 
     /// Sets the time of the packets that follow.
@@ -91,9 +109,9 @@ impl Output {
         self.known().next().is_some()
     }
 
-    /// Whether the subscriber asks for lost packets.
+    /// Whether the subscriber asks for lost packets; else nothing may be sent again.
     pub(crate) fn has_nack(&self) -> bool {
-        self.known().any(|types| types.nack)
+        self.has_nack
     }
 
     pub(crate) fn clock_rate(&self) -> u32 {
@@ -125,6 +143,7 @@ impl Output {
             payload_type: types.media,
             sequence: sent.sequence(),
             original: None,
+            repeatable: self.has_nack && self.rtx(types).is_none(),
         };
         self.write(front, sent, media, sink)
     }
@@ -137,7 +156,7 @@ impl Output {
         media: Option<Media<'_>>,
         sink: &mut S,
     ) -> Option<usize> {
-        let Some((ssrc, payload_type)) = self.rtx_ssrc.zip(types.rtx) else {
+        let Some((ssrc, payload_type)) = self.rtx(types) else {
             return self.send(sent, types, media, sink);
         };
         let front = Front {
@@ -145,6 +164,7 @@ impl Output {
             payload_type,
             sequence: self.rtx_sequence.wrapping_add(1),
             original: Some(sent.sequence()),
+            repeatable: false,
         };
         let len = self.write(front, sent, media, sink)?;
         self.rtx_sequence = front.sequence;
@@ -167,8 +187,10 @@ impl Output {
             marker: sent.marker,
             sequence: front.sequence,
             timestamp: sent.timestamp,
-            transport_sequence: room.transport_sequence,
-            abs_send_time: self.abs_send_time,
+            sending: (!front.repeatable).then_some(Sending {
+                transport_sequence: room.transport_sequence,
+                abs_send_time: self.abs_send_time,
+            }),
         };
         let (passed, packet) = media.map_or((&[][..], &[][..]), |media| {
             (media.info.extensions(), media.packet)
@@ -189,8 +211,16 @@ impl Output {
             }
             len += source.len();
         }
-        sink.commit(header_len, len, self.writer.has_transport_sequence());
+        let numbered = self.writer.has_transport_sequence(&fields);
+        sink.commit(header_len, len, numbered);
         Some(len)
+    }
+
+    /// Ssrc and payload type of retransmissions of packets with these payload types, if they are
+    /// packets of their own.
+    #[inline]
+    fn rtx(&self, types: PayloadTypes) -> Option<(u32, u8)> {
+        self.rtx_ssrc.zip(types.rtx)
     }
 
     fn known(&self) -> impl Iterator<Item = PayloadTypes> {

@@ -3,7 +3,8 @@
 //! Everything that is the same for all packets of a down track is prepared once as bytes: ssrc and
 //! the header extensions that the engine writes itself (mid, absolute send time, transport-wide
 //! sequence number). A packet copies that, fills in its own fields, and appends the publisher's
-//! extensions that the subscriber negotiated too, under the subscriber's ids.
+//! extensions that the subscriber negotiated too, under the subscriber's ids. Packets that may have
+//! to be sent again as they were leave out what is true of one sending only ([`Fields::sending`]).
 
 use rtp::extension::{ExtensionKind, ONE_BYTE_PROFILE, TWO_BYTE_PROFILE};
 use rtp::header::FIXED_LEN;
@@ -25,6 +26,13 @@ pub(crate) struct Fields {
     pub(crate) marker: bool,
     pub(crate) sequence: u16,
     pub(crate) timestamp: u32,
+    /// None: the header says nothing that is true of one sending only.
+    pub(crate) sending: Option<Sending>,
+}
+
+/// What is true of one sending of a packet only; each is written if it was negotiated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sending {
     pub(crate) transport_sequence: u16,
     pub(crate) abs_send_time: [u8; 3],
 }
@@ -108,13 +116,33 @@ fn needs_two_bytes(id: u8, len: usize) -> bool {
     id > 14 || len == 0 || len > 16
 }
 
-/// Writes the headers of one down track.
+/// The same prepared header in both forms.
 #[derive(Debug)]
-pub(crate) struct HeaderWriter {
+struct Forms {
     one_byte: Prepared,
     two_byte: Prepared,
     /// One of the engine's own extensions needs the two-byte form.
     always_two_byte: bool,
+}
+
+impl Forms {
+    fn new(mid: Option<(u8, &[u8])>, ast: Option<u8>, tcc: Option<u8>) -> Self {
+        let ids = [mid.map(|(id, _)| id), ast, tcc];
+        Self {
+            one_byte: Prepared::new(mid, ast, tcc, false),
+            two_byte: Prepared::new(mid, ast, tcc, true),
+            always_two_byte: ids.into_iter().flatten().any(|id| needs_two_bytes(id, 1)),
+        }
+    }
+}
+
+/// Writes the headers of one down track.
+#[derive(Debug)]
+pub(crate) struct HeaderWriter {
+    /// For packets with [`Fields::sending`].
+    once: Forms,
+    /// For those without.
+    repeatable: Forms,
     /// The subscriber's id for each of the publisher's ids, 0 if it is not passed on.
     rewrite: [u8; 256],
 }
@@ -136,11 +164,9 @@ impl HeaderWriter {
             .map(|id| (id, mid));
         let ast = id_of(ExtensionKind::AbsSendTime);
         let tcc = id_of(ExtensionKind::TransportCc);
-        let ids = [mid.map(|(id, _)| id), ast, tcc];
         Self {
-            one_byte: Prepared::new(mid, ast, tcc, false),
-            two_byte: Prepared::new(mid, ast, tcc, true),
-            always_two_byte: ids.into_iter().flatten().any(|id| needs_two_bytes(id, 1)),
+            once: Forms::new(mid, ast, tcc),
+            repeatable: Forms::new(mid, None, None),
             rewrite: [0; 256],
         }
     }
@@ -159,10 +185,10 @@ impl HeaderWriter {
         }
     }
 
-    /// Whether packets carry a transport-wide sequence number.
+    /// Whether a packet with these fields carries a transport-wide sequence number.
     #[inline]
-    pub(crate) fn has_transport_sequence(&self) -> bool {
-        self.one_byte.transport_sequence != 0
+    pub(crate) fn has_transport_sequence(&self, fields: &Fields) -> bool {
+        fields.sending.is_some() && self.once.one_byte.transport_sequence != 0
     }
 
     /// Writes the header of a packet and returns its length, or `None` if `buf` is too short.
@@ -177,16 +203,20 @@ impl HeaderWriter {
     ) -> Option<usize> {
         let rewritten = |extension: &&ExtensionRef| self.rewrite[usize::from(extension.id)] != 0;
         let any_passed = passed.iter().any(|extension| rewritten(&extension));
-        let two_byte = self.always_two_byte
+        let forms = match fields.sending {
+            Some(_) => &self.once,
+            None => &self.repeatable,
+        };
+        let two_byte = forms.always_two_byte
             || any_passed
                 && passed.iter().filter(rewritten).any(|extension| {
                     let id = self.rewrite[usize::from(extension.id)];
                     needs_two_bytes(id, usize::from(extension.len))
                 });
         let prepared = if two_byte {
-            &self.two_byte
+            &forms.two_byte
         } else {
-            &self.one_byte
+            &forms.one_byte
         };
         // A copy of constant length is a few instructions; a copy of `len` bytes is a call.
         *buf.first_chunk_mut()? = prepared.bytes;
@@ -194,13 +224,15 @@ impl HeaderWriter {
         buf[2..4].copy_from_slice(&fields.sequence.to_be_bytes());
         buf[4..8].copy_from_slice(&fields.timestamp.to_be_bytes());
         buf[8..12].copy_from_slice(&fields.ssrc.to_be_bytes());
-        let at = prepared.abs_send_time;
-        if at != 0 {
-            buf[at..at + 3].copy_from_slice(&fields.abs_send_time);
-        }
-        let at = prepared.transport_sequence;
-        if at != 0 {
-            buf[at..at + 2].copy_from_slice(&fields.transport_sequence.to_be_bytes());
+        if let Some(sending) = &fields.sending {
+            let at = prepared.abs_send_time;
+            if at != 0 {
+                buf[at..at + 3].copy_from_slice(&sending.abs_send_time);
+            }
+            let at = prepared.transport_sequence;
+            if at != 0 {
+                buf[at..at + 2].copy_from_slice(&sending.transport_sequence.to_be_bytes());
+            }
         }
         if !any_passed {
             return Some(prepared.len);

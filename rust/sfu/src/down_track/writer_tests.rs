@@ -33,14 +33,30 @@ const FIELDS: Fields = Fields {
     marker: true,
     sequence: 0xabcd,
     timestamp: 0x5566_7788,
-    transport_sequence: 0x9abc,
-    abs_send_time: [1, 2, 3],
+    sending: Some(Sending {
+        transport_sequence: 0x9abc,
+        abs_send_time: [1, 2, 3],
+    }),
+};
+
+const REPEATABLE: Fields = Fields {
+    sending: None,
+    ..FIELDS
 };
 
 /// Writes a header into dirty memory and returns its extensions.
 fn written(writer: &HeaderWriter, passed: &[ExtensionRef], packet: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    written_with(&FIELDS, writer, passed, packet)
+}
+
+fn written_with(
+    fields: &Fields,
+    writer: &HeaderWriter,
+    passed: &[ExtensionRef],
+    packet: &[u8],
+) -> Vec<(u8, Vec<u8>)> {
     let mut buf = [0xee; 300];
-    let len = writer.write(&mut buf, &FIELDS, passed, packet).unwrap();
+    let len = writer.write(&mut buf, fields, passed, packet).unwrap();
     let header = RtpHeader::parse(&buf[..len]).unwrap();
     assert_eq!(header.header_len(), len);
     let fields = (
@@ -81,7 +97,34 @@ fn own_extensions_are_written_fresh() {
     ];
     let writer = writer(&own, &[]);
     assert_eq!(written(&writer, &[], &[]), expected);
-    assert!(writer.has_transport_sequence());
+    assert!(writer.has_transport_sequence(&FIELDS));
+}
+
+#[test]
+fn what_may_be_repeated_says_nothing_of_one_sending() {
+    let own = [
+        extension(1, ExtensionKind::Mid),
+        extension(2, ExtensionKind::AbsSendTime),
+        extension(3, ExtensionKind::TransportCc),
+        extension(5, ExtensionKind::PlayoutDelay),
+    ];
+    let passed = [ExtensionRef {
+        id: 5,
+        len: 3,
+        start: 0,
+    }];
+    let writer = writer(&own, &own);
+    let expected = [(1, b"7".to_vec()), (5, vec![10, 11, 12])];
+    let packet = [10, 11, 12];
+    assert_eq!(
+        written_with(&REPEATABLE, &writer, &passed, &packet),
+        expected
+    );
+    assert_eq!(
+        written_with(&REPEATABLE, &writer, &[], &[]),
+        [(1, b"7".to_vec())]
+    );
+    assert!(!writer.has_transport_sequence(&REPEATABLE));
 }
 
 #[test]

@@ -257,6 +257,10 @@ pub struct Sent {
     pub header: RtpHeader,
     pub payload: Vec<u8>,
     pub header_len: usize,
+    /// The whole packet.
+    pub bytes: Vec<u8>,
+    /// It was said to carry a transport-wide sequence number.
+    pub numbered: bool,
 }
 
 impl Sent {
@@ -318,7 +322,7 @@ impl PacketSink for Sink {
         })
     }
 
-    fn commit(&mut self, header_len: usize, len: usize, _uses_transport_sequence: bool) {
+    fn commit(&mut self, header_len: usize, len: usize, uses_transport_sequence: bool) {
         let packet = &self.buf[..len];
         let header = RtpHeader::parse(packet).unwrap();
         assert_eq!(header.padding_len(), 0);
@@ -327,6 +331,8 @@ impl PacketSink for Sink {
             header,
             payload,
             header_len,
+            bytes: packet.to_vec(),
+            numbered: uses_transport_sequence,
         });
     }
 }
