@@ -208,12 +208,24 @@ async def receive(socket: aiohttp.ClientWebSocketResponse) -> rtc.SignalResponse
     return rtc.SignalResponse.FromString(await socket.receive_bytes(timeout=5))
 
 
-@contextlib.asynccontextmanager
-async def running(values: Mapping[str, Any] | None = None) -> AsyncIterator[Harness]:
-    """A server on a free port of loopback, with these configuration values."""
-    config = ServerConfig.model_validate(
+def config_of(values: Mapping[str, Any] | None = None) -> ServerConfig:
+    """A free port of loopback and one key, with these values over them."""
+    return ServerConfig.model_validate(
         {"port": 0, "bind_addresses": ["127.0.0.1"], "keys": {KEY: SECRET}, **(values or {})}
     )
+
+
+@contextlib.asynccontextmanager
+async def running(values: Mapping[str, Any] | None = None) -> AsyncIterator[Harness]:
+    """A server of doubles with these configuration values."""
     media = MediaDouble()
-    async with Server(config, media) as server, aiohttp.ClientSession() as http:
+    async with serving(Server(config_of(values), media), media) as harness:
+        yield harness
+
+
+@contextlib.asynccontextmanager
+async def serving(server: Server, media: MediaDouble) -> AsyncIterator[Harness]:
+    """A running server with an HTTP client."""
+    connector = aiohttp.TCPConnector(limit=0)
+    async with server, aiohttp.ClientSession(connector=connector) as http:
         yield Harness(server, media, http)

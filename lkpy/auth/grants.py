@@ -6,6 +6,7 @@ grant's booleans mean *true* when absent, so they are ``bool | None`` and are re
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self, TypeVar, cast
@@ -25,6 +26,7 @@ class GrantsError(LkpyError):
         super().__init__(Code.UNAUTHENTICATED, message)
 
 
+@functools.cache
 def _camel(name: str) -> str:
     head, *rest = name.split("_")
     return head + "".join(part.capitalize() for part in rest)

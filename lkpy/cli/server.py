@@ -162,9 +162,12 @@ def _serve(loaded: Loaded, ready_file: Path | None, print_env: bool) -> None:
     config = loaded.config
     log.configure(level=config.logging.level or "info", as_json=config.logging.json_format)
 
+    written: list[Path] = []
+
     def ready(server: Server) -> None:
         if ready_file is not None:
             _write_ready_file(server, ready_file)
+            written.append(ready_file)
         if print_env:
             _print_env(server)
         else:
@@ -178,10 +181,12 @@ def _serve(loaded: Loaded, ready_file: Path | None, print_env: bool) -> None:
         server = Server(config, EnginePlane(config))
         await run_server(server, on_ready=ready, on_drain=draining)
 
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(main())
-    if ready_file is not None:
-        ready_file.unlink(missing_ok=True)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(main())
+    finally:
+        if written:
+            written.pop().unlink(missing_ok=True)
 
 
 def _loop_factory() -> Any:  # noqa: ANN401 - uvloop is optional
@@ -196,6 +201,8 @@ def _write_ready_file(server: Server, path: Path) -> None:
     """Write atomically: whoever waits for the file never reads half of it."""
     import json
 
+    from lkpy.errors import Blame, Code, LkpyError
+
     facts = {
         "url": server.url,
         "api_key": server.api_key,
@@ -206,10 +213,17 @@ def _write_ready_file(server: Server, path: Path) -> None:
         "pid": os.getpid(),
     }
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(facts, file)
-    partial.replace(path)
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(facts, file)
+        partial.replace(path)
+    except OSError as error:
+        raise LkpyError(
+            Code.INVALID_ARGUMENT,
+            f"cannot write ready file {path}: {error.strerror}",
+            blame=Blame.OPERATOR,
+        ) from error
 
 
 def _print_env(server: Server) -> None:

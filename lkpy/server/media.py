@@ -110,14 +110,12 @@ def start_engine(config: EngineConfig) -> Engine:
         ) from error
     try:
         return NativeEngine(config)
-    except OSError as error:
-        raise LkpyError(
-            Code.UNAVAILABLE,
-            f"cannot open media port {config.udp_port} on {', '.join(config.bind)}: "
-            f"{error.strerror or error}",
-            blame=Blame.OPERATOR,
-            hint="stop the other process, or choose another with --udp-port (0: any free one)",
-        ) from error
+    except LkpyError as error:
+        error.hint = (
+            "stop the process that has the port, or choose another with --udp-port or --tcp-port; "
+            "0 picks any free one (for TCP: none)"
+        )
+        raise
 
 
 def port_of(info: EngineInfo, protocol: str) -> int | None:

@@ -159,8 +159,11 @@ async def test_a_message_too_large_in_fragments(server: Harness) -> None:
     writer.write(b"\x02" + head + b"\0" * size)
     for _ in range(32):
         writer.write(b"\x00" + head + b"\0" * size)
-    await asyncio.wait_for(writer.drain(), 10)
-    goodbye = await asyncio.wait_for(reader.read(), 10)
+    goodbye = bytearray()
+    # What the server has not read when it closes turns the end into a reset.
+    with contextlib.suppress(ConnectionError):
+        while chunk := await asyncio.wait_for(reader.read(65536), 10):
+            goodbye += chunk
     assert (1009).to_bytes(2, "big") in goodbye
     writer.close()
 

@@ -19,6 +19,9 @@ from lkpy.cli import names
 from lkpy.cli.main import main
 from lkpy.cli.output import use_colour
 
+# Development's secret is short on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore:The HMAC key is")
+
 
 def words(text: str) -> list[str]:
     return text.split()
