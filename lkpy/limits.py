@@ -22,8 +22,6 @@ class Limits:
     max_api_request_body_size: int = 10 * 1024 * 1024
     num_tracks: int = 0
     bytes_per_sec: float = 0.0
-    subscription_limit_video: int = 0
-    subscription_limit_audio: int = 0
 
 
 DEFAULT_LIMITS = Limits()
@@ -33,8 +31,6 @@ JOIN_REQUEST_MAX = 1024 * 1024
 """Decoded ``join_request``, before and after gunzip (Go ``http.DefaultMaxHeaderBytes``)."""
 MESSAGE_CHANNEL_SIZE = 200
 """Messages a signal channel holds (``pkg/routing/messagechannel.go``)."""
-SIGNAL_STREAM_BUFFER = 1000
-"""``signal_relay.stream_buffer_size``."""
 MAX_PENDING_TRACKS = 20
 MAX_QUEUED_TRACKS_PER_CID = 3
 """``pkg/rtc/participant.go``."""
@@ -87,8 +83,6 @@ TOKEN_LEEWAY_S = 60.0
 TOKEN_DEFAULT_TTL_S = 6 * 3600.0
 SIGNAL_FIRST_RESPONSE_S = (3.0, 4.0, 5.0)
 """Wait for the first response per attempt (``pkg/service/utils.go``)."""
-API_TIMEOUT_S = 3.0
-"""psrpc client timeout: an absent room or participant is ``unavailable`` after it."""
 STREAM_FLUSH_S = 0.250
 """Responses queued just before a signal connection ends are still sent within this time."""
 

@@ -43,6 +43,7 @@ class RoomDouble:
         self._people: dict[str, models.ParticipantInfo] = {}
         self._readers: set[asyncio.Task[None]] = set()
         self.received = asyncio.Event()
+        self.down_tracks = 0
 
     def start(self) -> None:
         self._observer.room_updated(self)
@@ -109,7 +110,8 @@ class RoomDouble:
         return self.info
 
     def snapshot(self, stats: Sequence[StatsCollected]) -> stats_pb2.Room:
-        people = [stats_pb2.Participant(identity=identity) for identity in self._people]
+        sent = [stats_pb2.DownTrack() for _ in range(self.down_tracks)]
+        people = [stats_pb2.Participant(identity=name, subscribed=sent) for name in self._people]
         return stats_pb2.Room(sid=self.info.sid, name=self.info.name, participants=people)
 
     async def close(self, reason: models.DisconnectReason) -> None:

@@ -18,6 +18,7 @@ from livekit.protocol import room as room_pb
 from lkpy import local_servers
 from lkpy.clock import Clock, SystemClock
 from lkpy.engine.api import StatsCollected
+from lkpy.errors import LkpyError
 from lkpy.limits import DRAIN_POLL_S, HTTP_LINE_MAX, NODE_STATS_INTERVAL_S
 from lkpy.server.api.room_service import RoomService
 from lkpy.server.config import ServerConfig
@@ -100,6 +101,7 @@ class Server:
         self._clock = clock or SystemClock()
         self._limits = config.limit.to_limits()
         self._rooms: dict[int, ServedRoom] = {}
+        self._tracks = (0, 0)
         self._store = LocalStore()
         self._node = LocalNode(
             ip=media.node_ip, region=config.region, started_at=self._clock.wall()
@@ -127,7 +129,8 @@ class Server:
         collector = SnapshotCollector(
             self._node, self._live_rooms, media.collect_stats, self._clock
         )
-        self._stats = StatsService(collector.collect, open_to_loopback=config.development)
+        self._collect = collector.collect
+        self._stats = StatsService(self._collect, open_to_loopback=config.development)
         self._runner: web.AppRunner | None = None
         self._node_task: asyncio.Task[None] | None = None
         self._undo = contextlib.ExitStack()
@@ -279,15 +282,25 @@ class Server:
     async def _keep_node_fresh(self) -> None:
         while True:
             await asyncio.sleep(NODE_STATS_INTERVAL_S)
+            try:
+                await self._count_tracks()
+            except LkpyError as error:
+                logger.warning("counting tracks failed", extra=fields(error=error.message))
             self._update_node()
+
+    async def _count_tracks(self) -> None:
+        """Count the tracks of this node, where their number is limited."""
+        if self._limits.num_tracks:
+            server = (await self._collect()).server
+            self._tracks = (server.tracks, server.down_tracks)
 
     def _update_node(self) -> None:
         participants = [p for room in self._live_rooms() for p in room.participants()]
-        tracks = sum(len(participant.tracks) for participant in participants)
         stats = NodeStats(
             num_rooms=len(self._rooms),
             num_participants=len(participants),
-            num_tracks_in=tracks,
+            num_tracks_in=self._tracks[0],
+            num_tracks_out=self._tracks[1],
         )
         self._router.update_stats(stats)
 

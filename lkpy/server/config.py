@@ -91,12 +91,6 @@ class PliThrottleConfig(Section):
     high_quality: Duration = 1.0
 
 
-class CongestionControlConfig(Section):
-    """``allow_pause`` is the default for clients that do not say."""
-
-    allow_pause: bool = False
-
-
 class RtcConfig(Section):
     """Media sockets."""
 
@@ -111,7 +105,6 @@ class RtcConfig(Section):
     packet_buffer_size_video: Annotated[int, Field(ge=16, le=16384)] = 500
     packet_buffer_size_audio: Annotated[int, Field(ge=16, le=16384)] = 200
     pli_throttle: PliThrottleConfig = PliThrottleConfig()
-    congestion_control: CongestionControlConfig = CongestionControlConfig()
 
 
 DEFAULT_CODECS = tuple(
@@ -141,7 +134,6 @@ class RoomConfig(Section):
     enabled_codecs: tuple[CodecSpec, ...] = DEFAULT_CODECS
     enable_remote_unmute: bool = False
     room_configurations: dict[str, dict[str, Any]] = {}
-    update_batch_target_size: Annotated[int, Field(gt=0)] = limits.UPDATE_CHUNK
 
 
 class AudioConfig(Section):
@@ -153,16 +145,10 @@ class AudioConfig(Section):
     smooth_intervals: Count = 2
 
 
-class VideoConfig(Section):
-    """No key of this section has an effect."""
-
-
 class LimitConfig(Section):
     """Limits, see :class:`lkpy.limits.Limits`."""
 
     num_tracks: Count = 0
-    subscription_limit_video: Count = 0
-    subscription_limit_audio: Count = 0
     max_metadata_size: Count = limits.DEFAULT_LIMITS.max_metadata_size
     max_attributes_size: Count = limits.DEFAULT_LIMITS.max_attributes_size
     max_room_name_length: Count = limits.DEFAULT_LIMITS.max_room_name_length
@@ -184,10 +170,6 @@ class SignalRelayConfig(Section):
     """``connect_attempts`` bounds how often a join is tried."""
 
     connect_attempts: Annotated[int, Field(gt=0)] = 3
-    retry_timeout: Duration = 7.5
-    min_retry_interval: Duration = 0.5
-    max_retry_interval: Duration = 4.0
-    stream_buffer_size: Annotated[int, Field(gt=0)] = limits.SIGNAL_STREAM_BUFFER
 
 
 class LoggingConfig(Section):
@@ -210,7 +192,6 @@ class ServerConfig(Section):
     rtc: RtcConfig = RtcConfig()
     room: RoomConfig = RoomConfig()
     audio: AudioConfig = AudioConfig()
-    video: VideoConfig = VideoConfig()
     limit: LimitConfig = LimitConfig()
     signal_relay: SignalRelayConfig = SignalRelayConfig()
     logging: LoggingConfig = LoggingConfig()

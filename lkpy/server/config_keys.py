@@ -24,18 +24,21 @@ _NAMES: Mapping[str, str] = {
         "enable_rtp_stream_restart_detection forward_stats"
     ),
     "rtc.congestion_control": (
-        "enabled use_send_side_bwe use_send_side_bwe_interceptor send_side_bwe_pacer "
+        "enabled allow_pause use_send_side_bwe use_send_side_bwe_interceptor send_side_bwe_pacer "
         "stream_allocator remote_bwe send_side_bwe"
     ),
+    "signal_relay": "retry_timeout min_retry_interval max_retry_interval stream_buffer_size",
     "room": (
-        "playout_delay sync_streams enable_full_room_in_webhooks create_room_timeout "
+        "update_batch_target_size playout_delay sync_streams enable_full_room_in_webhooks "
+        "create_room_timeout "
         "create_room_attempts max_metadata_size max_room_name_length "
         "max_participant_identity_length"
     ),
     "audio": "active_red_encoding enable_loss_proxying",
     "video": "dynacast_pause_delay codec_regression_threshold stream_tracker_manager",
     "limit": (
-        "bytes_per_sec max_data_blob_key_length max_data_blobs_size "
+        "bytes_per_sec subscription_limit_video subscription_limit_audio "
+        "max_data_blob_key_length max_data_blobs_size "
         "max_data_track_custom_encoding_length agent_signal_message_size_limit"
     ),
     "logging": "sample pion_level component_levels sample_initial sample_interval",
@@ -89,6 +92,8 @@ REFUSED: Mapping[str, str] = {
     "debug_handler.port": "there is no debug listener: remove debug_handler",
     "trace.jaeger_url": "traces are not exported: remove the trace section",
     "enable_participant_data_blob": "data blobs are not supported: set it to false",
+    "limit.subscription_limit_video": "subscriptions are not limited: remove it",
+    "limit.subscription_limit_audio": "subscriptions are not limited: remove it",
     "limit.bytes_per_sec": "the node's byte rate is not limited: remove limit.bytes_per_sec",
     "rtc.congestion_control.use_send_side_bwe": "remove it: estimation is not configurable",
 }

@@ -130,11 +130,14 @@ def _names_at(path: Path) -> set[str] | None:
     """Keys known under ``path``, or None when what is below is not checked here."""
     model = _model_at(path)
     names = set(PENDING.get(".".join(path), ()))
+    names |= {section.split(".")[-1] for section in PENDING if _parent(section) == path}
     if model is not None:
         names |= {item.alias or name for name, item in model.model_fields.items()}
-    if not path:
-        names |= {section.split(".")[0] for section in PENDING if section}
     return names or None
+
+
+def _parent(section: str) -> Path | None:
+    return tuple(section.split(".")[:-1]) if section else None
 
 
 def _check_keys(document: Document) -> list[str]:
@@ -173,7 +176,7 @@ def _is_pending(path: Path) -> bool:
         section, name = ".".join(path[: depth - 1]), path[depth - 1]
         if name in PENDING.get(section, ()):
             return True
-        if depth == 1 and name in PENDING and _model_at((name,)) is None:
+        if ".".join(path[:depth]) in PENDING and _model_at(path[:depth]) is None:
             return True
     return False
 

@@ -120,7 +120,9 @@ async def test_an_absent_ipv6_address_is_passed_over() -> None:
 async def test_node_limits() -> None:
     async with running({"limit": {"num_tracks": 5}}) as server:
         await receive(await server.join(server.token()))
-        server.server._node.stats.num_tracks_in = 5
+        server.media.rooms["lobby"].down_tracks = 5
+        await server.server._count_tracks()
+        server.server._update_node()
         expected = (503, "node has exceeded its configured limit")
         assert await server.refused("/rtc", server.token("bob")) == expected
         assert await server.get("/rtc/validate", server.token("bob")) == expected

@@ -43,7 +43,6 @@ rtc:
   use_ice_lite: true
   packet_buffer_size_video: 600
   pli_throttle: {low_quality: 250ms, mid_quality: 1m}
-  congestion_control: {allow_pause: true}
 room:
   auto_create: false
   max_participants: 9
@@ -56,7 +55,6 @@ logging: {level: warn, json: true}
     assert config.rtc.node_ip == ("203.0.113.5", "2001:db8::5")
     assert config.rtc.pli_throttle.low_quality == 0.25
     assert config.rtc.pli_throttle.mid_quality == 60
-    assert config.rtc.congestion_control.allow_pause
     assert [codec.mime for codec in config.room.enabled_codecs] == ["video/VP8", "audio/opus"]
     assert config.logging.json_format
     engine = engine_config(config)
@@ -129,6 +127,22 @@ def test_keys_without_effect_are_accepted_with_a_warning() -> None:
         "--config-body:3:14: 'rtc.batch_io.batch_size' has no effect",
         "--config-body:6:24: 'turn.udp_port' has no effect",
     )
+
+
+def test_sections_without_any_effect() -> None:
+    text = (
+        "rtc: {congestion_control: {enabled: true, allow_pause: true}}\n"
+        "video: {dynacast_pause_delay: 5s}\nsip: {}\nsignal_relay: {retry_timeout: 1s}\n"
+    )
+    assert load(config_body=KEYS + text).warnings == (
+        "--config-body:2:43: 'rtc.congestion_control.allow_pause' has no effect",
+        "--config-body:3:9: 'video.dynacast_pause_delay' has no effect",
+        "--config-body:5:16: 'signal_relay.retry_timeout' has no effect",
+    )
+    with pytest.raises(ConfigError, match="did you mean 'allow_pause'"):
+        load(config_body=KEYS + "rtc: {congestion_control: {alow_pause: true}}")
+    with pytest.raises(ConfigError, match=r"'limit\.subscription_limit_video' is set"):
+        load(config_body=KEYS + "limit: {subscription_limit_video: 3}")
 
 
 def test_short_secrets_are_named() -> None:
