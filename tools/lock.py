@@ -35,9 +35,21 @@ def main() -> int:
     source.write_text("\n".join(sorted(wanted)) + "\n")
     return subprocess.call(
         [
-            sys.executable, "-m", "piptools", "compile", "--quiet", "--strip-extras", "--upgrade",
-            "--no-emit-index-url", "--no-emit-find-links", "--no-emit-trusted-host", "--no-header", "--no-annotate",
-            "--output-file", str(ROOT / "requirements.lock"), str(source),
+            sys.executable,
+            "-m",
+            "piptools",
+            "compile",
+            "--quiet",
+            "--strip-extras",
+            "--upgrade",
+            "--no-emit-index-url",
+            "--no-emit-find-links",
+            "--no-emit-trusted-host",
+            "--no-header",
+            "--no-annotate",
+            "--output-file",
+            str(ROOT / "requirements.lock"),
+            str(source),
         ],
     )
 

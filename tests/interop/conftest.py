@@ -45,7 +45,8 @@ def run_server(directory: pathlib.Path, *arguments: str) -> Iterator[RunningServ
     log = directory / "server.log"
     command = [
         *(sys.executable, "-m", "lkpy", "server", "start", "--dev"),
-        *("--bind", "127.0.0.1", "--port", "0", "--udp-port", "0", "--ready-file", str(ready)),
+        *("--bind", "127.0.0.1", "--port", "0", "--udp-port", "0", "--tcp-port", "0"),
+        *("--ready-file", str(ready)),
         *arguments,
     ]
     with (

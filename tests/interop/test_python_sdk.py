@@ -1,4 +1,4 @@
-"""Two participants of the official Python SDK (PyPI ``livekit``) hear, see and message each other."""
+"""Two participants of the official Python SDK (PyPI ``livekit``) hear and see each other."""
 
 from __future__ import annotations
 
