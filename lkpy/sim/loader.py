@@ -87,13 +87,26 @@ def _check_slos(source: Document, scenario: Scenario) -> None:
 
 
 def _explain(source: Document, error: ValidationError) -> ConfigError:
-    """Turn pydantic's errors into one error: the first in the file, the others counted."""
-    faults = [_fault(source, details) for details in error.errors(include_url=False)]
-    faults.sort(key=lambda fault: (fault[0].line, fault[0].column))
-    position, message, hint = faults[0]
-    if len(faults) > 1:
-        message += f" (and {len(faults) - 1} more)"
+    """Turn pydantic's errors into one: an unknown key, which may be why another is missing, or else
+    the first in the file; the others are counted."""
+    errors = error.errors(include_url=False)
+    # An item that is wrong also makes its list too short: that says nothing.
+    errors = [
+        details
+        for details in errors
+        if details["type"] != "too_short"
+        or not any(_is_inside(other["loc"], details["loc"]) for other in errors)
+    ]
+    unknown = [details for details in errors if details["type"] == "extra_forbidden"]
+    faults = [_fault(source, details) for details in unknown or errors]
+    position, message, hint = min(faults, key=lambda fault: (fault[0].line, fault[0].column))
+    if len(errors) > 1:
+        message += f" (and {len(errors) - 1} more)"
     return source.error(position, message, hint=hint)
+
+
+def _is_inside(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
 def _fault(source: Document, details: ErrorDetails) -> tuple[Position, str, str | None]:

@@ -65,7 +65,7 @@ def test_a_scenario_survives_its_journey_to_a_worker() -> None:
         ("joinde == 4", "joined == 4", "12:5", "did you mean 'joined'?"),
         ("audience.join.p95 < 4", "joined == 4", "12:26", "needs a unit"),
         ("version: 3", "version: 1", "1:10", "should be 1"),
-        ("groop:", "groups:", "1:1", "`groups` is missing"),
+        ("groop:", "groups:", "4:1", "unknown key `groop`; did you mean `groups`?"),
         ("ramp: ${SOON}", "ramp: 2s", "10:38", "environment variable SOON is not set"),
         ("duration: 0s", "duration: 10s", "3:11", "longer than no time"),
         ("name: talk\nname: talk", "name: talk", "3:1", "written twice; the first is on line 2"),
