@@ -70,6 +70,8 @@ impl Engine {
             stop: Arc::clone(&stop),
             running: Mutex::new(running),
         };
+        // Bound again so that it is dropped before `engine`, which waits for every sender to go.
+        let ended = ended;
         // All ports before any thread, so that one that is taken leaves nothing behind.
         let mut setups = Vec::new();
         for worker in 0..config.workers {
