@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,6 +89,12 @@ def start(
         Path | None,
         typer.Option(help="Write URL, keys and ports as JSON once serving."),
     ] = None,
+    until_stdin_closes: Annotated[
+        bool,
+        typer.Option(
+            "--until-stdin-closes", help="Stop at once when standard input ends.", hidden=True
+        ),
+    ] = False,
     print_env: Annotated[
         bool,
         typer.Option(
@@ -148,10 +155,12 @@ def start(
         warn(text)
     if dev:
         status("Development mode: do not expose this server.")
-    _serve(loaded, ready_file, print_env)
+    _serve(loaded, ready_file, print_env, until_stdin_closes)
 
 
-def _serve(loaded: Loaded, ready_file: Path | None, print_env: bool) -> None:
+def _serve(
+    loaded: Loaded, ready_file: Path | None, print_env: bool, until_stdin_closes: bool
+) -> None:
     import asyncio
 
     from lkpy.cli.output import status
@@ -179,7 +188,8 @@ def _serve(loaded: Loaded, ready_file: Path | None, print_env: bool) -> None:
 
     async def main() -> None:
         server = Server(config, EnginePlane(config))
-        await run_server(server, on_ready=ready, on_drain=draining)
+        lifeline = sys.stdin.fileno() if until_stdin_closes else None
+        await run_server(server, on_ready=ready, on_drain=draining, lifeline=lifeline)
 
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:

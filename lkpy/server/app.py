@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import enum
 import logging
+import os
 import signal
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -316,9 +317,20 @@ async def run_server(
     *,
     on_ready: Callable[[Server], None] = lambda _: None,
     on_drain: Callable[[int], None] | None = None,
+    lifeline: int | None = None,
 ) -> None:
-    """Serve until a signal: the first one drains, the second stops at once."""
+    """Serve until a signal: the first one drains, the second stops at once.
+
+    ``lifeline`` is a descriptor whose other end a parent holds: when that closes, however the
+    parent ended, the server stops at once too.
+    """
     first, second = asyncio.Event(), asyncio.Event()
+
+    def readable(descriptor: int) -> None:
+        if not os.read(descriptor, 4096):
+            loop.remove_reader(descriptor)
+            first.set()
+            second.set()
 
     def received() -> None:
         (second if first.is_set() else first).set()
@@ -326,6 +338,8 @@ async def run_server(
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, received)
+    if lifeline is not None:
+        loop.add_reader(lifeline, readable, lifeline)
     try:
         async with server:
             on_ready(server)
@@ -337,5 +351,7 @@ async def run_server(
             forced.cancel()
             await asyncio.gather(drained, forced, return_exceptions=True)
     finally:
+        if lifeline is not None:
+            loop.remove_reader(lifeline)
         for number in _SIGNALS:
             loop.remove_signal_handler(number)

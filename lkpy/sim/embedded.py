@@ -62,7 +62,9 @@ class EmbeddedServer:
                 *arguments,
                 "--ready-file",
                 str(ready),
-                stdin=asyncio.subprocess.DEVNULL,
+                # Whatever becomes of us, the end of this pipe is the end of the server.
+                "--until-stdin-closes",
+                stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 # The terminal's Ctrl-C is for us: the server lives until the report's last figure.

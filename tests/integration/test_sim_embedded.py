@@ -10,9 +10,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
+
+EMBED = """
+import asyncio
+from lkpy.sim.embedded import EmbeddedServer
+
+async def main():
+    async with EmbeddedServer() as server:
+        print(server.pid, flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
 
 
 def environment(cache: Path) -> dict[str, str]:
@@ -43,6 +56,19 @@ def test_smoke_passes(tmp_path: Path, cache: Path, mode: str) -> None:
     assert document["server"]["cpu_per_packet_us"] > 0
     assert document["server"]["participants_max"] == 5
     assert (tmp_path / "run.html").read_text("utf-8").startswith("<!doctype html>")
+
+
+async def test_a_killed_simulation_leaves_no_server(tmp_path: Path, cache: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", EMBED),
+        stdout=asyncio.subprocess.PIPE,
+        env=environment(cache),
+    )
+    assert process.stdout is not None
+    server = psutil.Process(int(await asyncio.wait_for(process.stdout.readline(), 30)))
+    process.kill()
+    await process.wait()
+    await asyncio.to_thread(server.wait, 15)
 
 
 async def test_ctrl_c_keeps_the_report(tmp_path: Path, cache: Path) -> None:
