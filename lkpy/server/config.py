@@ -195,10 +195,3 @@ class ServerConfig(Section):
     limit: LimitConfig = LimitConfig()
     signal_relay: SignalRelayConfig = SignalRelayConfig()
     logging: LoggingConfig = LoggingConfig()
-
-    @property
-    def first_media_port(self) -> int:
-        """UDP port of the first media worker; 0 lets the system choose."""
-        if self.rtc.udp_port is not None:
-            return self.rtc.udp_port.start
-        return self.rtc.port_range_start or 7882

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 SENDER_REPORT = 200
 RECEIVER_REPORT = 201
 SOURCE_DESCRIPTION = 202
-BYE = 203
 TRANSPORT_FEEDBACK = 205
 PAYLOAD_FEEDBACK = 206
 
@@ -162,11 +161,6 @@ def nack(sender: int, media: int, numbers: Iterable[int]) -> bytes:
 def pli(sender: int, media: int) -> bytes:
     """Return a picture loss indication (RFC 4585 6.3.1)."""
     return _packet(PAYLOAD_FEEDBACK, PLI, struct.pack("!II", sender, media))
-
-
-def bye(sender: int) -> bytes:
-    """Return a BYE."""
-    return _packet(BYE, 1, struct.pack("!I", sender))
 
 
 def transport_cc(

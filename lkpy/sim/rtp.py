@@ -25,11 +25,6 @@ _TWO_BYTE_MASK = 0xFFF0
 _TWO_BYTE = 0x1000
 
 
-def is_rtcp(second_byte: int) -> bool:
-    """Tell RTCP from RTP by the second byte (RFC 5761 section 4)."""
-    return 192 <= second_byte <= 223
-
-
 def unwrap(reference: int, number: int, bits: int = 16) -> int:
     """Return the unwrapped form of ``number`` that is nearest to ``reference``."""
     half = 1 << (bits - 1)

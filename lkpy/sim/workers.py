@@ -15,10 +15,6 @@ _STDERR_LINES = 12
 _KILL_AFTER_S = 5.0
 
 
-class WorkerCrashedError(Exception):
-    """A worker ended without its result; the message says how."""
-
-
 class WorkerProcess:
     """One ``python -m lkpy.sim.worker``. ``on_message`` gets every line it sends."""
 

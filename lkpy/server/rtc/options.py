@@ -34,7 +34,6 @@ class RoomOptions:
     limits: Limits = DEFAULT_LIMITS
     ice_servers: tuple[rtc.ICEServer, ...] = field(default=())
     ice_lite: bool = False
-    allow_pause: bool = False
 
 
 @dataclass(frozen=True, slots=True)
