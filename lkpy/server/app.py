@@ -69,7 +69,7 @@ class MediaPlane(Protocol):
     def start(self, node: LocalNode) -> None:
         """Start the engine. Raises :class:`lkpy.errors.LkpyError`."""
 
-    def make_room(self, info: models.Room, observer: RoomManager) -> ServedRoom:
+    def make_room(self, info: models.Room, observer: RoomManager[ServedRoom]) -> ServedRoom:
         """A room that is not started yet."""
 
     async def collect_stats(self) -> Sequence[StatsCollected]:
@@ -101,7 +101,6 @@ class Server:
         self._media = media
         self._clock = clock or SystemClock()
         self._limits = config.limit.to_limits()
-        self._rooms: dict[int, ServedRoom] = {}
         self._tracks = (0, 0)
         self._store = LocalStore()
         self._node = LocalNode(
@@ -112,10 +111,10 @@ class Server:
         self._allocator = RoomAllocator(
             config.room, self._limits, self._store, self._router, self._clock
         )
-        self._manager = RoomManager(
+        self._manager: RoomManager[ServedRoom] = RoomManager(
             self._allocator,
             self._store,
-            self._make_room,
+            lambda info: media.make_room(info, self._manager),
             limits=self._limits,
             forget_node=self._router.clear_room,
         )
@@ -128,7 +127,7 @@ class Server:
             connect_attempts=config.signal_relay.connect_attempts,
         )
         collector = SnapshotCollector(
-            self._node, self._live_rooms, media.collect_stats, self._clock
+            self._node, lambda: self._manager.rooms, media.collect_stats, self._clock
         )
         self._collect = collector.collect
         self._stats = StatsService(self._collect, open_to_loopback=config.development)
@@ -271,15 +270,6 @@ class Server:
         service.add_prefix(twirp.prefix, twirp.serve)
         return service
 
-    def _make_room(self, info: models.Room) -> ServedRoom:
-        room = self._media.make_room(info, self._manager)
-        self._rooms[id(room)] = room
-        return room
-
-    def _live_rooms(self) -> list[ServedRoom]:
-        self._rooms = {key: room for key, room in self._rooms.items() if not room.closed.is_set()}
-        return list(self._rooms.values())
-
     async def _keep_node_fresh(self) -> None:
         while True:
             await asyncio.sleep(NODE_STATS_INTERVAL_S)
@@ -296,9 +286,9 @@ class Server:
             self._tracks = (server.tracks, server.down_tracks)
 
     def _update_node(self) -> None:
-        participants = [p for room in self._live_rooms() for p in room.participants()]
+        participants = [p for room in self._manager.rooms for p in room.participants()]
         stats = NodeStats(
-            num_rooms=len(self._rooms),
+            num_rooms=len(self._manager.rooms),
             num_participants=len(participants),
             num_tracks_in=self._tracks[0],
             num_tracks_out=self._tracks[1],

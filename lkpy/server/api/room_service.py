@@ -19,7 +19,7 @@ from lkpy.errors import Code, LkpyError
 from lkpy.ids import NodeID, ParticipantIdentity, RoomName
 from lkpy.limits import Limits
 from lkpy.server.rooms.allocator import RoomAllocator
-from lkpy.server.rooms.manager import RoomManager
+from lkpy.server.rooms.manager import ManagedRoom, RoomManager
 from lkpy.server.rooms.store import LocalStore
 
 PARTICIPANT_NOT_FOUND = "participant does not exist"
@@ -59,7 +59,7 @@ class RoomService:
         self,
         allocator: RoomAllocator,
         store: LocalStore,
-        rooms: RoomManager,
+        rooms: RoomManager[ManagedRoom],
         limits: Limits,
         *,
         enable_remote_unmute: bool = False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from livekit.protocol import models, rtc
 from livekit.protocol import room as room_pb
@@ -58,17 +58,17 @@ class ManagedRoom(Protocol):
         """Send everybody away. Idempotent."""
 
 
-RoomFactory = Callable[[models.Room], ManagedRoom]
+R_co = TypeVar("R_co", bound=ManagedRoom, covariant=True)
 
 
-class RoomManager:
+class RoomManager(Generic[R_co]):
     """Owns the map from names to live rooms; the rooms own everything else."""
 
     def __init__(
         self,
         allocator: RoomAllocator,
         store: LocalStore,
-        factory: RoomFactory,
+        factory: Callable[[models.Room], R_co],
         *,
         limits: Limits,
         forget_node: Callable[[RoomName], None],
@@ -78,7 +78,7 @@ class RoomManager:
         self._factory = factory
         self._limits = limits
         self._forget_node = forget_node
-        self._rooms: dict[RoomName, ManagedRoom] = {}
+        self._rooms: dict[RoomName, R_co] = {}
 
     # -- sessions -------------------------------------------------------------------------------
 
@@ -119,11 +119,11 @@ class RoomManager:
     # -- rooms ----------------------------------------------------------------------------------
 
     @property
-    def rooms(self) -> list[ManagedRoom]:
+    def rooms(self) -> list[R_co]:
         """The live rooms."""
-        return list(self._rooms.values())
+        return [room for room in self._rooms.values() if not room.closed.is_set()]
 
-    def room(self, name: RoomName) -> ManagedRoom | None:
+    def room(self, name: RoomName) -> R_co | None:
         """A live room."""
         room = self._rooms.get(name)
         return None if room is None or room.closed.is_set() else room
@@ -170,13 +170,13 @@ class RoomManager:
         """Participants of all rooms, whatever their kind."""
         return sum(len(room.participants()) for room in self.rooms)
 
-    def _live(self, name: RoomName) -> ManagedRoom:
+    def _live(self, name: RoomName) -> R_co:
         room = self.room(name)
         if room is None:
             raise _no_response()
         return room
 
-    def _get_or_create(self, request: room_pb.CreateRoomRequest) -> ManagedRoom:
+    def _get_or_create(self, request: room_pb.CreateRoomRequest) -> R_co:
         name = RoomName(request.name)
         room = self.room(name)
         if room is not None:
