@@ -413,10 +413,10 @@ async def test_a_fault_costs_one_message_only(caplog: pytest.LogCaptureFixture) 
     async with running() as world:
         alice = await world.join("alice")
 
-        def fault(request: rtc.SignalRequest) -> None:
+        def fault(*_: object, **__: object) -> None:
             raise RuntimeError("a bug")
 
-        alice.participant.handle_request = fault  # type: ignore[method-assign]
+        alice.participant.publishing.mute = fault  # type: ignore[assignment]
         await alice.send(mute=rtc.MuteTrackRequest())
         assert "room task failed" in caplog.text
         await world.join("bob")

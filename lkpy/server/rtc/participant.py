@@ -21,7 +21,6 @@ from lkpy.engine.api import (
 )
 from lkpy.ids import PARTICIPANT_PREFIX, ParticipantID, ParticipantIdentity, new_id
 from lkpy.limits import JOIN_VERIFY_S, PC_CLEANUP_S
-from lkpy.sdp import SdpError
 from lkpy.server.rtc.claims import Claims
 from lkpy.server.rtc.client_configuration import (
     client_configuration,
@@ -46,11 +45,6 @@ State = models.ParticipantInfo.State
 Reason = models.DisconnectReason
 
 _SUBSCRIBER_PRIMARY = 3
-_LEAVE_REASONS = {
-    Reason.USER_UNAVAILABLE: Reason.USER_UNAVAILABLE,
-    Reason.USER_REJECTED: Reason.USER_REJECTED,
-    Reason.AGENT_ERROR: Reason.AGENT_ERROR,
-}
 
 
 class Participant:
@@ -72,7 +66,7 @@ class Participant:
         self.state = State.JOINING
         self.joined_at = room.clock.wall()
         self.disconnect_reason = Reason.UNKNOWN_REASON
-        self._room = room
+        self.room = room
         self._version = 0
         self._info: models.ParticipantInfo | None = None
         self._failed = False
@@ -168,11 +162,11 @@ class Participant:
 
     def now(self) -> float:
         """Monotonic seconds."""
-        return self._room.clock.now()
+        return self.room.clock.now()
 
     def wall(self) -> float:
         """Unix seconds."""
-        return self._room.clock.wall()
+        return self.room.clock.wall()
 
     def to_proto(self) -> models.ParticipantInfo:
         """The participant as others see it; the same object until something changes."""
@@ -192,7 +186,7 @@ class Participant:
                 kind=self.claims.kind,
                 attributes=self.claims.attributes,
                 disconnect_reason=self.disconnect_reason,
-                region=self._room.region,
+                region=self.room.region,
                 kind_details=self.session.grants.participant_kind_details(),
                 client_protocol=self.client.client_protocol,
                 capabilities=self.client.capabilities,
@@ -223,17 +217,17 @@ class Participant:
         if session.publisher_offer is not None and session.publisher_offer.sdp:
             self.handle_offer(session.publisher_offer)
         self.transports.start(self.now())
-        self._room.timers.set((self.sid, "join"), self.now() + JOIN_VERIFY_S, self._check_joined)
+        self.room.timers.set((self.sid, "join"), self.now() + JOIN_VERIFY_S, self._check_joined)
 
     def _check_joined(self) -> None:
         if self.state < State.ACTIVE:
-            self._room.close_participant(self, Reason.JOIN_FAILURE)
+            self.room.close_participant(self, Reason.JOIN_FAILURE)
 
     def signal_closed(self) -> None:
         """The signal connection ended. A participant that was connected stays until its media
         ends too; one that never was has nothing to stay for."""
         if not self.closed and not self.transports.ever_connected:
-            self._room.close_participant(self, Reason.SIGNAL_CLOSE)
+            self.room.close_participant(self, Reason.SIGNAL_CLOSE)
 
     def close(self, reason: Reason, action: Action) -> list[MediaTrack]:
         """End everything, once; the room does the rest. Returns the tracks that go with it."""
@@ -242,40 +236,13 @@ class Participant:
         self.disconnect_reason = reason
         self.signals.leave(reason, action)
         self.signals.close(Reason.Name(reason).lower())
-        self._room.timers.cancel_of(self.sid)
+        self.room.timers.cancel_of(self.sid)
         gone = self.publishing.close()
         self.transports.close()
         self._set_state(State.DISCONNECTED)
         return gone
 
     # -- signals ----------------------------------------------------------------------------------
-
-    def handle_request(self, request: rtc.SignalRequest) -> None:
-        """Handle one signal request; unknown ones are ignored."""
-        match request.WhichOneof("message"):
-            case "offer":
-                self.handle_offer(request.offer)
-            case "answer":
-                self.transports.handle_answer(self.now(), request.answer)
-            case "trickle":
-                self._handle_trickle(request.trickle)
-            case "add_track":
-                self.publishing.add_track(request.add_track)
-            case "mute":
-                self._handle_mute(request.mute)
-            case "subscription":
-                self.subscribing.update(request.subscription)
-            case "track_setting":
-                self.subscribing.update_settings(request.track_setting)
-            case "leave":
-                asked = request.leave.reason
-                self._room.close_participant(
-                    self, _LEAVE_REASONS.get(asked, Reason.CLIENT_INITIATED)
-                )
-            case "update_metadata":
-                self._handle_update_metadata(request.update_metadata)
-            case other:
-                logger.debug("signal request %s is not handled", other)
 
     def handle_offer(self, offer: rtc.SessionDescription) -> None:
         """Answer the offer of the publisher's or the single connection."""
@@ -284,47 +251,10 @@ class Participant:
             self.publishing.offer_handled(result)
             self.transports.drive(self.now(), self.transports.publisher)
 
-    def _handle_trickle(self, trickle: rtc.TrickleRequest) -> None:
-        try:
-            self.transports.add_remote_candidate(trickle)
-        except SdpError as error:
-            self.signals.request_response(
-                rtc.RequestResponse(
-                    reason=rtc.RequestResponse.Reason.UNCLASSIFIED_ERROR,
-                    message=error.message,
-                    trickle=trickle,
-                )
-            )
-
-    def _handle_mute(self, request: rtc.MuteTrackRequest) -> None:
-        if self.publishing.mute(request.sid, muted=request.muted) is None:
-            self.signals.request_response(
-                rtc.RequestResponse(
-                    reason=rtc.RequestResponse.Reason.NOT_FOUND,
-                    message=f"no track {request.sid}",
-                    mute=request,
-                )
-            )
-
-    def _handle_update_metadata(self, request: rtc.UpdateParticipantMetadata) -> None:
-        reason, message = self.claims.update_metadata(request, self._room.options.limits)
-        if reason == rtc.RequestResponse.Reason.OK:
-            self.touch()
-            self._room.info_changed(self)
-            self._room.refresh_token(self)
-        self.signals.request_response(
-            rtc.RequestResponse(
-                request_id=request.request_id,
-                reason=reason,
-                message=message,
-                update_metadata=request,
-            )
-        )
-
     # -- engine events ----------------------------------------------------------------------------
 
     def _deliver(self, event: Event) -> None:
-        self._room.deliver(self, event)
+        self.room.deliver(self, event)
 
     def handle_event(self, event: Event) -> None:
         """Handle an event about one of this participant's transports or receivers."""
@@ -366,8 +296,8 @@ class Participant:
     def _activate(self) -> None:
         if self.state == State.JOINED:
             self._set_state(State.ACTIVE)
-            self._room.timers.cancel((self.sid, "join"))
-            self._room.state_changed(self)
+            self.room.timers.cancel((self.sid, "join"))
+            self.room.state_changed(self)
 
     def _lose_connection(self, why: str) -> None:
         """Ask the client to come back, and clean up if it does not."""
@@ -377,10 +307,10 @@ class Participant:
         logger.info("peer connection lost: %s", why)
         self.signals.leave(Reason.CONNECTION_TIMEOUT, Action.RESUME)
         self.signals.close("peer connection lost")
-        self._room.timers.set(
+        self.room.timers.set(
             (self.sid, "cleanup"),
             self.now() + PC_CLEANUP_S,
-            lambda: self._room.close_participant(self, Reason.CONNECTION_TIMEOUT),
+            lambda: self.room.close_participant(self, Reason.CONNECTION_TIMEOUT),
         )
 
     # -- data -------------------------------------------------------------------------------------
@@ -393,22 +323,22 @@ class Participant:
         channel = self.outgoing_channel(reliable=True)
         if channel is not None:
             for packet in self.data.release(self.now()):
-                self._room.hub.submit(SendData((channel,), packet.payload))
+                self.room.hub.submit(SendData((channel,), packet.payload))
 
     def _data_received(self, event: DataReceived) -> None:
         if not self.claims.permission.can_publish_data:
             return
         sender = Sender(self.sid, self.identity, self.hidden, self.claims.is_agent)
-        packet = self.data.receive(event, sender, self._room.nonces)
+        packet = self.data.receive(event, sender, self.room.nonces)
         if packet is not None:
-            self._room.broadcast(self, packet)
+            self.room.broadcast(self, packet)
 
-    # -- what the parts tell ----------------------------------------------------------------------
+    # -- what handlers and parts tell -------------------------------------------------------------
 
     def negotiation_failed(self, why: str) -> None:
         """The client has to join afresh."""
         logger.info("negotiation failed: %s", why)
-        self._room.close_participant(self, Reason.STATE_MISMATCH, Action.RECONNECT)
+        self.room.close_participant(self, Reason.STATE_MISMATCH, Action.RECONNECT)
 
     def down_tracks_settled(
         self, bound: tuple[DownTrackHandle, ...], unsupported: tuple[DownTrackHandle, ...]
@@ -421,26 +351,32 @@ class Participant:
         if unsupported:
             self.subscribing.unsupported(unsupported)
 
+    def info_changed(self) -> None:
+        """What others see of it changed by a signal: everybody hears, and its token says so."""
+        self.touch()
+        self.room.info_changed(self)
+        self.room.refresh_token(self)
+
     def track_published(self, track: MediaTrack) -> None:
         """A track may be told to the room."""
         self._has_published = True
         self.touch()
-        self._room.track_published(self, track)
+        self.room.track_published(self, track)
 
     def track_changed(self, track: MediaTrack) -> None:
         """A published track's description changed."""
         self.touch()
-        self._room.track_changed(self, track)
+        self.room.track_changed(self, track)
 
     def track_unpublished(self, track: MediaTrack) -> None:
         """A track is gone."""
         self.touch()
-        self._room.track_unpublished(self, track)
+        self.room.track_unpublished(self, track)
 
     def find_track(self, sid: str) -> tuple[Participant, MediaTrack] | None:
         """A track that the room knows."""
-        return self._room.find_track(sid)
+        return self.room.find_track(sid)
 
     def subscribed(self, publisher: Participant, track: MediaTrack) -> None:
         """A track flows to this participant."""
-        self._room.subscribed(self, publisher, track)
+        self.room.subscribed(self, publisher, track)

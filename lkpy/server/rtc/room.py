@@ -29,6 +29,7 @@ from lkpy.server.rtc.active_speakers import ActiveSpeakers
 from lkpy.server.rtc.announcements import Announcements
 from lkpy.server.rtc.claims import Claims
 from lkpy.server.rtc.data_packets import NonceFilter, Routed, Sender, route
+from lkpy.server.rtc.handlers import handle_request
 from lkpy.server.rtc.join_response import join_response
 from lkpy.server.rtc.options import NodeInfo, RoomOptions
 from lkpy.server.rtc.participant import Participant, Reason, State
@@ -186,7 +187,7 @@ class Room:
 
     def _handle(self, participant: Participant, request: rtc.SignalRequest) -> None:
         if not participant.closed:
-            participant.handle_request(request)
+            handle_request(participant, request)
 
     def deliver(self, participant: Participant, event: Event) -> None:
         """Take an engine event; what a peer can send without end may be lost, the rest may not."""
