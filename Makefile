@@ -8,7 +8,7 @@ RUST_SOURCES := $(shell find rust benches -name '*.rs' -not -path '*/target/*') 
 	$(shell find rust benches -name 'Cargo.toml' -not -path '*/target/*') rust/Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rust test-python test-browser check check-rust check-python \
+.PHONY: help setup demo test test-rust test-python test-browser conformance check check-rust check-python \
 	bench fmt clean lock proto
 
 help: ## list the targets
@@ -44,6 +44,9 @@ test-python: setup
 test-browser: setup ## livekit-client in headless Chromium (needs chromium, node and npm)
 	cd tests/browser && npm install --no-audit --no-fund
 	$(BIN)/python -m pytest -m browser tests/browser
+
+conformance: setup ## LiveKit's behaviour from outside, row by row (LIVEKIT_URL: another server)
+	$(BIN)/python -m pytest tests/conformance --rows
 
 check: check-rust check-python ## formatting, lint, types and the direction of imports
 

@@ -1,0 +1,106 @@
+"""Which server is judged, and what of LiveKit's behaviour it showed.
+
+``LIVEKIT_URL``, ``LIVEKIT_API_KEY`` and ``LIVEKIT_API_SECRET`` point the suite at a server; without
+them it starts ours. ``--rows`` (``make conformance``) prints the rows of :mod:`rows` that were
+covered and passed, and fails when one that matters was not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from tests.conformance.kit import Lobby, Target
+from tests.conformance.rows import BY_NUMBER, ROWS, WITHOUT_TEST
+from tests.interop.conftest import run_server
+
+_ROWS = pytest.StashKey[dict[int, list[str]]]()
+
+
+@pytest.fixture(scope="session")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """The server under test."""
+    if url := os.environ.get("LIVEKIT_URL"):
+        key = os.environ.get("LIVEKIT_API_KEY", "devkey")
+        secret = os.environ.get("LIVEKIT_API_SECRET", "secret")
+        yield Target(url.replace("ws", "http", 1).rstrip("/"), key, secret, ours=False)
+        return
+    with run_server(tmp_path_factory.mktemp("conformance")) as running:
+        yield Target(running.http_url, running.api_key, running.api_secret, ours=True)
+
+
+@pytest_asyncio.fixture
+async def lobby(target: Target, request: pytest.FixtureRequest) -> AsyncIterator[Lobby]:
+    """A room of the test's own on the server, and everything opened in it is closed again."""
+    async with aiohttp.ClientSession() as session, Lobby(target, session) as opened:
+        yield opened
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rows", action="store_true", help="print which rows were shown")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_ROWS] = defaultdict(list)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for marker in item.iter_markers("row"):
+            unknown = set(marker.args) - BY_NUMBER.keys()
+            if unknown:
+                raise pytest.UsageError(f"{item.nodeid}: no rows {sorted(unknown)}")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.when == "call" or report.outcome != "passed":
+        state = "xfailed" if hasattr(report, "wasxfail") else report.outcome
+        for marker in item.iter_markers("row"):
+            for number in marker.args:
+                item.config.stash[_ROWS][number].append(state)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if not config.getoption("--rows", default=False):
+        return
+    seen = config.stash[_ROWS]
+    write = terminalreporter.write_line
+    terminalreporter.section("rows of LiveKit's behaviour")
+    for priority in ("must", "should", "niche"):
+        rows = [row for row in ROWS if row.priority == priority]
+        covered = [row for row in rows if seen.get(row.number)]
+        passing = [row for row in covered if _passes(seen[row.number])]
+        write(
+            f"{priority:7} {len(rows):3} rows, {len(covered):3} covered, {len(passing):3} passing"
+        )
+    for row in ROWS:
+        states = seen.get(row.number, [])
+        if not states or not _passes(states):
+            why = ", ".join(sorted(set(states))) or WITHOUT_TEST.get(row.number, "no test")
+            write(f"  {row.number:3} {row.priority:6} {row.title}: {why}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.getoption("--rows", default=False) and session.exitstatus == 0:
+        seen = session.config.stash[_ROWS]
+        if any(
+            row.priority != "niche"
+            and row.number not in WITHOUT_TEST
+            and not _passes(seen.get(row.number, []))
+            for row in ROWS
+        ):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _passes(states: list[str]) -> bool:
+    return "passed" in states and not {"failed", "xfailed"} & set(states)
