@@ -22,6 +22,7 @@ from lkpy.server.config import ServerConfig
 from lkpy.server.rooms.manager import RoomManager
 from lkpy.server.routing.node import LocalNode
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
+from lkpy.server.telemetry.events import Telemetry
 from lkpy.signal.join_request import wrap
 from lkpy.stats.v1 import stats_pb2
 
@@ -136,7 +137,9 @@ class MediaDouble:
     def start(self, node: LocalNode) -> None:
         self.running = True
 
-    def make_room(self, info: models.Room, observer: RoomManager) -> RoomDouble:
+    def make_room(
+        self, info: models.Room, observer: RoomManager, telemetry: Telemetry
+    ) -> RoomDouble:
         self.rooms[info.name] = RoomDouble(info, observer)
         return self.rooms[info.name]
 

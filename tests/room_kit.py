@@ -23,6 +23,7 @@ from lkpy.server.rtc.options import NodeInfo, RoomOptions
 from lkpy.server.rtc.participant import Participant
 from lkpy.server.rtc.room import Room
 from lkpy.server.rtc.session import StartSession
+from lkpy.server.telemetry.events import Telemetry, TelemetryEvent
 from tests.transport_kit import CODECS, sample
 
 JOIN_OFFER, PUBLISH_OFFER = sample("chrome_join_offer"), sample("chrome_offer")
@@ -219,6 +220,7 @@ class World:
         self.clock = ManualClock()
         self.observer = Observer()
         self.tokens: list[Grants] = []
+        self.told: list[TelemetryEvent] = []
         values = {"empty_timeout": 300, "departure_timeout": 20} | info
         self.room = Room(
             models.Room(sid="RM_1", name="lobby", enabled_codecs=CODECS, **values),
@@ -229,6 +231,7 @@ class World:
             worker=0,
             observer=self.observer,
             refresh_token=self._refresh,
+            telemetry=Telemetry(self.told.append),
         )
         self.clients: list[Client] = []
 

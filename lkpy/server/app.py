@@ -37,6 +37,7 @@ from lkpy.server.routing.node import LocalNode, NodeStats
 from lkpy.server.routing.router import LocalRouter
 from lkpy.server.routing.signal_client import SignalClient
 from lkpy.server.routing.signal_server import SignalServer
+from lkpy.server.telemetry.events import Telemetry
 from lkpy.server.telemetry.log import fields
 from lkpy.server.telemetry.snapshot import ObservedRoom, SnapshotCollector
 
@@ -69,7 +70,9 @@ class MediaPlane(Protocol):
     def start(self, node: LocalNode) -> None:
         """Start the engine. Raises :class:`lkpy.errors.LkpyError`."""
 
-    def make_room(self, info: models.Room, observer: RoomManager[ServedRoom]) -> ServedRoom:
+    def make_room(
+        self, info: models.Room, observer: RoomManager[ServedRoom], telemetry: Telemetry
+    ) -> ServedRoom:
         """A room that is not started yet."""
 
     async def collect_stats(self) -> Sequence[StatsCollected]:
@@ -102,6 +105,7 @@ class Server:
         self._clock = clock or SystemClock()
         self._limits = config.limit.to_limits()
         self._tracks = (0, 0)
+        self._telemetry = Telemetry()
         self._store = LocalStore()
         self._node = LocalNode(
             ip=media.node_ip, region=config.region, started_at=self._clock.wall()
@@ -114,7 +118,7 @@ class Server:
         self._manager: RoomManager[ServedRoom] = RoomManager(
             self._allocator,
             self._store,
-            lambda info: media.make_room(info, self._manager),
+            lambda info: media.make_room(info, self._manager, self._telemetry),
             limits=self._limits,
             forget_node=self._router.clear_room,
         )

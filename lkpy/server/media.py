@@ -23,6 +23,7 @@ from lkpy.server.config_load import is_loopback
 from lkpy.server.routing.node import LocalNode
 from lkpy.server.rtc.options import AudioOptions, NodeInfo, RoomOptions
 from lkpy.server.rtc.room import Room, RoomObserver
+from lkpy.server.telemetry.events import Telemetry
 
 DEFAULT_UDP_PORTS = PortRange(7882, 7913)
 """One port per worker; LiveKit takes 50000 to 60000, one per participant."""
@@ -163,7 +164,7 @@ class EnginePlane:
         self._hub.start(asyncio.get_running_loop())
         self._node = NodeInfo(NodeID(node.id), region=node.region)
 
-    def make_room(self, info: models.Room, observer: RoomObserver) -> Room:
+    def make_room(self, info: models.Room, observer: RoomObserver, telemetry: Telemetry) -> Room:
         """A room on the least used worker, not started yet."""
         if self._hub is None or self._node is None:
             raise LkpyError(Code.UNAVAILABLE, "the media engine is not running", blame=Blame.US)
@@ -180,6 +181,7 @@ class EnginePlane:
             worker=worker,
             observer=observer,
             refresh_token=self._refresh_token,
+            telemetry=telemetry,
         )
         self._rooms.append(room)
         return room

@@ -38,6 +38,7 @@ from lkpy.server.rtc.signals import Action, SignalSender
 from lkpy.server.rtc.subscribing import Subscribing
 from lkpy.server.rtc.transport_manager import TransportManager
 from lkpy.server.rtc.transport_types import TransportOptions
+from lkpy.server.telemetry.events import TransportChanged
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ class Participant:
             self.transports,
             PublishedTracks(mimes, claims.may_publish),
             self._deliver,
+            room.telemetry,
             # The Go SDK offers every codec, whichever it sends.
             video_by_media=self.client.sdk == models.ClientInfo.GO,
         )
@@ -110,6 +112,7 @@ class Participant:
             self,
             self.signals,
             self.transports,
+            room.telemetry,
             adaptive_stream=session.adaptive_stream,
             protocol=self.client.protocol,
         )
@@ -285,6 +288,9 @@ class Participant:
         if transport.failure:
             self._lose_connection(transport.failure)
             return
+        if not isinstance(event, TransportClosed) and event.state == "connected":
+            state = "ice_connected" if isinstance(event, IceStateChanged) else "connected"
+            self.room.telemetry.tell(TransportChanged(self, transport.target, state))
         if transport is self.transports.primary and transport.connected:
             self._activate()
         if transport is self.transports.publisher:

@@ -13,6 +13,7 @@ from lkpy.server.rtc.data_packets import NonceFilter, Routed
 from lkpy.server.rtc.options import RoomOptions
 from lkpy.server.rtc.published_tracks import MediaTrack
 from lkpy.server.rtc.timers import Timers
+from lkpy.server.telemetry.events import Telemetry
 
 if TYPE_CHECKING:
     from lkpy.server.rtc.participant import Participant
@@ -25,6 +26,7 @@ class ParticipantRoom(Protocol):
     timers: Timers
     clock: Clock
     options: RoomOptions
+    telemetry: Telemetry
     worker: int
     region: str
     nonces: NonceFilter

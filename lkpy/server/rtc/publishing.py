@@ -14,6 +14,11 @@ from lkpy.server.rtc.published_tracks import Added, MediaTrack, PublishedTracks,
 from lkpy.server.rtc.signals import SignalSender
 from lkpy.server.rtc.transport_manager import TransportManager
 from lkpy.server.rtc.transport_types import OfferResult
+from lkpy.server.telemetry.events import (
+    Telemetry,
+    TelemetryParticipant,
+    TrackPublishRequested,
+)
 from lkpy.server.telemetry.log import fields
 
 logger = logging.getLogger(__name__)
@@ -21,7 +26,7 @@ logger = logging.getLogger(__name__)
 Reason = rtc.RequestResponse.Reason
 
 
-class PublishingOwner(Protocol):
+class PublishingOwner(TelemetryParticipant, Protocol):
     """The participant, as its publishing half sees it."""
 
     def track_published(self, track: MediaTrack) -> None:
@@ -48,6 +53,7 @@ class Publishing:
         transports: TransportManager,
         tracks: PublishedTracks,
         deliver: Handler,
+        telemetry: Telemetry,
         *,
         video_by_media: bool = False,
     ) -> None:
@@ -56,6 +62,7 @@ class Publishing:
         self._signals = signals
         self._transports = transports
         self._deliver = deliver
+        self._telemetry = telemetry
         self._video_by_media = video_by_media
         """The client's video is known by its first packet, not by its description."""
         self._clock_group = hub.new_id()
@@ -79,6 +86,7 @@ class Publishing:
     def _added(self, added: Added) -> None:
         published = rtc.TrackPublishedResponse(cid=added.cid, track=added.info)
         self._signals.send(rtc.SignalResponse(track_published=published))
+        self._telemetry.tell(TrackPublishRequested(self._owner, added.info))
 
     def mute(self, sid: str, *, muted: bool) -> models.TrackInfo | None:
         """Mute or unmute a published or pending track; None: there is no such track."""

@@ -39,6 +39,18 @@ from lkpy.server.rtc.room_stats import RoomStats
 from lkpy.server.rtc.room_task import RoomTask
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
 from lkpy.server.rtc.signals import Action, SignalSender, leave
+from lkpy.server.telemetry.events import (
+    NO_TELEMETRY,
+    ParticipantActive,
+    ParticipantJoined,
+    ParticipantLeft,
+    RoomEnded,
+    RoomStarted,
+    Telemetry,
+    TrackPublished,
+    TrackSubscribed,
+    TrackUnpublished,
+)
 from lkpy.server.telemetry.log import fields
 from lkpy.stats.v1 import stats_pb2
 
@@ -81,10 +93,12 @@ class Room:
         worker: int,
         observer: RoomObserver,
         refresh_token: RefreshToken,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         self.hub = hub
         self.clock = clock
         self.options = options
+        self.telemetry = telemetry
         self.worker = worker
         self.region = node.region
         self.name = RoomName(info.name)
@@ -112,6 +126,7 @@ class Room:
         self._task.every("reconcile", RECONCILE_INTERVAL_S, self._reconcile)
         self._task.every("token", TOKEN_REFRESH_S, self._refresh_tokens)
         self._task.start()
+        self.telemetry.tell(RoomStarted(self))
 
     def _members(self) -> Iterable[Participant]:
         return list(self._participants.values())
@@ -175,6 +190,7 @@ class Room:
         participant.enter(join, subscribe=subscribe)
         self.refresh_token(participant)
         self.state_changed(participant)
+        self.telemetry.tell(ParticipantJoined(self, participant))
 
     async def _pump(self, participant: Participant, source: MessageSource) -> None:
         """Bring a participant's signal requests to the room's task, in order."""
@@ -223,6 +239,8 @@ class Room:
         if pump is not None:
             pump.cancel()
         self._forget_tracks(track.sid for track in gone)
+        for track in gone:
+            self.telemetry.tell(TrackUnpublished(self, participant, track.info))
         self._speakers.forget(participant.sid)
         self._state.left(self.clock.now())
         self._count()
@@ -231,6 +249,7 @@ class Room:
         else:
             self._announcements.announce(participant)
         self._observer.participant_left(self, participant.to_proto())
+        self.telemetry.tell(ParticipantLeft(self, participant))
         logger.info(
             "participant left",
             extra=fields(
@@ -257,6 +276,7 @@ class Room:
         for participant in self._members():
             self.close_participant(participant, reason)
         self._task.stop()
+        self.telemetry.tell(RoomEnded(self))
         self._observer.room_closed(self)
 
     # -- updates ----------------------------------------------------------------------------------
@@ -265,8 +285,10 @@ class Room:
         """A participant's state changed: the others hear of it, of those who only watch later."""
         self._observer.participant_changed(self, participant.to_proto())
         self._announcements.announce(participant)
-        if participant.state == State.ACTIVE and participant.session.auto_subscribe:
-            participant.subscribing.want(self._tracks)
+        if participant.state == State.ACTIVE:
+            self.telemetry.tell(ParticipantActive(self, participant))
+            if participant.session.auto_subscribe:
+                participant.subscribing.want(self._tracks)
 
     def info_changed(self, participant: Participant) -> None:
         """Metadata, permissions or tracks changed: everybody hears of it at once."""
@@ -308,6 +330,7 @@ class Room:
         self._tracks[track.sid] = (participant, track)
         self._count()
         self.info_changed(participant)
+        self.telemetry.tell(TrackPublished(self, participant, track.info))
         for other in self._members():
             if other is participant:
                 continue
@@ -328,6 +351,7 @@ class Room:
         if track.info.source == models.TrackSource.MICROPHONE:
             self._speakers.forget(participant.sid)
         self.info_changed(participant)
+        self.telemetry.tell(TrackUnpublished(self, participant, track.info))
 
     def _forget_tracks(self, sids: Iterable[str]) -> None:
         gone = [sid for sid in sids if self._tracks.pop(sid, None) is not None]
@@ -344,6 +368,7 @@ class Room:
             track.seen = True
             publisher.signals.track_subscribed(track.sid)
         self._speakers.tell(participant, publisher.sid)
+        self.telemetry.tell(TrackSubscribed(participant, track.info))
 
     def _reconcile(self) -> None:
         for participant in self._members():

@@ -17,6 +17,12 @@ from lkpy.server.rtc.quality import initial_settings, wanted_layers
 from lkpy.server.rtc.signals import SignalSender
 from lkpy.server.rtc.subscriptions import ActionKind, Availability, Subscriptions
 from lkpy.server.rtc.transport_manager import TransportManager
+from lkpy.server.telemetry.events import (
+    Telemetry,
+    TelemetryParticipant,
+    TrackSubscribeFailed,
+    TrackSubscribeRequested,
+)
 
 if TYPE_CHECKING:
     from lkpy.server.rtc.participant import Participant
@@ -26,12 +32,8 @@ logger = logging.getLogger(__name__)
 _PACKED_STREAM_ID = 1
 
 
-class SubscribingOwner(Protocol):
+class SubscribingOwner(TelemetryParticipant, Protocol):
     """The participant, as its subscribing half sees it."""
-
-    @property
-    def sid(self) -> str:
-        """Participant sid."""
 
     @property
     def can_subscribe(self) -> bool:
@@ -65,6 +67,7 @@ class Subscribing:
         owner: SubscribingOwner,
         signals: SignalSender,
         transports: TransportManager,
+        telemetry: Telemetry,
         *,
         adaptive_stream: bool,
         protocol: int,
@@ -72,6 +75,7 @@ class Subscribing:
         self._owner = owner
         self._signals = signals
         self._transports = transports
+        self._telemetry = telemetry
         self._adaptive_stream = adaptive_stream
         self._initial = initial_settings(adaptive_stream=adaptive_stream)
         self._protocol = protocol
@@ -160,6 +164,7 @@ class Subscribing:
         subscribed = SubscribedTrack(publisher, track, source, handle)
         self._tracks[track.sid] = subscribed
         self._publishers[publisher.sid] += 1
+        self._telemetry.tell(TrackSubscribeRequested(self._owner, track.info))
         permission = rtc.SubscriptionPermissionUpdate(
             participant_sid=publisher.sid, track_sid=track.sid, allowed=True
         )
@@ -234,6 +239,7 @@ class Subscribing:
     def _failed(self, sid: str, error: models.SubscriptionError) -> None:
         response = rtc.SubscriptionResponse(track_sid=sid, err=error)
         self._signals.send(rtc.SignalResponse(subscription_response=response))
+        self._telemetry.tell(TrackSubscribeFailed(self._owner, sid, error))
 
     # -- what happens -----------------------------------------------------------------------------
 

@@ -1,0 +1,222 @@
+"""What happens on a server, as told to whoever counts or reports: a closed set of frozen events.
+
+They follow livekit-server's ``TelemetryService`` (``pkg/telemetry/telemetryservice.go``). Rooms and
+routes tell them and know nobody who listens.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from livekit.protocol import models, rtc
+
+logger = logging.getLogger(__name__)
+
+
+class TelemetryRoom(Protocol):
+    """What a listener may ask of a room."""
+
+    def to_proto(self) -> models.Room:
+        """A copy of the room's record."""
+
+
+class TelemetryParticipant(Protocol):
+    """What a listener may ask of a participant."""
+
+    @property
+    def sid(self) -> str:
+        """This session's sid."""
+
+    @property
+    def client(self) -> models.ClientInfo:
+        """What it runs."""
+
+    def to_proto(self) -> models.ParticipantInfo:
+        """The participant as others see it; copy it to change it."""
+
+
+# -- rooms ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RoomStarted:
+    """A live room began."""
+
+    room: TelemetryRoom
+
+
+@dataclass(frozen=True, slots=True)
+class RoomEnded:
+    """A live room ended; everybody has left it."""
+
+    room: TelemetryRoom
+
+
+# -- participants ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ParticipantJoined:
+    """A session was admitted; it has no media connection yet."""
+
+    room: TelemetryRoom
+    participant: TelemetryParticipant
+
+
+@dataclass(frozen=True, slots=True)
+class ParticipantActive:
+    """A session's primary media connection is there. Told again when it comes back."""
+
+    room: TelemetryRoom
+    participant: TelemetryParticipant
+
+
+@dataclass(frozen=True, slots=True)
+class ParticipantLeft:
+    """A session ended, be it one whose admission failed half-way."""
+
+    room: TelemetryRoom
+    participant: TelemetryParticipant
+
+
+@dataclass(frozen=True, slots=True)
+class TransportChanged:
+    """A peer connection's ICE or DTLS is connected. Told again when it comes back."""
+
+    participant: TelemetryParticipant
+    target: rtc.SignalTarget
+    state: str
+    """``ice_connected`` or ``connected``, the words of ``livekit_peer_connection_state``."""
+
+
+# -- tracks ---------------------------------------------------------------------------------------
+# A track's description is changed in place later: a listener copies what it keeps.
+
+
+@dataclass(frozen=True, slots=True)
+class TrackPublishRequested:
+    """A client was allowed to publish a track."""
+
+    participant: TelemetryParticipant
+    track: models.TrackInfo
+
+
+@dataclass(frozen=True, slots=True)
+class TrackPublished:
+    """The room knows a track."""
+
+    room: TelemetryRoom
+    participant: TelemetryParticipant
+    track: models.TrackInfo
+
+
+@dataclass(frozen=True, slots=True)
+class TrackUnpublished:
+    """A track that the room knew is gone."""
+
+    room: TelemetryRoom
+    participant: TelemetryParticipant
+    track: models.TrackInfo
+
+
+@dataclass(frozen=True, slots=True)
+class TrackSubscribeRequested:
+    """A down track is made for a participant."""
+
+    participant: TelemetryParticipant
+    track: models.TrackInfo
+
+
+@dataclass(frozen=True, slots=True)
+class TrackSubscribed:
+    """A track flows to a participant."""
+
+    participant: TelemetryParticipant
+    track: models.TrackInfo
+
+
+@dataclass(frozen=True, slots=True)
+class TrackSubscribeFailed:
+    """A subscription was given up."""
+
+    participant: TelemetryParticipant
+    track_sid: str
+    error: models.SubscriptionError
+
+
+# -- routes ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SignalConnected:
+    """A signal connection was opened."""
+
+    protocol: int
+    latency_s: float
+    """Since its request came."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignalFailed:
+    """A join was refused."""
+
+    stage: str
+    """``signal_validation_failed`` or ``signal_failed``, states of
+    ``livekit_participant_join_total``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiCalled:
+    """A Twirp call was answered."""
+
+    service: str
+    method: str
+    """Empty when the path names none."""
+    status: int
+    code: str
+    """Twirp's error code; empty for success."""
+    duration_s: float
+
+
+TelemetryEvent: TypeAlias = (
+    RoomStarted
+    | RoomEnded
+    | ParticipantJoined
+    | ParticipantActive
+    | ParticipantLeft
+    | TransportChanged
+    | TrackPublishRequested
+    | TrackPublished
+    | TrackUnpublished
+    | TrackSubscribeRequested
+    | TrackSubscribed
+    | TrackSubscribeFailed
+    | SignalConnected
+    | SignalFailed
+    | ApiCalled
+)
+
+Listener: TypeAlias = Callable[[TelemetryEvent], None]
+"""Called on the event loop, in the order in which things happen to a room. Must not wait."""
+
+
+class Telemetry:
+    """Hands events to listeners. The fault of one costs neither the teller nor the others."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def tell(self, event: TelemetryEvent) -> None:
+        """Something happened."""
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception:
+                logger.exception("telemetry failed on %s", type(event).__name__)
+
+
+NO_TELEMETRY = Telemetry()
+"""Nobody listens."""

@@ -1,0 +1,106 @@
+"""What a room tells its listeners, and in which order."""
+
+from __future__ import annotations
+
+from livekit.protocol import models, rtc
+
+from lkpy.server.rtc.participant import Reason
+from lkpy.server.telemetry.events import (
+    NO_TELEMETRY,
+    ParticipantActive,
+    ParticipantLeft,
+    RoomStarted,
+    Telemetry,
+    TelemetryEvent,
+    TrackUnpublished,
+    TransportChanged,
+)
+from tests.room_kit import camera, microphone, running
+
+
+def names(told: list[TelemetryEvent]) -> list[str]:
+    return [type(event).__name__ for event in told]
+
+
+async def test_a_session_is_told_in_the_order_in_which_it_happens() -> None:
+    async with running() as world:
+        alice = await world.join("alice")
+        await alice.publish(microphone())
+        await world.room.close(Reason.SERVER_SHUTDOWN)
+        assert names(world.told) == [
+            "RoomStarted",
+            "ParticipantJoined",
+            "TransportChanged",
+            "TransportChanged",
+            "ParticipantActive",
+            "TrackPublishRequested",
+            "TrackPublished",
+            "TrackUnpublished",
+            "ParticipantLeft",
+            "RoomEnded",
+        ]
+        states = [event.state for event in world.told if isinstance(event, TransportChanged)]
+        assert states == ["ice_connected", "connected"]
+
+
+async def test_a_subscription_is_told_with_its_participant() -> None:
+    async with running() as world:
+        alice = await world.join("alice")
+        await world.join("bob", single=False)
+        (info,) = await alice.publish(camera())
+        await world.advance(0.5)
+        told = [event for event in world.told if "Subscribe" in type(event).__name__]
+        assert names(told) == ["TrackSubscribeRequested", "TrackSubscribed"]
+        assert all(event.track.sid == info.sid for event in told)  # type: ignore[union-attr]
+        assert {event.participant.to_proto().identity for event in told} == {"bob"}  # type: ignore[union-attr]
+
+
+async def test_a_participant_that_never_connects_is_never_active() -> None:
+    async with running(auto_connect=False) as world:
+        alice = await world.join("alice")
+        await alice.send(leave=rtc.LeaveRequest())
+        assert names(world.told) == ["RoomStarted", "ParticipantJoined", "ParticipantLeft"]
+
+
+async def test_a_leaving_participant_is_told_with_its_reason() -> None:
+    async with running() as world:
+        alice = await world.join("alice")
+        await alice.send(leave=rtc.LeaveRequest())
+        (left,) = [event for event in world.told if isinstance(event, ParticipantLeft)]
+        info = left.participant.to_proto()
+        assert info.state == models.ParticipantInfo.State.DISCONNECTED
+        assert info.disconnect_reason == models.DisconnectReason.CLIENT_INITIATED
+
+
+async def test_an_unpublished_track_is_told_once() -> None:
+    async with running() as world:
+        alice = await world.join("alice")
+        (info,) = await alice.publish(camera())
+        track = alice.participant.publishing.tracks.get(info.sid)
+        assert track is not None
+        alice.participant.publishing.unpublish(track)
+        await alice.send(leave=rtc.LeaveRequest())
+        assert names(world.told).count("TrackUnpublished") == 1
+        (gone,) = [event for event in world.told if isinstance(event, TrackUnpublished)]
+        assert gone.track.sid == info.sid
+
+
+async def test_a_failing_listener_costs_nobody_anything() -> None:
+    heard: list[TelemetryEvent] = []
+
+    def broken(event: TelemetryEvent) -> None:
+        raise RuntimeError("listener was told to fail")
+
+    async with running() as world:
+        world.room.telemetry = Telemetry(broken, heard.append)
+        alice = await world.join("alice")
+        assert alice.kinds()[0] == "join"
+        assert any(isinstance(event, ParticipantActive) for event in heard)
+
+
+async def test_nobody_has_to_listen() -> None:
+    async with running() as world:
+        assert isinstance(world.told[0], RoomStarted)
+        world.room.telemetry = NO_TELEMETRY
+        await world.join("alice")
+        assert names(world.told) == ["RoomStarted"]
