@@ -61,6 +61,19 @@ WS_WRITE_TIMEOUT_S = 2.0
 JOIN_VERIFY_S = 60.0
 PC_CLEANUP_S = 5.0
 """Between a failed peer connection and the participant's removal."""
+CONNECT_AFTER_ICE_FACTOR = 3.0
+CONNECT_AFTER_ICE_MIN_S = 10.0
+CONNECT_AFTER_ICE_MAX_S = 20.0
+"""DTLS must be connected after a multiple of the time that ICE took, within these bounds
+(``pkg/rtc/transport.go``)."""
+RESUME_REPAIR_S = 15.0
+"""After a resume, for a connection that had failed to be repaired by an ICE restart: as long as
+ICE itself takes to fail. LiveKit has no bound here."""
+SIMULATED_DISCONNECT_S = 5.0
+"""For which a simulated signal disconnect on resume stays armed (``pkg/rtc/room.go``)."""
+DEPARTURES = 128
+"""Participants that left whom a resuming client may have to be told of
+(``pkg/rtc/participant.go`` updateCache)."""
 NEGOTIATION_FAST_S = 0.010
 NEGOTIATION_DEBOUNCE_S = 0.150
 NEGOTIATION_FAILED_S = 15.0

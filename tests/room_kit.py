@@ -61,7 +61,10 @@ def session(identity: str, *, single: bool = True, **values: Any) -> StartSessio
     video = VideoGrant(room_join=True, room="lobby", **values.pop("video", {}))
     grants = Grants(identity=identity, video=video, **values.pop("grants", {}))
     client = models.ClientInfo(
-        **({"sdk": models.ClientInfo.JS, "protocol": 16} | values.pop("client", {}))
+        **(
+            {"sdk": models.ClientInfo.JS, "protocol": 16, "version": "2.15.0"}
+            | values.pop("client", {})
+        )
     )
     if single:
         offer = rtc.SessionDescription(type="offer", sdp=JOIN_OFFER, id=1)

@@ -147,19 +147,6 @@ async def test_the_same_identity_replaces_the_session() -> None:
         assert ("alice", "LEFT") in world.observer.seen
 
 
-async def test_resuming_is_refused_and_ends_the_old_session() -> None:
-    async with running() as world:
-        first = await world.join("alice")
-        again = await world.join("alice", reconnect=True)
-        assert again.kinds() == ["leave"]
-        assert again.last("leave").reason == Reason.STATE_MISMATCH
-        assert again.last("leave").action == Action.RECONNECT
-        assert again.left
-        assert again.source.closed
-        assert first.left
-        assert world.room.participants() == []
-
-
 # -- updates --------------------------------------------------------------------------------------
 
 
@@ -288,7 +275,8 @@ async def test_signal_lost_before_media_removes_at_once() -> None:
         alice.source.close()
         await world.settle()
         assert world.room.participants() == []
-        assert alice.all("leave")[-1].reason == Reason.SIGNAL_CLOSE
+        assert alice.left
+        assert alice.all("leave") == [], "nobody is there to read it"
 
 
 async def test_signal_lost_after_media_keeps_the_participant() -> None:

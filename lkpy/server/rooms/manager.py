@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from livekit.protocol import models, rtc
+from livekit.protocol import models
 from livekit.protocol import room as room_pb
 
 from lkpy.errors import Blame, Code, LkpyError
@@ -16,12 +16,10 @@ from lkpy.limits import Limits
 from lkpy.server.rooms.allocator import ROOM_NOT_FOUND, RoomAllocator
 from lkpy.server.rooms.store import LocalStore
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
+from lkpy.server.rtc.signals import refuse_resume
 from lkpy.server.telemetry.log import fields
 
 logger = logging.getLogger(__name__)
-
-_LEAVE_ACTION_PROTOCOL = 13
-"""First signal protocol version with ``LeaveRequest.action``."""
 
 
 class ManagedRoom(Protocol):
@@ -97,8 +95,8 @@ class RoomManager(Generic[R_co]):
                     room=start.room, participant=start.identity, connID=start.connection_id
                 ),
             )
-            sink.write(rtc.SignalResponse(leave=_rejoin(start.client.protocol)))
-            sink.close("resume refused")
+            refuse_resume(sink, start.client)
+            source.close("resume refused")
             return
         room = self._get_or_create(start.create_room)
         await room.join(start, sink, source)
@@ -217,15 +215,6 @@ class RoomManager(Generic[R_co]):
         name = RoomName(room.to_proto().name)
         logger.info("room closed", extra=fields(room=name))
         self._forget(name, room)
-
-
-def _rejoin(protocol: int) -> rtc.LeaveRequest:
-    leave = rtc.LeaveRequest(reason=models.DisconnectReason.STATE_MISMATCH)
-    if protocol >= _LEAVE_ACTION_PROTOCOL:
-        leave.action = rtc.LeaveRequest.Action.RECONNECT
-    else:
-        leave.can_reconnect = True
-    return leave
 
 
 def _no_response() -> LkpyError:

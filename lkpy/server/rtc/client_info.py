@@ -37,6 +37,11 @@ def supports_ice_lite(client: models.ClientInfo) -> bool:
     return client.protocol >= 6 and not is_firefox(client)
 
 
+def supports_reconnect_response(client: models.ClientInfo) -> bool:
+    """Whether it knows the response that begins a resumed session (not JS before 1.6.3)."""
+    return client.sdk != models.ClientInfo.JS or compare_versions(client.version, "1.6.3") >= 0
+
+
 def compare_versions(ours: str, theirs: str) -> int:
     """Compare dotted versions: negative, 0 or positive. Others compare as text."""
     ours_parts, theirs_parts = _version(ours), _version(theirs)

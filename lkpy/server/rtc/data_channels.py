@@ -34,6 +34,11 @@ class DataChannels:
         self._held: deque[tuple[float, Routed]] = deque()
         self._held_bytes = 0
 
+    @property
+    def last_sequence(self) -> int:
+        """Of the last reliable packet that the client sent; 0 before."""
+        return self._incoming.last_sequence
+
     def opened(self, event: DataChannelOpened) -> None:
         """A channel is usable."""
         channel = Channel(

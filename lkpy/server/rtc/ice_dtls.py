@@ -126,6 +126,8 @@ class IceDtls:
         self.ever_connected = False
         self.failure = ""
         """Why the transport is gone; empty while it is not."""
+        self.dead = False
+        """It is gone for good: no ICE restart brings it back."""
         self.path = IceStateChanged(self.id, IceState.NEW)
         """The last ICE event, with the nominated pair."""
         self.srtp_profile = ""
@@ -220,15 +222,18 @@ class IceDtls:
                     self.path = event
                 if event.state is IceState.FAILED:
                     self.failure = "ICE failed"
-                elif event.state is IceState.CONNECTED:
+                elif event.state in (IceState.CHECKING, IceState.CONNECTED) and not self.dead:
+                    # After a failure only a restart leads here.
                     self.failure = ""
             case DtlsStateChanged():
                 self.dtls_state = event.state
                 self.srtp_profile = event.srtp_profile or self.srtp_profile
+                self.dead = self.dead or event.state in (DtlsState.FAILED, DtlsState.CLOSED)
                 if event.state is DtlsState.FAILED:
                     self.failure = f"DTLS failed: {event.reason}"
             case TransportClosed():
                 self.ice_state, self.dtls_state = IceState.FAILED, DtlsState.CLOSED
+                self.dead = True
                 self.failure = event.reason or "closed by the engine"
             case _:
                 return

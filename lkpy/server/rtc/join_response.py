@@ -1,4 +1,5 @@
-"""The first response of a session (LiveKit ``pkg/rtc/room.go`` createJoinResponse)."""
+"""The first response of a session or of its resumption (LiveKit ``pkg/rtc/room.go``
+createJoinResponseLocked, ResumeParticipant)."""
 
 from __future__ import annotations
 
@@ -37,17 +38,38 @@ def join_response(
         client_configuration=configuration,
         ping_interval=PING_INTERVAL_S,
         ping_timeout=PING_TIMEOUT_S,
-        server_info=models.ServerInfo(
-            edition=models.ServerInfo.Standard,
-            version=node.version,
-            protocol=SIGNAL_PROTOCOL,
-            agent_protocol=AGENT_PROTOCOL,
-            region=node.region,
-            node_id=node.id,
-        ),
+        server_info=_server_info(node),
         sif_trailer=sif_trailer,
         enabled_publish_codecs=_ordered(publish_codecs),
         fast_publish=participant.permission.can_publish,
+    )
+
+
+def reconnect_response(
+    *,
+    node: NodeInfo,
+    ice_servers: Iterable[rtc.ICEServer],
+    configuration: models.ClientConfiguration | None,
+    last_message_seq: int,
+) -> rtc.ReconnectResponse:
+    """The first response to a resume; the client repeats its reliable data that is newer than
+    ``last_message_seq``."""
+    return rtc.ReconnectResponse(
+        ice_servers=ice_servers,
+        client_configuration=configuration,
+        server_info=_server_info(node),
+        last_message_seq=last_message_seq,
+    )
+
+
+def _server_info(node: NodeInfo) -> models.ServerInfo:
+    return models.ServerInfo(
+        edition=models.ServerInfo.Standard,
+        version=node.version,
+        protocol=SIGNAL_PROTOCOL,
+        agent_protocol=AGENT_PROTOCOL,
+        region=node.region,
+        node_id=node.id,
     )
 
 

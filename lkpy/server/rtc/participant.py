@@ -20,13 +20,13 @@ from lkpy.engine.api import (
     TransportClosed,
 )
 from lkpy.ids import PARTICIPANT_PREFIX, ParticipantID, ParticipantIdentity, new_id
-from lkpy.limits import JOIN_VERIFY_S, PC_CLEANUP_S
 from lkpy.server.rtc.claims import Claims
 from lkpy.server.rtc.client_configuration import (
     client_configuration,
     publish_codecs,
     subscribe_codecs,
 )
+from lkpy.server.rtc.connectivity import Connectivity
 from lkpy.server.rtc.data_channels import DataChannels
 from lkpy.server.rtc.data_packets import Sender
 from lkpy.server.rtc.media_sections import DownTrackHandle
@@ -70,7 +70,6 @@ class Participant:
         self.room = room
         self._version = 0
         self._info: models.ParticipantInfo | None = None
-        self._failed = False
         self._has_published = False
         self._bound: list[DownTrackHandle] = []
         """Down tracks negotiated before there was a connection to send them on."""
@@ -96,6 +95,7 @@ class Participant:
             ),
             deliver=self._deliver,
         )
+        self.connectivity = Connectivity(self, self.transports, self.signals, room.timers)
         mimes = tuple(c.mime for c in self.publish_codecs if c.mime.lower() != "video/rtx")
         self.publishing = Publishing(
             self,
@@ -163,6 +163,11 @@ class Participant:
         """The session has ended."""
         return self.state == State.DISCONNECTED
 
+    @property
+    def active(self) -> bool:
+        """Its primary connection was there once."""
+        return self.state >= State.ACTIVE
+
     def now(self) -> float:
         """Monotonic seconds."""
         return self.room.clock.now()
@@ -220,24 +225,28 @@ class Participant:
         if session.publisher_offer is not None and session.publisher_offer.sdp:
             self.handle_offer(session.publisher_offer)
         self.transports.start(self.now())
-        self.room.timers.set((self.sid, "join"), self.now() + JOIN_VERIFY_S, self._check_joined)
+        self.connectivity.start()
 
-    def _check_joined(self) -> None:
-        if self.state < State.ACTIVE:
-            self.room.close_participant(self, Reason.JOIN_FAILURE)
+    def resume(self, first: Iterable[rtc.SignalResponse]) -> None:
+        """The client is back on another signal connection: bring it up to date and repair the
+        connection."""
+        for response in first:
+            self.signals.send(response)
+        self.connectivity.resumed()
+        self.transports.resume(self.now())
 
-    def signal_closed(self) -> None:
-        """The signal connection ended. A participant that was connected stays until its media
-        ends too; one that never was has nothing to stay for."""
-        if not self.closed and not self.transports.ever_connected:
-            self.room.close_participant(self, Reason.SIGNAL_CLOSE)
+    def give_up(self, reason: models.DisconnectReason, action: Action | None) -> None:
+        """End the session."""
+        self.room.close_participant(self, reason, action)
 
-    def close(self, reason: Reason, action: Action) -> list[MediaTrack]:
-        """End everything, once; the room does the rest. Returns the tracks that go with it."""
+    def close(self, reason: Reason, action: Action | None) -> list[MediaTrack]:
+        """End everything, once; the room does the rest. Without ``action`` the client is told
+        nothing. Returns the tracks that go with it."""
         if self.closed:
             return []
         self.disconnect_reason = reason
-        self.signals.leave(reason, action)
+        if action is not None:
+            self.signals.leave(reason, action)
         self.signals.close(Reason.Name(reason).lower())
         self.room.timers.cancel_of(self.sid)
         gone = self.publishing.close()
@@ -274,7 +283,7 @@ class Participant:
             case ReceiverLayersChanged():
                 self.publishing.layers_changed(event)
             case CommandFailed(subject=subject) if self.transports.of(subject) is not None:
-                self._lose_connection(f"{event.command}: {event.message}")
+                self.connectivity.lose(f"{event.command}: {event.message}")
             case _:
                 pass
 
@@ -285,8 +294,8 @@ class Participant:
         if transport is None:
             return
         transport.handle_event(event)
+        self.connectivity.transport_changed(transport, event)
         if transport.failure:
-            self._lose_connection(transport.failure)
             return
         if not isinstance(event, TransportClosed) and event.state == "connected":
             state = "ice_connected" if isinstance(event, IceStateChanged) else "connected"
@@ -302,22 +311,8 @@ class Participant:
     def _activate(self) -> None:
         if self.state == State.JOINED:
             self._set_state(State.ACTIVE)
-            self.room.timers.cancel((self.sid, "join"))
+            self.connectivity.activated()
             self.room.state_changed(self)
-
-    def _lose_connection(self, why: str) -> None:
-        """Ask the client to come back, and clean up if it does not."""
-        if self._failed or self.closed:
-            return
-        self._failed = True
-        logger.info("peer connection lost: %s", why)
-        self.signals.leave(Reason.CONNECTION_TIMEOUT, Action.RESUME)
-        self.signals.close("peer connection lost")
-        self.room.timers.set(
-            (self.sid, "cleanup"),
-            self.now() + PC_CLEANUP_S,
-            lambda: self.room.close_participant(self, Reason.CONNECTION_TIMEOUT),
-        )
 
     # -- data -------------------------------------------------------------------------------------
 

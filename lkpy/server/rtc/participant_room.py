@@ -67,6 +67,6 @@ class ParticipantRoom(Protocol):
         self,
         participant: Participant,
         reason: models.DisconnectReason,
-        action: rtc.LeaveRequest.Action = rtc.LeaveRequest.Action.DISCONNECT,
+        action: rtc.LeaveRequest.Action | None = rtc.LeaveRequest.Action.DISCONNECT,
     ) -> None:
         """End the participant's session."""

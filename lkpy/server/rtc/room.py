@@ -28,9 +28,11 @@ from lkpy.limits import (
 from lkpy.server.rtc.active_speakers import ActiveSpeakers
 from lkpy.server.rtc.announcements import Announcements
 from lkpy.server.rtc.claims import Claims
+from lkpy.server.rtc.client_info import supports_reconnect_response
 from lkpy.server.rtc.data_packets import NonceFilter, Routed, Sender, route
+from lkpy.server.rtc.departures import Departures
 from lkpy.server.rtc.handlers import handle_request
-from lkpy.server.rtc.join_response import join_response
+from lkpy.server.rtc.join_response import join_response, reconnect_response
 from lkpy.server.rtc.options import NodeInfo, RoomOptions
 from lkpy.server.rtc.participant import Participant, Reason, State
 from lkpy.server.rtc.published_tracks import MediaTrack
@@ -38,7 +40,9 @@ from lkpy.server.rtc.room_state import RoomState
 from lkpy.server.rtc.room_stats import RoomStats
 from lkpy.server.rtc.room_task import RoomTask
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
-from lkpy.server.rtc.signals import Action, SignalSender, leave
+from lkpy.server.rtc.signal_reader import SignalReader
+from lkpy.server.rtc.signals import Action, refuse_resume
+from lkpy.server.rtc.updates import responses
 from lkpy.server.telemetry.events import (
     NO_TELEMETRY,
     ParticipantActive,
@@ -113,8 +117,9 @@ class Room:
         self._refresh_token = refresh_token
         self._participants: dict[ParticipantIdentity, Participant] = {}
         self._tracks: dict[str, tuple[Participant, MediaTrack]] = {}
-        self._pumps: dict[str, asyncio.Task[None]] = {}
-        """Readers of the signal sources, by participant sid."""
+        self._readers: dict[str, SignalReader] = {}
+        """By participant sid."""
+        self._departures = Departures()
         self._announcements = Announcements(self._members, self.timers, clock)
         self._speakers = ActiveSpeakers(options.audio, self._members, self.timers, clock)
         self._stats = RoomStats(clock)
@@ -136,26 +141,26 @@ class Room:
     async def join(self, session: StartSession, sink: MessageSink, source: MessageSource) -> None:
         """Join step 8: take a participant in. Returns after the first response is in ``sink``;
         raises :class:`LkpyError` when it is refused."""
-        participant = await self._task.call(lambda: self._join(session, sink))
-        if participant is None or participant.closed:
-            source.close()
-            return
-        pump = asyncio.get_running_loop().create_task(self._pump(participant, source))
-        self._pumps[participant.sid] = pump
-        pump.add_done_callback(lambda _: self._pumps.pop(participant.sid, None))
+        await self._task.call(lambda: self._start(session, sink, source))
 
-    def _join(self, session: StartSession, sink: MessageSink) -> Participant | None:
+    def _start(self, session: StartSession, sink: MessageSink, source: MessageSource) -> None:
+        """Resume or join. There is one session per identity, and one connection per session."""
         old = self._participants.get(session.identity)
-        if session.reconnect:
-            # Sessions are not resumed: the client is told to join afresh, and its old session goes.
-            signals = SignalSender(sink, session.client)
-            signals.open(leave(session.client, Reason.STATE_MISMATCH, Action.RECONNECT))
-            signals.close("resume refused")
+        if not session.reconnect:
+            if old is not None:
+                self.close_participant(old, Reason.DUPLICATE_IDENTITY)
+            self._read(self._join(session, sink), source)
+        elif old is not None and not old.connectivity.beyond_repair:
+            old.signals.swap(sink)
+            self._read(old, source)
+            self._resume(old)
+        else:
             if old is not None:
                 self.close_participant(old, Reason.STATE_MISMATCH, Action.RECONNECT)
-            return None
-        if old is not None:
-            self.close_participant(old, Reason.DUPLICATE_IDENTITY)
+            refuse_resume(sink, session.client)
+            source.close("resume refused")
+
+    def _join(self, session: StartSession, sink: MessageSink) -> Participant:
         claims = Claims(session.grants, session.name)
         if self._state.full and not claims.is_dependent:
             raise LkpyError(Code.RESOURCE_EXHAUSTED, "room has exceeded its max participants")
@@ -192,18 +197,46 @@ class Room:
         self.state_changed(participant)
         self.telemetry.tell(ParticipantJoined(self, participant))
 
-    async def _pump(self, participant: Participant, source: MessageSource) -> None:
-        """Bring a participant's signal requests to the room's task, in order."""
-        try:
-            async for request in source:
-                await self._task.inbox.put(partial(self._handle, participant, request))
-            self._task.inbox.post(participant.signal_closed)
-        finally:
+    def _resume(self, participant: Participant) -> None:
+        """The first frame, who left meanwhile, everybody who is here, and the room."""
+        first: list[rtc.SignalResponse] = []
+        if supports_reconnect_response(participant.client):
+            reconnect = reconnect_response(
+                node=self._node,
+                ice_servers=self.options.ice_servers,
+                configuration=participant.configuration,
+                last_message_seq=participant.data.last_sequence,
+            )
+            first.append(rtc.SignalResponse(reconnect=reconnect))
+            first += responses(self._departures.seen_by(participant))
+        here = [p.to_proto() for p in self._members() if p is participant or not p.hidden]
+        first += responses(here)
+        first.append(rtc.SignalResponse(room_update=rtc.RoomUpdate(room=self._state.info)))
+        participant.resume(first)
+        self.refresh_token(participant)
+        logger.info(
+            "participant resumed",
+            extra=fields(room=self.name, participant=participant.identity, pID=participant.sid),
+        )
+
+    def _read(self, participant: Participant, source: MessageSource) -> None:
+        """Take the participant's signal requests from ``source``, and from nowhere else."""
+        known = self._readers.get(participant.sid)
+        if known is not None:
+            known.stop()
+        if participant.closed:
             source.close()
+            return
+        self._readers[participant.sid] = SignalReader(
+            source,
+            self._task.inbox,
+            handle=partial(self._handle, participant),
+            ended=participant.connectivity.signal_closed,
+        )
 
     def _handle(self, participant: Participant, request: rtc.SignalRequest) -> None:
-        if not participant.closed:
-            handle_request(participant, request)
+        participant.connectivity.signal_received()
+        handle_request(participant, request)
 
     def deliver(self, participant: Participant, event: Event) -> None:
         """Take an engine event; what a peer can send without end may be lost, the rest may not."""
@@ -227,7 +260,7 @@ class Room:
         self,
         participant: Participant,
         reason: models.DisconnectReason,
-        action: rtc.LeaveRequest.Action = Action.DISCONNECT,
+        action: rtc.LeaveRequest.Action | None = Action.DISCONNECT,
     ) -> None:
         """End a participant's session and tell the others."""
         if participant.closed:
@@ -235,9 +268,9 @@ class Room:
         gone = participant.close(reason, action)
         if self._participants.get(participant.identity) is participant:
             del self._participants[participant.identity]
-        pump = self._pumps.get(participant.sid)
-        if pump is not None:
-            pump.cancel()
+        reader = self._readers.pop(participant.sid, None)
+        if reader is not None:
+            reader.stop()
         self._forget_tracks(track.sid for track in gone)
         for track in gone:
             self.telemetry.tell(TrackUnpublished(self, participant, track.info))
@@ -248,6 +281,7 @@ class Room:
             self._announcements.replaced(participant)
         else:
             self._announcements.announce(participant)
+        self._departures.add(self.clock.now(), participant, reason)
         self._observer.participant_left(self, participant.to_proto())
         self.telemetry.tell(ParticipantLeft(self, participant))
         logger.info(

@@ -34,6 +34,13 @@ def leave(
     return rtc.SignalResponse(leave=request)
 
 
+def refuse_resume(sink: MessageSink, client: models.ClientInfo) -> None:
+    """Tell a client that what it wants to resume is not here: it has to join afresh."""
+    with contextlib.suppress(LkpyError):
+        sink.write(leave(client, models.DisconnectReason.STATE_MISMATCH, Action.RECONNECT))
+    sink.close("resume refused")
+
+
 class SignalSender:
     """One participant's sink. Nothing but the first response is sent before :meth:`open`: what
     happens before it is in that response."""
@@ -62,6 +69,11 @@ class SignalSender:
     def close(self, reason: str) -> None:
         """End the signal connection after what is queued."""
         self._sink.close(reason)
+
+    def swap(self, sink: MessageSink) -> None:
+        """The client has another signal connection: the one before ends."""
+        self._sink.close("resumed on another connection")
+        self._sink = sink
 
     def leave(self, reason: models.DisconnectReason, action: rtc.LeaveRequest.Action) -> None:
         """Tell the client to go, to resume or to join afresh. Clients that do not know actions

@@ -166,6 +166,11 @@ class PeerTransport:
         return self._transport.failure
 
     @property
+    def dead(self) -> bool:
+        """The connection is gone and no ICE restart brings it back."""
+        return self._transport.dead
+
+    @property
     def path(self) -> tuple[str, str, str]:
         """Local and remote address of the nominated pair and its protocol; empty before."""
         path = self._transport.path
@@ -297,6 +302,12 @@ class PeerTransport:
         self._transport.restart()
         self._restarting = True
         self._negotiation.request(now, force=True)
+
+    def ask_again(self, now: float) -> None:
+        """What was asked of the client may not have reached it. Only where the client offers."""
+        if self._offerer is None and any(map(self._down_tracks.waiting, MediaKind)):
+            self._requested = dict.fromkeys(MediaKind, 0)
+            self._negotiation.request(now, force=True)
 
     # -- down tracks -------------------------------------------------------------------------------
 

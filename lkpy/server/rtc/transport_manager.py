@@ -170,6 +170,16 @@ class TransportManager:
         self.sending.negotiate(now)
         self.drive(now, self.sending)
 
+    def resume(self, now: float) -> None:
+        """The client is back: restart ICE where we offer, else ask again for what it may not have
+        heard; there it restarts ICE itself."""
+        if self.subscriber is not None:
+            self.subscriber.restart_ice(now)
+            self.drive(now, self.subscriber)
+        elif self._offered:
+            self.publisher.ask_again(now)
+            self.drive(now, self.publisher)
+
     def drive(self, now: float, transport: PeerTransport) -> None:
         """Send what the transport wants sent and wake up when it next wants something."""
         for output in transport.poll(now):

@@ -1,0 +1,50 @@
+"""Who left a room lately, for clients that were away meanwhile. Pure; told ``now``.
+
+A client that resumes learns who is here from a full list, and who is not any more from this
+(livekit-server ``pkg/rtc/participant_signal.go`` sendDisconnectUpdatesForReconnect).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from livekit.protocol import models
+
+from lkpy.limits import DEPARTURES
+
+if TYPE_CHECKING:
+    from lkpy.server.rtc.participant import Participant
+
+_DISCONNECTED_UPDATES = 9
+_IDENTITY_BASED_RECONNECT = 12
+"""Protocol versions from which clients are told of departures after a resume, and from which they
+take a session for the one before of its identity."""
+
+
+class Departures:
+    """The last :data:`lkpy.limits.DEPARTURES` participants that left in public."""
+
+    def __init__(self) -> None:
+        self._left: deque[tuple[float, bool, models.ParticipantInfo]] = deque(maxlen=DEPARTURES)
+
+    def add(self, now: float, participant: Participant, reason: models.DisconnectReason) -> None:
+        """A participant left."""
+        if participant.hidden:
+            return
+        info = participant.to_proto()
+        brief = models.ParticipantInfo(
+            sid=info.sid, identity=info.identity, version=info.version, state=info.state
+        )
+        self._left.append((now, reason == models.DisconnectReason.DUPLICATE_IDENTITY, brief))
+
+    def seen_by(self, participant: Participant) -> list[models.ParticipantInfo]:
+        """Those who left since ``participant`` was last heard, the last one first."""
+        protocol, since = participant.client.protocol, participant.connectivity.last_signal_at
+        if protocol < _DISCONNECTED_UPDATES:
+            return []
+        return [
+            info
+            for left, replaced, info in reversed(self._left)
+            if left >= since and (protocol < _IDENTITY_BASED_RECONNECT or not replaced)
+        ]

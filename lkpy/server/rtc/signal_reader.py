@@ -1,0 +1,56 @@
+"""Reads the signal requests of one participant into its room's inbox, in order.
+
+A participant may have one signal connection after another (it resumes); only the last counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from livekit.protocol import rtc
+
+from lkpy.server.rtc.inbox import Inbox
+from lkpy.server.rtc.session import MessageSource
+
+
+class SignalReader:
+    """One signal connection's incoming half. Nothing of it is handled after :meth:`stop`."""
+
+    def __init__(
+        self,
+        source: MessageSource,
+        inbox: Inbox,
+        *,
+        handle: Callable[[rtc.SignalRequest], None],
+        ended: Callable[[], None],
+    ) -> None:
+        self._source = source
+        self._inbox = inbox
+        self._handle = handle
+        self._ended = ended
+        self._stopped = False
+        self._task = asyncio.get_running_loop().create_task(self._read())
+
+    def stop(self) -> None:
+        """Read no more and drop what was read. Idempotent."""
+        self._stopped = True
+        self._source.close()
+        self._task.cancel()
+
+    async def _read(self) -> None:
+        try:
+            async for request in self._source:
+                await self._inbox.put(partial(self._take, request))
+            self._inbox.post(self._finish)
+        finally:
+            self._source.close()
+
+    def _take(self, request: rtc.SignalRequest) -> None:
+        if not self._stopped:
+            self._handle(request)
+
+    def _finish(self) -> None:
+        if not self._stopped:
+            self._ended()
