@@ -7,6 +7,7 @@ grant's booleans mean *true* when absent, so they are ``bool | None`` and are re
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self, TypeVar, cast
@@ -220,7 +221,7 @@ class Grants:
         video = _optional_object(claims, "video")
         sip = _optional_object(claims, "sip")
         attributes = _typed(claims, "attributes", dict, {})
-        if not all(isinstance(value, str) for value in attributes.values()):
+        if not all(isinstance(value, str | None) for value in attributes.values()):
             raise GrantsError("claim 'attributes' must map strings to strings")
         return cls(
             identity=_typed(claims, "sub", str, "") or _typed(claims, "jti", str, ""),
@@ -236,9 +237,9 @@ class Grants:
             room_preset=_typed(claims, "roomPreset", str, ""),
             sha256=_typed(claims, "sha256", str, ""),
             metadata=_typed(claims, "metadata", str, ""),
-            attributes=dict(attributes),
-            not_before=_numeric_date(claims, "nbf"),
-            expires_at=_numeric_date(claims, "exp"),
+            attributes={key: value or "" for key, value in attributes.items()},
+            not_before=numeric_date(claims, "nbf"),
+            expires_at=numeric_date(claims, "exp"),
         )
 
     def to_claims(self) -> dict[str, Any]:
@@ -269,13 +270,18 @@ class Grants:
         return replace(self, video=replace(self.video or VideoGrant(), **changes))
 
 
-def _numeric_date(claims: Mapping[str, Any], key: str) -> float:
+def numeric_date(claims: Mapping[str, Any], key: str) -> float:
+    """A time in Unix seconds, 0 when absent; LiveKit also reads one written as text."""
     value = claims.get(key)
     if value is None:
         return 0.0
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if not math.isfinite(seconds):
         raise GrantsError(f"claim {key!r} must be a number of seconds")
-    return float(value)
+    return seconds
 
 
 def _room_config(claims: Mapping[str, Any] | None) -> room.RoomConfiguration | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 
 import jwt
 
-from lkpy.auth.grants import Grants, GrantsError
+from lkpy.auth.grants import Grants, GrantsError, numeric_date
 from lkpy.errors import Code, LkpyError
 from lkpy.limits import TOKEN_DEFAULT_TTL_S, TOKEN_LEEWAY_S, TOKEN_MAX_SIZE, TOKEN_REFRESH_TTL_S
 
@@ -24,9 +25,17 @@ from lkpy.limits import TOKEN_DEFAULT_TTL_S, TOKEN_LEEWAY_S, TOKEN_MAX_SIZE, TOK
 warnings.filterwarnings("ignore", message="The HMAC key is", module="jwt")
 
 _ALGORITHM = "HS256"
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
+_ALGORITHMS = frozenset(
+    {"none", "EdDSA"}
+    | {family + bits for family in ("HS", "RS", "ES", "PS") for bits in ("256", "384", "512")}
+)
+"""Known to LiveKit's JWT library: these fail as a signature, other names as a token."""
+_WORDS = ("iss", "sub", "jti")
 
 INVALID_TOKEN = "invalid authorization token"  # noqa: S105 - a message
 INVALID_KEY = "invalid API key"
+_BAD_SIGNATURE = "token signature is invalid"
 
 
 class TokenError(LkpyError):
@@ -67,13 +76,16 @@ def mint(
 def verify(token: str, keys: Mapping[str, str], *, now: float) -> Verified:
     """Check a token against the API keys.
 
-    The order of the checks decides which message a client sees: form, issuer, then signature and
-    times together.
+    The order of the checks decides which message a client sees: form, issuer, then algorithm,
+    signature, the claims' types, and times.
     """
-    api_key = _issuer(token)
+    header, registered = _unverified(token)
+    api_key: str = registered.get("iss") or ""
     secret = keys.get(api_key)
     if not secret:
         raise TokenError(INVALID_KEY)
+    if header["alg"] != _ALGORITHM:
+        raise _invalid(f"{_BAD_SIGNATURE}: signing method {header['alg']} is invalid")
     try:
         # PyJWT reads the machine's clock for exp and nbf; they are checked below against `now`.
         claims = jwt.decode(
@@ -91,17 +103,20 @@ def verify(token: str, keys: Mapping[str, str], *, now: float) -> Verified:
         )
         grants = Grants.from_claims(claims)
     except jwt.InvalidSignatureError as error:
-        raise _invalid("token signature is invalid: signature is invalid") from error
+        raise _invalid(f"{_BAD_SIGNATURE}: signature is invalid") from error
     except (jwt.InvalidTokenError, GrantsError) as error:
-        raise _invalid(str(error)) from error
+        raise _invalid(f"token is malformed: {error}") from error
     if claims.get("exp") is None:
         raise _invalid(
             "token has invalid claims: token is missing required claim: exp claim is required"
         )
+    wrong = []
     if now - TOKEN_LEEWAY_S >= grants.expires_at:
-        raise _invalid("token has invalid claims: token is expired")
+        wrong.append("token is expired")
     if now + TOKEN_LEEWAY_S < grants.not_before:
-        raise _invalid("token has invalid claims: token is not valid yet")
+        wrong.append("token is not valid yet")
+    if wrong:
+        raise _invalid(f"token has invalid claims: {', '.join(wrong)}")
     return Verified(grants, api_key)
 
 
@@ -146,21 +161,27 @@ def _check_form(token: str) -> None:
         raise TokenError(INVALID_TOKEN)
 
 
-def _issuer(token: str) -> str:
-    """The ``iss`` claim of a well-formed HS256 token, not yet verified."""
+def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and claims of a well-formed token, with registered claims of the right types."""
     _check_form(token)
-    header, payload = (_json_segment(segment) for segment in token.split(".")[:2])
+    header, claims = (_json_segment(segment) for segment in token.split(".")[:2])
     # An extension that must be understood (RFC 7515 4.1.11) is never one of ours.
-    if header.get("alg") != _ALGORITHM or "crit" in header:
+    if header.get("alg") not in _ALGORITHMS or "crit" in header:
         raise TokenError(INVALID_TOKEN)
-    issuer = payload.get("iss", "")
-    if not isinstance(issuer, str):
+    if not all(isinstance(claims.get(name), str | None) for name in _WORDS):
         raise TokenError(INVALID_TOKEN)
-    return issuer
+    try:
+        for name in ("exp", "nbf", "iat"):
+            numeric_date(claims, name)
+    except GrantsError as error:
+        raise TokenError(INVALID_TOKEN) from error
+    return header, claims
 
 
 def _json_segment(segment: str) -> dict[str, Any]:
-    """One part of a JWS: a base64url JSON object (RFC 7515 3.1)."""
+    """One part of a JWS: a base64url JSON object without padding (RFC 7515 3.1)."""
+    if not _BASE64URL.fullmatch(segment):
+        raise TokenError(INVALID_TOKEN)
     try:
         value = json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
     except (ValueError, RecursionError) as error:

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import zlib
 from collections.abc import Mapping
@@ -146,10 +145,8 @@ def _unwrap(value: str) -> rtc.JoinRequest:
     if len(value) > 4 * (_WRAPPED_MAX // 3 + 1):
         raise JoinRequestError("join request too large")
     try:
-        if "+" in value or "/" in value:
-            raise JoinRequestError("cannot base64 decode wrapped join request")
-        raw = base64.b64decode(value, altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError) as error:
+        raw = _base64url(value)
+    except ValueError as error:
         raise JoinRequestError("cannot base64 decode wrapped join request") from error
     wrapped = rtc.WrappedJoinRequest()
     try:
@@ -230,13 +227,24 @@ def _attributes(text: str, *, strict: bool) -> dict[str, str]:
     if not text:
         return {}
     try:
-        attributes = json.loads(base64.b64decode(text, altchars=b"-_", validate=True))
+        # Like Go's decoder: null is nothing, and what is not UTF-8 is replaced.
+        attributes = json.loads(_base64url(text).decode(errors="replace")) or {}
         if not isinstance(attributes, dict) or not all(
-            isinstance(value, str) for value in attributes.values()
+            isinstance(value, str | None) for value in attributes.values()
         ):
             raise ValueError("not a map of strings")  # noqa: TRY301 - one way out
-    except (binascii.Error, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         if strict:
             raise JoinRequestError("cannot decode attributes") from error
         return {}
-    return attributes
+    return {key: value or "" for key, value in attributes.items()}
+
+
+def _base64url(text: str) -> bytes:
+    """Decode the URL alphabet with padding; line breaks do not count, as in Go's decoder.
+
+    Raises :class:`ValueError`.
+    """
+    if "+" in text or "/" in text:
+        raise ValueError("the URL alphabet has - and _")
+    return base64.b64decode(text.replace("\n", "").replace("\r", ""), altchars=b"-_", validate=True)

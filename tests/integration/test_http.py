@@ -8,12 +8,19 @@ from dataclasses import replace
 
 import jwt
 import pytest
+from yarl import URL
 
 from lkpy.auth.grants import Grants, VideoGrant
 from lkpy.auth.token import mint
 from lkpy.clock import SystemClock
 from tests.control_plane import KEY, SECRET, Harness, running
 
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
 ORIGIN = {"Origin": "https://meet.example"}
 
 
@@ -79,15 +86,24 @@ async def test_header_without_bearer(server: Harness) -> None:
             jwt.encode(claims(nbf=int(SystemClock().wall()) + 3600), SECRET),
             "invalid authorization token: token has invalid claims: token is not valid yet",
         ),
-        (jwt.encode(claims(), None, algorithm="none"), "invalid authorization token"),
-        (jwt.encode(claims(), SECRET, algorithm="HS384"), "invalid authorization token"),
+        (
+            jwt.encode(claims(), None, algorithm="none"),
+            "invalid authorization token: token signature is invalid: "
+            "signing method none is invalid",
+        ),
+        (
+            jwt.encode(claims(), SECRET, algorithm="HS384"),
+            "invalid authorization token: token signature is invalid: "
+            "signing method HS384 is invalid",
+        ),
         (
             jwt.encode(claims(), SECRET, headers={"crit": ["b64"], "b64": True}),
             "invalid authorization token",
         ),
         (
             jwt.encode(claims(video={"roomJoin": "yes"}), SECRET),
-            "invalid authorization token: claim 'roomJoin' must be bool, not str",
+            "invalid authorization token: token is malformed: "
+            "claim 'roomJoin' must be bool, not str",
         ),
         ("a.b", "invalid authorization token"),
         ("." * 5000, "invalid authorization token"),
@@ -152,6 +168,60 @@ async def test_token_in_a_posted_form(server: Harness) -> None:
     form = {"access_token": "abc"}
     async with server.http.post(server.url("/"), data=form) as response:
         assert (response.status, await response.text()) == (401, "invalid authorization token")
+
+
+async def test_a_form_comes_before_the_query(server: Harness) -> None:
+    form = {"access_token": server.token()}
+    url = server.url("/rtc/validate?access_token=abc")
+    for method in ("POST", "PUT", "PATCH"):
+        async with server.http.request(method, url, data=form) as response:
+            assert (response.status, await response.text()) == (200, "success")
+    async with server.http.delete(url, data=form) as response:
+        assert response.status == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "clean"),
+    [
+        ("///rtc/validate", "/rtc/validate"),
+        ("/rtc//validate?a=b%20c", "/rtc/validate?a=b%20c"),
+        ("/a/../rtc/", "/rtc/"),
+        ("/./rtc/.", "/rtc"),
+    ],
+)
+async def test_paths_that_are_not_clean_are_redirected(
+    server: Harness, path: str, clean: str
+) -> None:
+    url = URL(server.url(path), encoded=True)
+    async with server.http.get(url, allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (307, clean)
+        assert await response.text() == f'<a href="{clean}">Temporary Redirect</a>.\n\n'
+
+
+async def test_no_answer_names_the_software(server: Harness) -> None:
+    for path in ("/", "/nope"):
+        async with server.http.get(server.url(path)) as response:
+            assert "Server" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("changes", "method", "status", "body"),
+    [
+        ({"Connection": "close"}, "GET", 404, ""),
+        ({"Upgrade": "h2c"}, "GET", 404, ""),
+        ({}, "POST", 405, "request method is not GET"),
+        ({"Sec-WebSocket-Version": "8"}, "GET", 400, "unsupported version"),
+        ({"Sec-WebSocket-Key": "abc"}, "GET", 400, "must be Base64 encoded value of 16-byte"),
+    ],
+)
+async def test_handshakes_that_cannot_succeed(
+    server: Harness, changes: dict[str, str], method: str, status: int, body: str
+) -> None:
+    url = server.url(f"/rtc?access_token={server.token()}")
+    async with server.http.request(method, url, headers=UPGRADE | changes) as response:
+        assert response.status == status
+        assert body in await response.text()
+    assert not server.media.rooms, "no session was started for it"
 
 
 async def test_body_limit() -> None:

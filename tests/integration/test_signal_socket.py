@@ -124,6 +124,32 @@ async def test_permessage_deflate_is_negotiated_and_used(server: Harness) -> Non
     assert (await receive(socket)).join.participant.identity == "alice"
 
 
+async def test_compressed_messages_of_many_sockets_stand_alone(server: Harness) -> None:
+    """All sockets share one compressor, also for messages that are large."""
+    sockets = [await server.join(server.token(f"p{i}"), compress=15) for i in range(3)]
+    for socket in sockets:
+        extensions = socket._response.headers["Sec-WebSocket-Extensions"]
+        assert extensions == (
+            "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+        )
+        await receive(socket)
+    sinks = server.media.rooms["lobby"].sinks
+    tokens = ["same" * 10, "same" * 20_000, "same" * 11, os.urandom(90_000).hex(), "same" * 12]
+    for token in tokens:
+        for sink in sinks.values():
+            sink.write(rtc.SignalResponse(refresh_token=token))
+    for socket in sockets:
+        assert [(await receive(socket)).refresh_token for _ in tokens] == tokens
+
+
+async def test_an_unknown_extension_or_protocol_is_not_answered(server: Harness) -> None:
+    headers = {"Sec-WebSocket-Extensions": "x-webkit", "Sec-WebSocket-Protocol": "chat"}
+    socket = await server.join(server.token(), headers=headers)
+    await receive(socket)
+    answered = socket._response.headers
+    assert not {"Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol", "Vary"} & answered.keys()
+
+
 async def test_control_pings(monkeypatch: pytest.MonkeyPatch, server: Harness) -> None:
     monkeypatch.setattr("lkpy.server.http.signal_socket.WS_PING_INTERVAL_S", 0.01)
     socket = await server.join(server.token(), autoping=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import jwt
 import pytest
 from livekit.protocol import models
@@ -120,7 +122,43 @@ def test_only_hs256(algorithm: str) -> None:
         token = jwt.encode({"iss": "key", "exp": NOW + 60}, "k" * 64, algorithm=algorithm)
     with pytest.raises(TokenError) as refused:
         verify(token, KEYS, now=NOW)
-    assert refused.value.message == "invalid authorization token"
+    known = algorithm in ("none", "HS384", "HS512")
+    detail = f": token signature is invalid: signing method {algorithm} is invalid" if known else ""
+    assert refused.value.message == "invalid authorization token" + detail
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"iss": "key", "sub": 5},
+        {"iss": "key", "jti": []},
+        {"iss": "key", "exp": float("nan")},
+        {"iss": "key", "exp": "soon"},
+        {"iss": "key", "nbf": True},
+        {"iss": ["key"]},
+    ],
+)
+def test_registered_claims_of_the_wrong_type_are_no_token(claims: dict[str, object]) -> None:
+    payload = jwt.utils.base64url_encode(json.dumps(claims).encode()).decode()
+    head, _, signature = signed().split(".")
+    with pytest.raises(TokenError, match=r"^invalid authorization token$"):
+        verify(f"{head}.{payload}.{signature}", KEYS, now=NOW)
+
+
+def test_only_base64url_without_padding() -> None:
+    head, payload, signature = signed().split(".")
+    for broken in (f"{head}=.{payload}.{signature}", f" {head}.{payload}.{signature}"):
+        with pytest.raises(TokenError, match=r"^invalid authorization token$"):
+            verify(broken, KEYS, now=NOW)
+
+
+def test_times_written_as_text_and_everything_wrong_at_once() -> None:
+    claims = {"iss": "key", "exp": str(NOW + 60), "attributes": {"a": None}}
+    token = jwt.encode(claims, KEYS["key"], algorithm="HS256")
+    assert verify(token, KEYS, now=NOW).grants.attributes == {"a": ""}
+    claims = {"iss": "key", "exp": NOW - 90, "nbf": NOW + 90}
+    with pytest.raises(TokenError, match=r"token is expired, token is not valid yet$"):
+        verify(jwt.encode(claims, KEYS["key"], algorithm="HS256"), KEYS, now=NOW)
 
 
 def test_a_huge_token_is_refused_unread() -> None:

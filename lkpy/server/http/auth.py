@@ -8,9 +8,9 @@ from aiohttp import web
 
 from lkpy.auth.token import TokenError, Verified, verify
 from lkpy.errors import Code, LkpyError
+from lkpy.server.http import form
 
 BEARER = "Bearer "
-_FORM = "application/x-www-form-urlencoded"
 
 
 class PermissionDenied(LkpyError):
@@ -25,8 +25,8 @@ async def authenticate(
 ) -> Verified | None:
     """Join step 2 (first half): the token of a request, verified; None when it carries none.
 
-    It is looked for in the Authorization header, then in ``access_token`` of the query or of a
-    posted form. Raises :class:`TokenError`.
+    It is looked for in the Authorization header, then in ``access_token``. Raises
+    :class:`TokenError`.
     """
     header = request.headers.get("Authorization")
     if header:
@@ -34,7 +34,5 @@ async def authenticate(
             raise TokenError("invalid authorization header. Must start with Bearer ")
         token = header.removeprefix(BEARER)
     else:
-        token = request.query.get("access_token", "")
-        if not token and request.method == "POST" and request.content_type == _FORM:
-            token = str((await request.post()).get("access_token", ""))
+        token = (await form.values(request)).get("access_token", "")
     return verify(token, keys, now=now) if token else None

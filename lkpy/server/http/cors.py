@@ -20,7 +20,7 @@ def is_preflight(method: str, headers: Mapping[str, str]) -> bool:
 def preflight_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Headers of the 204 that answers a preflight; no allowance for an unknown method."""
     vary = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
-    method = headers.get("Access-Control-Request-Method", "").upper()
+    method = headers.get("Access-Control-Request-Method", "")
     origin = headers.get("Origin")
     if not origin or method not in METHODS:
         return {"Vary": vary}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -41,6 +42,7 @@ class Allocator(Protocol):
 
 def validate(
     request: web.Request,
+    values: Mapping[str, str],
     token: Verified | None,
     allocator: Allocator,
     limits: Limits,
@@ -48,10 +50,13 @@ def validate(
     required: bool,
     strict: bool,
 ) -> StartSession:
-    """Turn a request into a session, or raise the :class:`LkpyError` that LiveKit answers."""
+    """Turn a request with these parameters into a session.
+
+    Raises the :class:`LkpyError` that LiveKit answers.
+    """
     if token is None or token.grants.video is None:
         raise PermissionDenied(NO_PERMISSION)
-    parameters = join_request.parse(request.query, required=required, strict=strict)
+    parameters = join_request.parse(values, required=required, strict=strict)
     grants, video = token.grants, token.grants.video
     if not video.room_join:
         raise PermissionDenied

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Protocol
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from livekit.protocol import rtc
 
 from lkpy.auth.token import Verified
@@ -14,7 +14,7 @@ from lkpy.clock import Clock
 from lkpy.errors import Blame, Code, LkpyError
 from lkpy.ids import NodeID, RoomName
 from lkpy.limits import SIGNAL_FIRST_RESPONSE_S, Limits
-from lkpy.server.http import join
+from lkpy.server.http import form, handshake, join
 from lkpy.server.http.service import text
 from lkpy.server.http.signal_socket import SignalSocket, SocketRegistry
 from lkpy.server.routing.router import Router
@@ -62,23 +62,38 @@ class RTCService:
     async def v0_validate(self, request: web.Request, token: Verified | None) -> web.StreamResponse:
         """``/rtc/validate``: why a join would be refused, which a browser cannot read from a
         failed upgrade."""
-        join.validate(request, token, self._allocator, self._limits, required=False, strict=True)
+        await self._validate(request, token, required=False, strict=True)
         return text(200, "success")
 
     async def v1_validate(self, request: web.Request, token: Verified | None) -> web.StreamResponse:
         """``/rtc/v1/validate``."""
-        join.validate(request, token, self._allocator, self._limits, required=True, strict=True)
+        await self._validate(request, token, required=True, strict=True)
         return text(200, "success")
+
+    async def _validate(
+        self, request: web.Request, token: Verified | None, *, required: bool, strict: bool
+    ) -> StartSession:
+        values = await form.values(request)
+        return join.validate(
+            request,
+            values,
+            token,
+            self._allocator,
+            self._limits,
+            required=required,
+            strict=strict,
+        )
 
     async def _serve(
         self, request: web.Request, token: Verified | None, *, required: bool
     ) -> web.StreamResponse:
         """Join step 1: validate, start the session, and only then upgrade."""
-        if not _wants_upgrade(request):
+        if not handshake.wants_upgrade(request.headers):
             return web.Response(status=404)
-        start = join.validate(
-            request, token, self._allocator, self._limits, required=required, strict=False
-        )
+        start = await self._validate(request, token, required=required, strict=False)
+        refused = handshake.refusal(request)
+        if refused is not None:
+            return refused
         context = fields(room=start.room, participant=start.identity, connID=start.connection_id)
         try:
             connection, first = await self._connect(start)
@@ -97,8 +112,8 @@ class RTCService:
         self, request: web.Request, connection: SignalConnection, first: rtc.SignalResponse
     ) -> web.StreamResponse:
         """Join step 9: upgrade, send the first response, then pump until either side ends."""
-        socket = SignalSocket(connection, self._limits, self._clock)
-        return await socket.run(request, first, self.sockets)
+        socket = SignalSocket(connection, self.sockets.deflate, self._limits, self._clock)
+        return await socket.run(handshake.canonical(request), first, self.sockets)
 
     async def _connect(self, start: StartSession) -> tuple[SignalConnection, rtc.SignalResponse]:
         """Start the session and wait for the room's first response; try again when it fails."""
@@ -130,9 +145,3 @@ async def _first_response(connection: SignalConnection, wait_s: float) -> rtc.Si
         raise LkpyError(
             Code.INTERNAL, "timed out while waiting for signal response", blame=Blame.US
         ) from None
-
-
-def _wants_upgrade(request: web.Request) -> bool:
-    connection = request.headers.get(hdrs.CONNECTION, "").lower()
-    upgrade = request.headers.get(hdrs.UPGRADE, "").lower()
-    return "upgrade" in connection and upgrade == "websocket"

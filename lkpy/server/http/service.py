@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import logging
+import posixpath
 from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import hdrs, web
@@ -20,6 +22,7 @@ logger = logging.getLogger(__name__)
 Handler = Callable[[web.Request, Verified | None], Awaitable[web.StreamResponse]]
 """Answers a request, given its token if it carries one."""
 
+_SWITCHING_PROTOCOLS = 101
 _ANY_ORIGIN_PATHS = frozenset({"/rtc/validate", "/rtc/v1/validate"})
 
 
@@ -54,7 +57,7 @@ class HttpService:
         """The aiohttp application."""
         application = web.Application(client_max_size=self._limits.max_api_request_body_size)
         application.router.add_route("*", "/{path:.*}", self._serve)
-        application.on_response_prepare.append(self._add_cors)
+        application.on_response_prepare.append(self._add_headers)
         return application
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
@@ -81,7 +84,11 @@ class HttpService:
         except TokenError as error:
             logger.info("refused a token", extra=fields(path=path_of(request), error=error.message))
             return text(401, error.message)
-        return await self._handler(path_of(request))(request, token)
+        path = path_of(request)
+        clean = clean_path(path)
+        if clean != path:
+            return _redirect(request, clean)
+        return await self._handler(path)(request, token)
 
     def _handler(self, path: str) -> Handler:
         handler = self._routes.get(path)
@@ -92,7 +99,11 @@ class HttpService:
                 return handler
         return not_found
 
-    async def _add_cors(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+    async def _add_headers(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        # Which software answers helps only those who look for its holes.
+        response.headers.popall(hdrs.SERVER, None)
+        if response.status == _SWITCHING_PROTOCOLS:
+            return
         if cors.is_preflight(request.method, request.headers):
             response.headers.update(cors.preflight_headers(request.headers))
             return
@@ -105,6 +116,26 @@ def path_of(request: web.BaseRequest) -> str:
     """The path, without one slash of a double one: clients are given URLs that end in a slash."""
     path = request.rel_url.path
     return path[1:] if path.startswith("//") else path
+
+
+def clean_path(path: str) -> str:
+    """The path without empty, ``.`` and ``..`` parts; a slash at the end stays."""
+    if "//" not in path and "/." not in path:
+        return path
+    # Two leading slashes mean something to POSIX, and are kept by normpath.
+    clean = posixpath.normpath("/" + path.lstrip("/"))
+    return f"{clean}/" if path.endswith("/") and clean != "/" else clean
+
+
+def _redirect(request: web.Request, path: str) -> web.Response:
+    """Go's answer to a path that is not clean, for whatever there is at the clean one."""
+    location = str(request.rel_url.with_path(path, keep_query=True))
+    response = web.Response(status=307, headers={hdrs.LOCATION: location})
+    if request.method in ("GET", "HEAD"):
+        response.content_type = "text/html"
+        response.charset = "utf-8"
+        response.text = f'<a href="{html.escape(location)}">Temporary Redirect</a>.\n\n'
+    return response
 
 
 def text(status: int, body: str) -> web.Response:

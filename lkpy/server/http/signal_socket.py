@@ -12,6 +12,7 @@ from livekit.protocol import rtc
 from lkpy.clock import Clock
 from lkpy.errors import LkpyError
 from lkpy.limits import STREAM_FLUSH_S, WS_PING_INTERVAL_S, WS_WRITE_TIMEOUT_S, Limits
+from lkpy.server.http.websocket import SharedDeflate, WebSocket
 from lkpy.server.routing.signal_client import SignalConnection
 from lkpy.signal.codec import Encoding, FrameError, SharedEncoder, decode, encode
 
@@ -19,11 +20,12 @@ logger = logging.getLogger(__name__)
 
 
 class SocketRegistry:
-    """The open signal sockets, and the encoder that they share: an update for a whole room is
-    serialised once."""
+    """The open signal sockets, and what they share: an update for a whole room is serialised
+    once, and there is one compressor."""
 
     def __init__(self) -> None:
         self.encoder = SharedEncoder()
+        self.deflate = SharedDeflate()
         self._sockets: set[SignalSocket] = set()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -54,13 +56,13 @@ class SignalSocket:
     node that holds the socket, and go no further.
     """
 
-    def __init__(self, connection: SignalConnection, limits: Limits, clock: Clock) -> None:
+    def __init__(
+        self, connection: SignalConnection, deflate: SharedDeflate, limits: Limits, clock: Clock
+    ) -> None:
         self._connection = connection
         self._clock = clock
-        self._socket = web.WebSocketResponse(
-            max_msg_size=limits.signal_message_size_limit,
-            compress=True,
-            timeout=WS_WRITE_TIMEOUT_S,
+        self._socket = WebSocket(
+            deflate, max_msg_size=limits.signal_message_size_limit, timeout=WS_WRITE_TIMEOUT_S
         )
         self._encoding = Encoding.BINARY
         # Two tasks send: responses, and answers to pings. A frame must not enter another.

@@ -1,0 +1,51 @@
+"""A WebSocket whose compression keeps nothing between messages, as LiveKit negotiates it.
+
+A deflate state is a quarter of a megabyte (RFC 1951 window and hash chains), which for most
+participants would be more than everything else about them. Without context takeover every message
+stands alone, so all sockets share one state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import hdrs, web
+from aiohttp.compression_utils import ZLibCompressor
+
+from lkpy.server.http.handshake import DEFLATE
+
+_LEVEL = 1
+_RAW_WINDOW_BITS = -15
+
+
+class SharedDeflate:
+    """One deflate state for all sockets of a server.
+
+    Messages are compressed one after the other on the loop's thread: each ends with a full flush,
+    after which nothing refers to it (``server_no_context_takeover``, RFC 7692 7.1.1.1).
+    """
+
+    def __init__(self) -> None:
+        # With a chunk size, long messages would be compressed in a thread, beside others' messages.
+        self.compressor = ZLibCompressor(
+            level=_LEVEL, wbits=_RAW_WINDOW_BITS, max_sync_chunk_size=None
+        )
+
+
+class WebSocket(web.WebSocketResponse):
+    """A WebSocket that compresses with a :class:`SharedDeflate` when the client can inflate.
+
+    The handshake must have passed :func:`lkpy.server.http.handshake.canonical`.
+    """
+
+    def __init__(self, deflate: SharedDeflate, *, max_msg_size: int, timeout: float) -> None:
+        super().__init__(compress=True, max_msg_size=max_msg_size, timeout=timeout)
+        self._deflate = deflate
+
+    def _pre_start(self, request: web.BaseRequest) -> Any:  # noqa: ANN401 - aiohttp's own
+        protocol, writer = super()._pre_start(request)
+        if writer.compress:
+            self.headers[hdrs.SEC_WEBSOCKET_EXTENSIONS] = DEFLATE
+            # aiohttp makes one of its own where there is none.
+            writer._compressobj = self._deflate.compressor
+        return protocol, writer
