@@ -15,7 +15,8 @@ Rules of the boundary:
 * ICE credentials are chosen by Python, local candidates and the DTLS fingerprint are fixed per
   engine (:class:`EngineInfo`): an SDP answer is written without waiting for the engine.
 * All objects of one transport live on the worker named in :class:`CreateTransport`; a down track
-  and the receiver it reads from must be on the same worker.
+  and the receiver it reads from must be on the same worker, and so must a data down track and its
+  data track.
 """
 
 from __future__ import annotations
@@ -26,11 +27,15 @@ from typing import Protocol
 
 from lkpy.engine.commands import (
     AddRemoteCandidate,
+    CloseDataDownTrack,
+    CloseDataTrack,
     CloseDownTrack,
     CloseReceiver,
     CloseTransport,
     CollectStats,
     Command,
+    CreateDataDownTrack,
+    CreateDataTrack,
     CreateDownTrack,
     CreateReceiver,
     CreateTransport,
@@ -48,7 +53,9 @@ from lkpy.engine.events import (
     DataChannelClosed,
     DataChannelOpened,
     DataChannelOverflow,
+    DataDownTrackStats,
     DataReceived,
+    DataTrackStats,
     DownTrackLayerChanged,
     DownTrackStats,
     DtlsStateChanged,
@@ -77,19 +84,25 @@ from lkpy.engine.parameters import (
 __all__ = [
     "AddRemoteCandidate",
     "AudioLevels",
+    "CloseDataDownTrack",
+    "CloseDataTrack",
     "CloseDownTrack",
     "CloseReceiver",
     "CloseTransport",
     "CollectStats",
     "Command",
     "CommandFailed",
+    "CreateDataDownTrack",
+    "CreateDataTrack",
     "CreateDownTrack",
     "CreateReceiver",
     "CreateTransport",
     "DataChannelClosed",
     "DataChannelOpened",
     "DataChannelOverflow",
+    "DataDownTrackStats",
     "DataReceived",
+    "DataTrackStats",
     "DownTrackLayerChanged",
     "DownTrackStats",
     "DtlsParameters",
@@ -154,6 +167,9 @@ class EngineConfig:
     event_queue: int = 65_536
     data_channel_buffer: int = 4 * 1024 * 1024
     """Bytes one data channel may hold before messages are dropped."""
+    data_track_target_latency_ms: int = 100
+    """How long packets of data tracks may wait in a channel before others are dropped, by the rate
+    at which bytes leave it; 0: for any time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,6 +164,45 @@ class OpenDataChannel:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateDataTrack:
+    """Expect a published data track: packets with the publisher's ``handle`` (1 to 65535) on the
+    ``_data_track`` channel of ``transport``. One transport has each handle once."""
+
+    data_track: int
+    transport: int
+    handle: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseDataTrack:
+    """Forget a data track; its down tracks stop and stay until closed."""
+
+    data_track: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDataDownTrack:
+    """Forward ``data_track`` to the ``_data_track`` channel of ``transport``, with the
+    subscriber's ``handle`` in its packets.
+
+    Packets are dropped while there is no such channel, and when the channel would keep them for
+    longer than ``EngineConfig.data_track_target_latency_ms``.
+    """
+
+    data_down_track: int
+    transport: int
+    data_track: int
+    handle: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseDataDownTrack:
+    """Stop forwarding a data track."""
+
+    data_down_track: int
+
+
+@dataclass(frozen=True, slots=True)
 class SendData:
     """Send one message on every channel in ``channels``, pairs of (transport, stream id).
 
@@ -198,6 +237,10 @@ Command: TypeAlias = (
     | UpdateDownTrack
     | CloseDownTrack
     | OpenDataChannel
+    | CreateDataTrack
+    | CloseDataTrack
+    | CreateDataDownTrack
+    | CloseDataDownTrack
     | SendData
     | CollectStats
 )

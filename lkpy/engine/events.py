@@ -63,7 +63,8 @@ class DataChannelClosed:
 
 @dataclass(frozen=True, slots=True)
 class DataReceived:
-    """One whole message."""
+    """One whole message. What arrives on a ``_data_track`` channel is none: the engine forwards
+    it by itself."""
 
     transport: int
     stream_id: int
@@ -185,6 +186,31 @@ class DownTrackStats:
 
 
 @dataclass(frozen=True, slots=True)
+class DataTrackStats:
+    """One published data track; totals since creation."""
+
+    data_track: int
+    packets: int
+    """Without those that came again."""
+    bytes: int
+    """With headers."""
+    frames: int
+    """Frames whose last packet came."""
+    packets_lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataDownTrackStats:
+    """One data track on its way to a subscriber; totals since creation."""
+
+    data_down_track: int
+    packets: int
+    bytes: int
+    packets_dropped: int
+    """Not sent: the channel was not open, or too far behind."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStats:
     """One worker; totals since start. Queue figures tell whether a bound was reached."""
 
@@ -212,6 +238,8 @@ class StatsCollected:
     transports: tuple[TransportStats, ...]
     layers: tuple[LayerStats, ...]
     down_tracks: tuple[DownTrackStats, ...]
+    data_tracks: tuple[DataTrackStats, ...] = ()
+    data_down_tracks: tuple[DataDownTrackStats, ...] = ()
 
 
 Event: TypeAlias = (

@@ -9,18 +9,25 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from lkpy.engine.api import (
+    CloseDataDownTrack,
+    CloseDataTrack,
     CloseDownTrack,
     CloseReceiver,
     CloseTransport,
     CollectStats,
     Command,
+    CommandFailed,
+    CreateDataDownTrack,
+    CreateDataTrack,
     CreateDownTrack,
     CreateReceiver,
     CreateTransport,
     DataChannelOpened,
+    DataDownTrackStats,
+    DataTrackStats,
     DownTrackStats,
     DtlsState,
     DtlsStateChanged,
@@ -41,6 +48,14 @@ from lkpy.errors import Blame, Code, LkpyError
 
 C = TypeVar("C")
 
+
+class _OnTransport(Protocol):
+    @property
+    def transport(self) -> int: ...
+
+
+_T = TypeVar("_T", bound=_OnTransport)
+
 _LOCAL, _REMOTE = "192.0.2.1:7882", "192.0.2.50:5000"
 
 
@@ -58,6 +73,8 @@ class FakeEngine:
         self.transports: dict[int, CreateTransport] = {}
         self.receivers: dict[int, CreateReceiver] = {}
         self.down_tracks: dict[int, CreateDownTrack] = {}
+        self.data_tracks: dict[int, CreateDataTrack] = {}
+        self.data_down_tracks: dict[int, CreateDataDownTrack] = {}
         self._auto_connect = auto_connect
         self._events: deque[Event] = deque()
         self._streams: dict[int, int] = {}
@@ -140,10 +157,10 @@ class FakeEngine:
                 self.transports.setdefault(command.transport, command)
             case CloseTransport(transport):
                 self.transports.pop(transport, None)
-                for receiver in [r for r in self.receivers.values() if r.transport == transport]:
-                    del self.receivers[receiver.receiver]
-                for track in [d for d in self.down_tracks.values() if d.transport == transport]:
-                    del self.down_tracks[track.down_track]
+                _drop(self.receivers, transport)
+                _drop(self.down_tracks, transport)
+                _drop(self.data_tracks, transport)
+                _drop(self.data_down_tracks, transport)
             case CreateReceiver():
                 self.receivers.setdefault(command.receiver, command)
             case CloseReceiver(receiver=closed):
@@ -152,8 +169,39 @@ class FakeEngine:
                 self.down_tracks.setdefault(command.down_track, command)
             case CloseDownTrack(down_track=closed):
                 self.down_tracks.pop(closed, None)
+            case CreateDataTrack():
+                self._create_data_track(command)
+            case CloseDataTrack(data_track=closed):
+                self.data_tracks.pop(closed, None)
+            case CreateDataDownTrack():
+                self._create_data_down_track(command)
+            case CloseDataDownTrack(data_down_track=closed):
+                self.data_down_tracks.pop(closed, None)
             case _:
                 pass
+
+    def _create_data_track(self, command: CreateDataTrack) -> None:
+        """As the engine does: the transport must exist and have the handle once."""
+        others = (t for t in self.data_tracks.values() if t.data_track != command.data_track)
+        taken = {(track.transport, track.handle) for track in others}
+        if command.transport not in self.transports:
+            self._refuse(command, command.data_track, Code.NOT_FOUND)
+        elif (command.transport, command.handle) in taken:
+            self._refuse(command, command.data_track, Code.INVALID_ARGUMENT)
+        else:
+            self.data_tracks.setdefault(command.data_track, command)
+
+    def _create_data_down_track(self, command: CreateDataDownTrack) -> None:
+        """As the engine does: both ends must exist."""
+        if command.transport not in self.transports:
+            self._refuse(command, command.data_down_track, Code.NOT_FOUND)
+        elif command.data_track not in self.data_tracks:
+            self._refuse(command, command.data_down_track, Code.FAILED_PRECONDITION)
+        else:
+            self.data_down_tracks.setdefault(command.data_down_track, command)
+
+    def _refuse(self, command: Command, subject: int, code: Code) -> None:
+        self.inject(CommandFailed(type(command).__name__, subject, code, "refused by the fake"))
 
     def _answer(self, command: Command) -> None:
         match command:
@@ -231,4 +279,20 @@ class FakeEngine:
                 for d in self.down_tracks.values()
                 if d.transport in ours
             ),
+            data_tracks=tuple(
+                DataTrackStats(t.data_track, 0, 0, 0, 0)
+                for t in self.data_tracks.values()
+                if t.transport in ours
+            ),
+            data_down_tracks=tuple(
+                DataDownTrackStats(d.data_down_track, 0, 0, 0)
+                for d in self.data_down_tracks.values()
+                if d.transport in ours
+            ),
         )
+
+
+def _drop(objects: dict[int, _T], transport: int) -> None:
+    """Forget what is on a transport."""
+    for identifier in [i for i, item in objects.items() if item.transport == transport]:
+        del objects[identifier]

@@ -30,6 +30,16 @@ impl Directory {
             } => self.create(*transport, *transport, *worker),
             Command::CreateReceiver(create) => self.create_on(create.receiver, create.transport),
             Command::CreateDownTrack(create) => self.create_on(create.down_track, create.transport),
+            Command::CreateDataTrack {
+                data_track,
+                transport,
+                ..
+            } => self.create_on(*data_track, *transport),
+            Command::CreateDataDownTrack {
+                data_down_track,
+                transport,
+                ..
+            } => self.create_on(*data_down_track, *transport),
             Command::SendData(data) => {
                 for (worker, part) in self.split(data) {
                     send(worker, Command::SendData(part));

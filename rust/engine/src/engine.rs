@@ -142,7 +142,9 @@ impl Engine {
         for command in commands {
             if let Command::CloseTransport { .. }
             | Command::CloseReceiver { .. }
-            | Command::CloseDownTrack { .. } = command
+            | Command::CloseDownTrack { .. }
+            | Command::CloseDataTrack { .. }
+            | Command::CloseDataDownTrack { .. } = command
             {
                 closed.push(command.subject());
             }

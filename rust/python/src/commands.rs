@@ -61,12 +61,18 @@ pub(crate) fn read(command: &Bound<'_, PyAny>) -> PyResult<Result<Command, Refus
 
 /// The id that a command is about: of what it creates, not of what that belongs to.
 fn subject(command: &Bound<'_, PyAny>) -> Id {
-    let names = ["down_track", "receiver", "transport"];
+    let names = [
+        "down_track",
+        "receiver",
+        "data_down_track",
+        "data_track",
+        "transport",
+    ];
     let mut ids = names.iter().filter_map(|&name| get(command, name).ok());
     ids.next().unwrap_or(0)
 }
 
-const CLASSES: [&str; 15] = [
+const CLASSES: [&str; 19] = [
     "CreateTransport",
     "SetRemoteParameters",
     "RestartIce",
@@ -80,6 +86,10 @@ const CLASSES: [&str; 15] = [
     "UpdateDownTrack",
     "CloseDownTrack",
     "OpenDataChannel",
+    "CreateDataTrack",
+    "CloseDataTrack",
+    "CreateDataDownTrack",
+    "CloseDataDownTrack",
     "SendData",
     "CollectStats",
 ];
@@ -136,6 +146,23 @@ fn read_fields(class: &str, command: &Bound<'_, PyAny>) -> PyResult<Command> {
             label: get(command, "label")?,
             ordered: get(command, "ordered")?,
             max_retransmits: get(command, "max_retransmits")?,
+        },
+        "CreateDataTrack" => Command::CreateDataTrack {
+            data_track: get(command, "data_track")?,
+            transport: get(command, "transport")?,
+            handle: get(command, "handle")?,
+        },
+        "CloseDataTrack" => Command::CloseDataTrack {
+            data_track: get(command, "data_track")?,
+        },
+        "CreateDataDownTrack" => Command::CreateDataDownTrack {
+            data_down_track: get(command, "data_down_track")?,
+            transport: get(command, "transport")?,
+            data_track: get(command, "data_track")?,
+            handle: get(command, "handle")?,
+        },
+        "CloseDataDownTrack" => Command::CloseDataDownTrack {
+            data_down_track: get(command, "data_down_track")?,
         },
         "SendData" => Command::SendData(SendData {
             channels: get(command, "channels")?,

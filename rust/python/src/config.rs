@@ -31,6 +31,7 @@ pub(crate) fn read(config: &Bound<'_, PyAny>) -> PyResult<EngineConfig> {
         command_queue: get(config, "command_queue")?,
         event_queue: get(config, "event_queue")?,
         data_channel_buffer: get(config, "data_channel_buffer")?,
+        data_track_target_latency: milliseconds("data_track_target_latency_ms")?,
     })
 }
 

@@ -4,8 +4,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use engine::api::{
-    DownTrackStats, DtlsState, Event, IceState, LayerStats, StatsCollected, TransportStats,
-    WorkerStats,
+    DataDownTrackStats, DataTrackStats, DownTrackStats, DtlsState, Event, IceState, LayerStats,
+    StatsCollected, TransportStats, WorkerStats,
 };
 
 /// The classes of `lkpy.engine.api`, looked up once.
@@ -27,6 +27,8 @@ pub(crate) struct Builder {
     transport_stats: Py<PyAny>,
     layer_stats: Py<PyAny>,
     down_track_stats: Py<PyAny>,
+    data_track_stats: Py<PyAny>,
+    data_down_track_stats: Py<PyAny>,
     worker_stats: Py<PyAny>,
 }
 
@@ -67,6 +69,8 @@ impl Builder {
             transport_stats: class("TransportStats")?,
             layer_stats: class("LayerStats")?,
             down_track_stats: class("DownTrackStats")?,
+            data_track_stats: class("DataTrackStats")?,
+            data_down_track_stats: class("DataDownTrackStats")?,
             worker_stats: class("WorkerStats")?,
         })
     }
@@ -177,7 +181,19 @@ impl Builder {
         })?;
         let layers = all(py, &stats.layers, |stats| self.layer_stats(py, stats))?;
         let down_tracks = all(py, &stats.down_tracks, |s| self.down_track_stats(py, s))?;
-        let fields = (stats.request, worker, transports, layers, down_tracks);
+        let data_tracks = all(py, &stats.data_tracks, |s| self.data_track_stats(py, s))?;
+        let data_down_tracks = all(py, &stats.data_down_tracks, |stats| {
+            self.data_down_track_stats(py, stats)
+        })?;
+        let fields = (
+            stats.request,
+            worker,
+            transports,
+            layers,
+            down_tracks,
+            data_tracks,
+            data_down_tracks,
+        );
         self.stats_collected.bind(py).call1(fields)
     }
 
@@ -242,6 +258,33 @@ impl Builder {
         fields.set_item("plis_received", stats.plis_received)?;
         fields.set_item("key_frames", stats.key_frames)?;
         self.down_track_stats.bind(py).call((), Some(&fields))
+    }
+
+    fn data_track_stats<'py>(
+        &self,
+        py: Python<'py>,
+        stats: &DataTrackStats,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.data_track_stats.bind(py).call1((
+            stats.data_track,
+            stats.packets,
+            stats.bytes,
+            stats.frames,
+            stats.packets_lost,
+        ))
+    }
+
+    fn data_down_track_stats<'py>(
+        &self,
+        py: Python<'py>,
+        stats: &DataDownTrackStats,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.data_down_track_stats.bind(py).call1((
+            stats.data_down_track,
+            stats.packets,
+            stats.bytes,
+            stats.packets_dropped,
+        ))
     }
 
     fn worker_stats<'py>(

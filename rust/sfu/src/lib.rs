@@ -11,6 +11,8 @@
 //!                                         └─> ...
 //! ```
 //!
+//! Data tracks are not RTP: [`DataTrackHeader`] and [`Backlog`] are what forwarding them takes.
+//!
 //! Nothing here opens a socket or reads a clock: callers pass `now`. Forwarding a packet allocates
 //! nothing (`tests/allocations.rs`), and its cost does not depend on how many down tracks there
 //! are.
@@ -20,6 +22,7 @@
 mod audio_level;
 mod bitrate;
 mod clock;
+mod data_track;
 mod down_track;
 mod packet;
 mod params;
@@ -31,6 +34,7 @@ mod tracker;
 
 pub use audio_level::AudioWindow;
 pub use clock::PublisherClock;
+pub use data_track::{Backlog, DataTrackCounters, DataTrackHeader, DataTrackStats};
 pub use down_track::{DownTrack, DownTrackStats};
 pub use params::{
     CodecParameters, DownTrackConfig, Encoding, HeaderExtension, MAX_SPATIAL_LAYERS, MediaKind,

@@ -249,6 +249,11 @@ impl Transport {
         result
     }
 
+    /// Bytes that wait on a channel to be sent or acknowledged; None if there is no such channel.
+    pub fn buffered(&mut self, stream_id: u16) -> Option<usize> {
+        self.sctp.buffered(stream_id)
+    }
+
     /// Leaves incoming messages in SCTP (`true`), so that its window closes and the peer waits, or
     /// takes them out again.
     pub fn pause_data(&mut self, now: Instant, paused: bool) {

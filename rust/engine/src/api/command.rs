@@ -259,6 +259,36 @@ pub enum Command {
         /// Retransmissions per message, None: reliable.
         max_retransmits: Option<u16>,
     },
+    /// Take packets of a data track from a publisher.
+    CreateDataTrack {
+        /// Its id.
+        data_track: Id,
+        /// The publisher's transport.
+        transport: Id,
+        /// The publisher's handle.
+        handle: u16,
+    },
+    /// Forget a data track.
+    CloseDataTrack {
+        /// The data track.
+        data_track: Id,
+    },
+    /// Forward a data track to a subscriber.
+    CreateDataDownTrack {
+        /// Its id.
+        data_down_track: Id,
+        /// The subscriber's transport.
+        transport: Id,
+        /// Where its packets come from.
+        data_track: Id,
+        /// The subscriber's handle.
+        handle: u16,
+    },
+    /// Stop forwarding a data track.
+    CloseDataDownTrack {
+        /// The data down track.
+        data_down_track: Id,
+    },
     /// Send one message on many channels.
     SendData(SendData),
     /// Ask for statistics.
@@ -285,6 +315,10 @@ impl Command {
             Self::UpdateDownTrack { .. } => "UpdateDownTrack",
             Self::CloseDownTrack { .. } => "CloseDownTrack",
             Self::OpenDataChannel { .. } => "OpenDataChannel",
+            Self::CreateDataTrack { .. } => "CreateDataTrack",
+            Self::CloseDataTrack { .. } => "CloseDataTrack",
+            Self::CreateDataDownTrack { .. } => "CreateDataDownTrack",
+            Self::CloseDataDownTrack { .. } => "CloseDataDownTrack",
             Self::SendData(_) => "SendData",
             Self::CollectStats { .. } => "CollectStats",
         }
@@ -307,6 +341,13 @@ impl Command {
             Self::UpdateDownTrack { down_track, .. } | Self::CloseDownTrack { down_track } => {
                 *down_track
             }
+            Self::CreateDataTrack { data_track, .. } | Self::CloseDataTrack { data_track } => {
+                *data_track
+            }
+            Self::CreateDataDownTrack {
+                data_down_track, ..
+            }
+            | Self::CloseDataDownTrack { data_down_track } => *data_down_track,
             Self::SendData(_) | Self::CollectStats { .. } => 0,
         }
     }

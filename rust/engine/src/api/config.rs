@@ -38,6 +38,9 @@ pub struct EngineConfig {
     pub event_queue: usize,
     /// Bytes that one data channel may hold before messages are dropped.
     pub data_channel_buffer: usize,
+    /// How long data track packets may wait in a channel before others are dropped, measured by the
+    /// bytes that leave it; zero: for any time.
+    pub data_track_target_latency: Duration,
 }
 
 impl Default for EngineConfig {
@@ -58,6 +61,7 @@ impl Default for EngineConfig {
             command_queue: 65_536,
             event_queue: 65_536,
             data_channel_buffer: 4 * 1024 * 1024,
+            data_track_target_latency: Duration::from_millis(100),
         }
     }
 }

@@ -18,8 +18,11 @@ pub use config::{EngineConfig, EngineInfo, WorkerInfo};
 pub use error::{Code, EngineError};
 pub use event::Event;
 pub use sfu::MediaKind;
-pub use stats::{DownTrackStats, LayerStats, StatsCollected, TransportStats, WorkerStats};
+pub use stats::{
+    DataDownTrackStats, DataTrackStats, DownTrackStats, LayerStats, StatsCollected, TransportStats,
+    WorkerStats,
+};
 pub use transport::{DtlsState, IceState};
 
-/// Names one transport, receiver or down track.
+/// Names one transport, receiver, down track, data track or data down track.
 pub type Id = u64;

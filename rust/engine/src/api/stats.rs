@@ -97,6 +97,34 @@ pub struct DownTrackStats {
     pub key_frames: u64,
 }
 
+/// One published data track.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DataTrackStats {
+    /// The data track.
+    pub data_track: Id,
+    /// Packets, without those that came again.
+    pub packets: u64,
+    /// Bytes with headers.
+    pub bytes: u64,
+    /// Frames whose last packet came.
+    pub frames: u64,
+    /// Packets that never came.
+    pub packets_lost: u64,
+}
+
+/// One data track on its way to a subscriber.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DataDownTrackStats {
+    /// The data down track.
+    pub data_down_track: Id,
+    /// Packets sent.
+    pub packets: u64,
+    /// Their bytes with headers.
+    pub bytes: u64,
+    /// Packets that were not sent.
+    pub packets_dropped: u64,
+}
+
 /// One worker.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WorkerStats {
@@ -139,4 +167,8 @@ pub struct StatsCollected {
     pub layers: Vec<LayerStats>,
     /// Its down tracks.
     pub down_tracks: Vec<DownTrackStats>,
+    /// Its published data tracks.
+    pub data_tracks: Vec<DataTrackStats>,
+    /// Its data down tracks.
+    pub data_down_tracks: Vec<DataDownTrackStats>,
 }

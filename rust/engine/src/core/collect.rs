@@ -13,6 +13,8 @@ impl Core {
             layers: self.layer_stats(now),
             down_tracks: self.down_track_stats(now),
             transports: self.transport_stats(now),
+            data_tracks: self.data_track_stats(),
+            data_down_tracks: self.data_down_track_stats(),
         };
         self.events.push(Event::StatsCollected(Box::new(stats)));
     }

@@ -10,6 +10,7 @@ use rtp::twcc::TwccRecorder;
 use rustc_hash::FxHashMap;
 use transport::{CandidatePair, Transport};
 
+use super::data_tracks::DataTrackChannel;
 use super::table::Index;
 use super::timers::Armed;
 use crate::api::Id;
@@ -26,6 +27,17 @@ const MAX_HELD: usize = 128;
 
 /// How long they are held.
 const HELD_FOR: Duration = Duration::from_secs(2);
+
+/// What a data channel carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ChannelKind {
+    /// Messages; one that does not fit is reported.
+    Reliable,
+    /// Messages that may be dropped in silence.
+    Lossy,
+    /// Packets of data tracks.
+    DataTrack,
+}
 
 pub(super) struct Connection {
     pub(super) id: Id,
@@ -47,8 +59,13 @@ pub(super) struct Connection {
     /// Down tracks by the ssrcs that are sent, retransmissions included.
     pub(super) ssrcs_out: FxHashMap<u32, Index>,
     pub(super) held: Held,
-    /// Open data channels: whether a full one may drop messages in silence.
-    pub(super) channels: FxHashMap<u16, bool>,
+    /// Open data channels.
+    pub(super) channels: FxHashMap<u16, ChannelKind>,
+    /// The one of them on which data tracks are sent.
+    pub(super) data_track_channel: Option<DataTrackChannel>,
+    /// Published data tracks by the publisher's handle.
+    pub(super) data_tracks: FxHashMap<u16, Index>,
+    pub(super) data_down_tracks: Vec<Index>,
     pub(super) packets_received: u64,
     pub(super) bytes_received: u64,
     pub(super) srtp_errors: u64,
@@ -78,6 +95,9 @@ impl Connection {
             ssrcs_out: FxHashMap::default(),
             held: Held::default(),
             channels: FxHashMap::default(),
+            data_track_channel: None,
+            data_tracks: FxHashMap::default(),
+            data_down_tracks: Vec::new(),
             packets_received: 0,
             bytes_received: 0,
             srtp_errors: 0,

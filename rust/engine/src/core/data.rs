@@ -2,9 +2,12 @@
 
 use std::time::Instant;
 
+use sfu::Backlog;
 use transport::{ChannelOptions, DataError};
 
 use super::Core;
+use super::connection::ChannelKind;
+use super::data_tracks::{self, DataTrackChannel};
 use super::drops::Drop;
 use super::table::Index;
 use crate::api::{EngineError, Event, Id, SendData};
@@ -45,11 +48,8 @@ impl Core {
         let Some(connection) = self.connections.get_mut(index) else {
             return;
         };
-        let is_lossy = connection
-            .channels
-            .get(&stream_id)
-            .copied()
-            .unwrap_or(false);
+        let kind = connection.channels.get(&stream_id);
+        let is_lossy = kind.is_some_and(|&kind| kind != ChannelKind::Reliable);
         let transport = &mut connection.transport;
         match transport.send_data(now, stream_id, &send.payload, send.binary) {
             Ok(()) => {}
@@ -69,17 +69,37 @@ impl Core {
         &mut self,
         index: Index,
         stream_id: u16,
+        label: &str,
         max_retransmits: Option<u16>,
     ) {
-        if let Some(connection) = self.connections.get_mut(index) {
-            let is_lossy = max_retransmits == Some(0);
-            connection.channels.insert(stream_id, is_lossy);
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        let kind = match max_retransmits {
+            _ if label == data_tracks::LABEL => ChannelKind::DataTrack,
+            Some(0) => ChannelKind::Lossy,
+            _ => ChannelKind::Reliable,
+        };
+        connection.channels.insert(stream_id, kind);
+        if kind == ChannelKind::DataTrack {
+            // Of several the latest is used.
+            connection.data_track_channel = Some(DataTrackChannel {
+                stream_id,
+                backlog: Backlog::new(self.config.data_track_target_latency),
+            });
         }
+    }
+
+    pub(super) fn channel_kind(&self, index: Index, stream_id: u16) -> Option<ChannelKind> {
+        let channels = &self.connections.get(index)?.channels;
+        channels.get(&stream_id).copied()
     }
 
     pub(super) fn channel_closed(&mut self, index: Index, stream_id: u16) {
         if let Some(connection) = self.connections.get_mut(index) {
             connection.channels.remove(&stream_id);
+            let channel = &mut connection.data_track_channel;
+            channel.take_if(|channel| channel.stream_id == stream_id);
         }
     }
 }

@@ -34,10 +34,16 @@ pub(crate) enum Drop {
     DataNoChannel,
     /// A data message for an unreliable channel that was full.
     DataChannelFull,
+    /// A data track packet that is malformed.
+    DataTrackMalformed,
+    /// A data track packet whose handle the publisher has no track for.
+    DataTrackUnknown,
+    /// A data track packet for a channel that has fallen too far behind.
+    DataTrackLate,
 }
 
 impl Drop {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 18] = [
         Self::Unrecognised,
         Self::StunRefused,
         Self::UnknownSource,
@@ -53,6 +59,9 @@ impl Drop {
         Self::RtcpMalformed,
         Self::DataNoChannel,
         Self::DataChannelFull,
+        Self::DataTrackMalformed,
+        Self::DataTrackUnknown,
+        Self::DataTrackLate,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -72,12 +81,22 @@ impl Drop {
             Self::RtcpMalformed => "rtcp_malformed",
             Self::DataNoChannel => "data_no_channel",
             Self::DataChannelFull => "data_channel_full",
+            Self::DataTrackMalformed => "data_track_malformed",
+            Self::DataTrackUnknown => "data_track_unknown",
+            Self::DataTrackLate => "data_track_late",
         }
     }
 
-    /// Whether it is about a received datagram, not about a message to be sent.
+    /// Whether it is about a received datagram, not about a data message.
     const fn is_datagram(self) -> bool {
-        !matches!(self, Self::DataNoChannel | Self::DataChannelFull)
+        !matches!(
+            self,
+            Self::DataNoChannel
+                | Self::DataChannelFull
+                | Self::DataTrackMalformed
+                | Self::DataTrackUnknown
+                | Self::DataTrackLate
+        )
     }
 }
 

@@ -22,6 +22,7 @@ impl Core {
         }
         // Nothing is added while forwarding.
         self.touched = touched;
+        self.forward_data_packets(now);
     }
 
     fn forward(&mut self, now: Instant, at: Index) {

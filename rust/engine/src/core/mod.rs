@@ -12,7 +12,7 @@
 //! | `forward` | receiver → down tracks → send batch |
 //! | `feedback` | RTCP that arrives |
 //! | `reports` | RTCP that is sent |
-//! | `transports`, `tracks`, `data` | commands, by what they are about |
+//! | `transports`, `tracks`, `data`, `data_tracks` | commands, by what they are about |
 //! | `collect` | statistics |
 //! | `connection` | the state of one transport |
 //!
@@ -21,6 +21,7 @@
 mod collect;
 mod connection;
 mod data;
+mod data_tracks;
 mod demux;
 mod drops;
 mod feedback;
@@ -42,6 +43,7 @@ use transport::{CandidatePair, DtlsIdentity, LocalCandidate};
 use crate::api::{Code, Command, EngineConfig, EngineError, Event, Id};
 use crate::egress::{Egress, PacketOutput};
 use connection::Connection;
+use data_tracks::{DataDownTrack, DataTrack};
 use drops::Drops;
 use table::{Index, Table};
 use timers::{Armed, Task, Timers};
@@ -98,6 +100,10 @@ pub struct Core {
     connections: Table<Connection>,
     sources: Table<Source>,
     subscriptions: Table<Subscription>,
+    data_tracks: Table<DataTrack>,
+    data_down_tracks: Table<DataDownTrack>,
+    /// Data track packets to forward, with the transports that they came on.
+    data_packets: Vec<(Id, Vec<u8>)>,
     clocks: FxHashMap<Id, ClockGroup>,
     /// By the ufrag that peers address.
     ufrags: FxHashMap<String, Index>,
@@ -140,6 +146,9 @@ impl Core {
             connections: Table::default(),
             sources: Table::default(),
             subscriptions: Table::default(),
+            data_tracks: Table::default(),
+            data_down_tracks: Table::default(),
+            data_packets: Vec::new(),
             clocks: FxHashMap::default(),
             ufrags: FxHashMap::default(),
             tuples: FxHashMap::default(),
@@ -203,6 +212,7 @@ impl Core {
             }
         }
         self.due = due;
+        self.forward_data_packets(now);
     }
 
     /// Sends what was collected.
@@ -279,6 +289,25 @@ impl Core {
                 ordered,
                 max_retransmits,
             } => self.open_data_channel(now, transport, label, ordered, max_retransmits),
+            Command::CreateDataTrack {
+                data_track,
+                transport,
+                handle,
+            } => self.create_data_track(data_track, transport, handle),
+            Command::CloseDataTrack { data_track } => {
+                self.close_data_track(data_track);
+                Ok(())
+            }
+            Command::CreateDataDownTrack {
+                data_down_track,
+                transport,
+                data_track,
+                handle,
+            } => self.create_data_down_track(data_down_track, transport, data_track, handle),
+            Command::CloseDataDownTrack { data_down_track } => {
+                self.close_data_down_track(data_down_track);
+                Ok(())
+            }
             Command::SendData(send) => {
                 self.send_data(now, &send);
                 Ok(())

@@ -9,7 +9,7 @@ use transport::{
     Transport, TransportConfig, TransportError, TransportEvent, stun,
 };
 
-use super::connection::Connection;
+use super::connection::{ChannelKind, Connection};
 use super::table::Index;
 use super::timers::Task;
 use super::{Core, not_found};
@@ -132,6 +132,7 @@ impl Core {
                 Ok(())
             });
         }
+        self.forward_data_packets(now);
     }
 
     /// Closes a transport with all that is on it. The peer is told as far as it can be reached.
@@ -160,6 +161,7 @@ impl Core {
                 self.close_receiver(now, id);
             }
         }
+        self.close_data_tracks_of(index);
         let Some(mut connection) = self.connections.remove(id) else {
             return;
         };
@@ -271,7 +273,7 @@ impl Core {
                 // A bounded life time makes a channel lossy as well; of that the control plane has
                 // no notion, so it sees the strictest bound on retransmissions.
                 let max_retransmits = max_retransmits.or(max_packet_life_time.map(|_| 0));
-                self.channel_opened(index, stream_id, max_retransmits);
+                self.channel_opened(index, stream_id, &label, max_retransmits);
                 Event::DataChannelOpened {
                     transport: id,
                     stream_id,
@@ -292,12 +294,17 @@ impl Core {
                 stream_id,
                 bytes,
                 binary,
-            } => Event::DataReceived {
-                transport: id,
-                stream_id,
-                payload: bytes,
-                binary,
-            },
+            } => {
+                if self.channel_kind(index, stream_id) == Some(ChannelKind::DataTrack) {
+                    return self.data_packets.push((id, bytes));
+                }
+                Event::DataReceived {
+                    transport: id,
+                    stream_id,
+                    payload: bytes,
+                    binary,
+                }
+            }
         };
         self.events.push(event);
     }

@@ -156,6 +156,14 @@ impl Sctp {
         Ok(())
     }
 
+    /// Bytes that a channel holds; None if there is no such channel.
+    pub(crate) fn buffered(&mut self, stream_id: u16) -> Option<usize> {
+        let Phase::Running { association, .. } = &mut self.phase else {
+            return None;
+        };
+        association.stream(stream_id).ok()?.buffered_amount().ok()
+    }
+
     /// While paused, messages stay in SCTP, whose receive window closes as they fill it.
     pub(crate) fn pause(&mut self, now: Instant, paused: bool) {
         self.paused = paused;

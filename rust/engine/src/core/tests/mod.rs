@@ -3,6 +3,7 @@
 mod client;
 mod connect;
 mod data;
+mod data_tracks;
 mod hostile;
 mod loss;
 mod media;
