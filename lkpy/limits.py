@@ -21,6 +21,9 @@ class Limits:
     signal_message_size_limit: int = 2 * 1024 * 1024
     max_api_request_body_size: int = 10 * 1024 * 1024
     num_tracks: int = 0
+    subscription_limit_video: int = 0
+    subscription_limit_audio: int = 0
+    """Tracks that one participant may receive at a time; 0: any number."""
     bytes_per_sec: float = 0.0
 
 
@@ -80,6 +83,13 @@ NEGOTIATION_FAILED_S = 15.0
 RECONCILE_INTERVAL_S = 3.0
 SUBSCRIPTION_NOT_FOUND_S = 60.0
 SUBSCRIPTION_FAILED_S = 15.0
+UNSUBSCRIBE_SETTLE_S = 0.2
+"""A subscription that ends is gone from the client's description after this (the blank frames of
+``pkg/sfu/downtrack.go``)."""
+UNSUBSCRIBE_WAIT_S = 1.0
+"""A subscription waits for others that end no longer than this."""
+TRACK_SETTINGS_DEBOUNCE_S = 0.1
+"""``pkg/rtc/subscribedtrack.go``."""
 SUBSCRIBER_UPDATE_INTERVAL_S = 3.0
 """Batching of updates about participants who only watch."""
 ROOM_UPDATE_INTERVAL_S = 5.0

@@ -149,6 +149,8 @@ class LimitConfig(Section):
     """Limits, see :class:`lkpy.limits.Limits`."""
 
     num_tracks: Count = 0
+    subscription_limit_video: Count = 0
+    subscription_limit_audio: Count = 0
     max_metadata_size: Count = limits.DEFAULT_LIMITS.max_metadata_size
     max_attributes_size: Count = limits.DEFAULT_LIMITS.max_attributes_size
     max_room_name_length: Count = limits.DEFAULT_LIMITS.max_room_name_length

@@ -37,8 +37,7 @@ _NAMES: Mapping[str, str] = {
     "audio": "active_red_encoding enable_loss_proxying",
     "video": "dynacast_pause_delay codec_regression_threshold stream_tracker_manager",
     "limit": (
-        "bytes_per_sec subscription_limit_video subscription_limit_audio "
-        "max_data_blob_key_length max_data_blobs_size "
+        "bytes_per_sec max_data_blob_key_length max_data_blobs_size "
         "max_data_track_custom_encoding_length agent_signal_message_size_limit"
     ),
     "logging": "sample pion_level component_levels sample_initial sample_interval",
@@ -92,8 +91,6 @@ REFUSED: Mapping[str, str] = {
     "debug_handler.port": "there is no debug listener: remove debug_handler",
     "trace.jaeger_url": "traces are not exported: remove the trace section",
     "enable_participant_data_blob": "data blobs are not supported: set it to false",
-    "limit.subscription_limit_video": "subscriptions are not limited: remove it",
-    "limit.subscription_limit_audio": "subscriptions are not limited: remove it",
     "limit.bytes_per_sec": "the node's byte rate is not limited: remove limit.bytes_per_sec",
     "rtc.congestion_control.use_send_side_bwe": "remove it: estimation is not configurable",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -10,7 +12,13 @@ from livekit.protocol import models, rtc
 from lkpy.limits import MAX_SUBSCRIPTIONS, SUBSCRIPTION_NOT_FOUND_S, UPDATE_CHUNK
 from lkpy.server.rtc.options import AudioOptions
 from lkpy.server.rtc.speakers import Speakers
-from lkpy.server.rtc.subscriptions import Action, ActionKind, Availability, Subscriptions
+from lkpy.server.rtc.subscriptions import (
+    Action,
+    ActionKind,
+    Availability,
+    Resolution,
+    Subscriptions,
+)
 from lkpy.server.rtc.updates import UpdateQueue, responses
 
 SIDS = st.sampled_from(["TR_a", "TR_b", "TR_c"])
@@ -30,7 +38,10 @@ class SubscriptionMachine(RuleBasedStateMachine):
     def check(self, sid: str) -> Availability:
         return self.available.get(sid, Availability.NOT_FOUND)
 
-    def apply(self, actions: list[Action]) -> None:
+    def resolve(self, sid: str) -> Resolution:
+        return Resolution(self.check(sid))
+
+    def apply(self, actions: Iterable[Action]) -> None:
         for action in actions:
             match action.kind:
                 case ActionKind.SUBSCRIBE:
@@ -46,7 +57,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
 
     @rule(sid=SIDS, desired=st.booleans())
     def want(self, sid: str, desired: bool) -> None:
-        self.subscriptions.want(sid, desired)
+        self.subscriptions.want(self.now, sid, desired)
         (self.desired.add if desired else self.desired.discard)(sid)
 
     @rule(sid=SIDS, available=st.sampled_from(Availability))
@@ -66,7 +77,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
 
     @rule(sids=st.lists(SIDS, max_size=4))
     def reconcile_some(self, sids: list[str]) -> None:
-        self.apply(self.subscriptions.reconcile(self.now, self.check, sids))
+        self.apply(self.subscriptions.reconcile(self.now, self.resolve, sids))
 
     @rule(seconds=st.floats(0, SUBSCRIPTION_NOT_FOUND_S))
     def wait(self, seconds: float) -> None:
@@ -74,10 +85,13 @@ class SubscriptionMachine(RuleBasedStateMachine):
 
     @rule()
     def reconcile(self) -> None:
-        self.apply(self.subscriptions.reconcile(self.now, self.check))
+        self.apply(self.subscriptions.reconcile(self.now, self.resolve))
+        # What waits for a subscription that ends is subscribed to when that has ended.
+        self.now = max(self.now, self.subscriptions.retry_at())
+        self.apply(self.subscriptions.reconcile(self.now, self.resolve))
         ready = {sid for sid in self.desired if self.check(sid) is Availability.READY}
         assert self.active == ready, "what is wanted and possible is received, nothing else"
-        assert self.subscriptions.reconcile(self.now, self.check) == []
+        assert list(self.subscriptions.reconcile(self.now, self.resolve)) == []
 
     @invariant()
     def nothing_is_active_for_ever(self) -> None:
@@ -94,15 +108,15 @@ TestSubscriptions.settings = settings(max_examples=60, stateful_step_count=25, d
 
 def test_names_without_end_are_forgotten() -> None:
     subscriptions = Subscriptions()
-    subscriptions.want("TR_real", True)
+    subscriptions.want(0.0, "TR_real", True)
     ready = {"TR_real": Availability.READY}
 
-    def check(sid: str) -> Availability:
-        return ready.get(sid, Availability.NOT_FOUND)
+    def check(sid: str) -> Resolution:
+        return Resolution(ready.get(sid, Availability.NOT_FOUND))
 
-    subscriptions.reconcile(0.0, check)
+    list(subscriptions.reconcile(0.0, check))
     for number in range(MAX_SUBSCRIPTIONS * 2):
-        subscriptions.want(f"TR_{number}", True)
+        subscriptions.want(0.0, f"TR_{number}", True)
     assert len(subscriptions._tracks) == MAX_SUBSCRIPTIONS
     ready.clear()
     assert Action(ActionKind.UNSUBSCRIBE, "TR_real") in subscriptions.reconcile(0.0, check)

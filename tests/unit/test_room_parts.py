@@ -9,6 +9,7 @@ from livekit.protocol import models, rtc
 
 from lkpy.auth.grants import Grants, VideoGrant
 from lkpy.engine.api import MediaKind, RtpCodec, RtpEncoding
+from lkpy.errors import Code, LkpyError
 from lkpy.limits import UPDATE_CHUNK, Limits
 from lkpy.server.routing.channel import MessageChannel
 from lkpy.server.rtc.claims import Claims
@@ -26,7 +27,13 @@ from lkpy.server.rtc.quality import (
 from lkpy.server.rtc.room_state import RoomState
 from lkpy.server.rtc.signals import Action, SignalSender
 from lkpy.server.rtc.speakers import Speakers, linear
-from lkpy.server.rtc.subscriptions import ActionKind, Availability, Subscriptions
+from lkpy.server.rtc.subscriber_permissions import SubscriberPermissions
+from lkpy.server.rtc.subscriptions import (
+    ActionKind,
+    Availability,
+    Resolution,
+    Subscriptions,
+)
 from lkpy.server.rtc.timers import Timers
 from lkpy.server.rtc.updates import UpdateQueue, responses
 
@@ -365,12 +372,102 @@ def test_codecs_of_a_request(asked: list[str], mimes: list[str]) -> None:
 
 def test_a_missing_permission_stops_the_clock_of_what_is_not_found() -> None:
     subscriptions = Subscriptions()
-    subscriptions.want("TR_a", True)
+    subscriptions.want(0.0, "TR_a", True)
     answers = {0.0: "NOT_FOUND", 50.0: "NOT_ALLOWED", 70.0: "NOT_FOUND", 120.0: "NOT_FOUND"}
     for now, name in answers.items():
-        assert subscriptions.reconcile(now, lambda sid, name=name: Availability[name]) == []
-    gone = subscriptions.reconcile(130.0, lambda sid: Availability.NOT_FOUND)
+        found = Resolution(Availability[name])
+        assert list(subscriptions.reconcile(now, lambda sid, found=found: found)) == []
+    missing = Resolution(Availability.NOT_FOUND)
+    gone = subscriptions.reconcile(131.0, lambda sid: missing)
     assert [action.kind for action in gone] == [ActionKind.GIVE_UP]
+
+
+def test_a_change_of_permission_is_told_once() -> None:
+    subscriptions = Subscriptions()
+    subscriptions.want(0.0, "TR_a", True)
+    kinds = []
+    for allowed in (True, True, False, False, True):
+        availability = Availability.READY if allowed else Availability.NOT_ALLOWED
+        found = Resolution(availability, allowed)
+        actions = subscriptions.reconcile(0.0, lambda sid, found=found: found)
+        kinds.append([action.kind.name for action in actions])
+    assert kinds == [
+        ["ALLOWED", "SUBSCRIBE"],
+        [],
+        ["UNSUBSCRIBE", "DISALLOWED"],
+        [],
+        ["ALLOWED", "SUBSCRIBE"],
+    ]
+
+
+def test_a_subscription_waits_for_one_that_ends_but_not_for_ever() -> None:
+    subscriptions = Subscriptions()
+
+    def step(now: float) -> list[str]:
+        ready = Resolution(Availability.READY)
+        return [a.kind.name + a.sid for a in subscriptions.reconcile(now, lambda sid: ready)]
+
+    subscriptions.want(0.0, "a", True)
+    assert step(0.0) == ["SUBSCRIBEa"]
+    subscriptions.want(1.0, "a", False)
+    subscriptions.want(1.0, "b", True)
+    assert step(1.0) == ["UNSUBSCRIBEa"]
+    assert subscriptions.retry_at() == pytest.approx(1.2)
+    assert step(1.2) == ["SUBSCRIBEb"]
+
+
+def test_what_is_not_bound_is_told_when_the_client_had_its_time() -> None:
+    subscriptions = Subscriptions()
+    subscriptions.want(0.0, "a", True)
+    ready = Resolution(Availability.READY)
+
+    def step(now: float, active_since: float | None) -> list[str]:
+        actions = subscriptions.reconcile(now, lambda sid: ready, active_since=active_since)
+        return [action.kind.name for action in actions]
+
+    assert step(0.0, None) == ["SUBSCRIBE"]
+    assert step(20.0, None) == []
+    assert step(34.0, 20.0) == []
+    assert step(36.0, 20.0) == ["NOT_BOUND"]
+    subscriptions.bound("a")
+    assert step(39.0, 20.0) == []
+
+
+# -- subscriber permissions -----------------------------------------------------------------------
+
+
+def test_who_may_subscribe() -> None:
+    permissions = SubscriberPermissions()
+    sids = {"PA_bob": "bob"}
+    entry = rtc.TrackPermission
+    assert permissions.allows("TR_a", "bob")
+    permissions.update(rtc.SubscriptionPermission(), sids.get)
+    assert not permissions.allows("TR_a", "bob")
+    permissions.update(
+        rtc.SubscriptionPermission(
+            track_permissions=[
+                entry(participant_sid="PA_bob", track_sids=["TR_a"]),
+                entry(participant_sid="PA_gone", all_tracks=True),
+                entry(participant_identity="carol", participant_sid="PA_bob", all_tracks=True),
+            ]
+        ),
+        sids.get,
+    )
+    allowed = {
+        (sid, identity)
+        for sid in ("TR_a", "TR_b")
+        for identity in ("bob", "carol", "dave")
+        if permissions.allows(sid, identity)
+    }
+    assert allowed == {("TR_a", "bob"), ("TR_a", "carol"), ("TR_b", "carol")}
+    with pytest.raises(LkpyError) as refused:
+        permissions.update(
+            rtc.SubscriptionPermission(track_permissions=[entry(all_tracks=True)]), sids.get
+        )
+    assert refused.value.code is Code.INVALID_ARGUMENT
+    assert permissions.allows("TR_b", "carol"), "nothing has changed"
+    permissions.update(rtc.SubscriptionPermission(all_participants=True), sids.get)
+    assert permissions.allows("TR_b", "dave")
 
 
 # -- claims ---------------------------------------------------------------------------------------

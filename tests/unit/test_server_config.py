@@ -141,8 +141,8 @@ def test_sections_without_any_effect() -> None:
     )
     with pytest.raises(ConfigError, match="did you mean 'allow_pause'"):
         load(config_body=KEYS + "rtc: {congestion_control: {alow_pause: true}}")
-    with pytest.raises(ConfigError, match=r"'limit\.subscription_limit_video' is set"):
-        load(config_body=KEYS + "limit: {subscription_limit_video: 3}")
+    with pytest.raises(ConfigError, match=r"'limit\.bytes_per_sec' is set"):
+        load(config_body=KEYS + "limit: {bytes_per_sec: 3}")
 
 
 def test_short_secrets_are_named() -> None:

@@ -62,11 +62,11 @@ class ActiveSpeakers:
         """A participant left or has no microphone any more."""
         self._speakers.forget(sid)
 
-    def tell(self, participant: Participant, publisher: str) -> None:
+    def tell(self, participant: Participant, publisher: Participant) -> None:
         """Tell one participant that a publisher which it has begun to receive speaks, if so."""
-        level = self.level(publisher)
+        level = self.level(publisher.sid)
         if level is not None:
-            speaker = models.SpeakerInfo(sid=publisher, level=level, active=True)
+            speaker = models.SpeakerInfo(sid=publisher.sid, level=level, active=True)
             participant.signals.speakers([speaker])
 
     def _end_window(self) -> None:

@@ -34,6 +34,8 @@ class RoomOptions:
     limits: Limits = DEFAULT_LIMITS
     ice_servers: tuple[rtc.ICEServer, ...] = field(default=())
     ice_lite: bool = False
+    reconnect_on_subscription_error: bool = False
+    """A client that does not negotiate a subscription has to join afresh."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,10 +35,12 @@ from lkpy.server.rtc.published_tracks import MediaTrack, PublishedTracks
 from lkpy.server.rtc.publishing import Publishing
 from lkpy.server.rtc.session import MessageSink, StartSession
 from lkpy.server.rtc.signals import Action, SignalSender
+from lkpy.server.rtc.subscriber_permissions import SubscriberPermissions
 from lkpy.server.rtc.subscribing import Subscribing
 from lkpy.server.rtc.transport_manager import TransportManager
 from lkpy.server.rtc.transport_types import TransportOptions
 from lkpy.server.telemetry.events import TransportChanged
+from lkpy.server.telemetry.log import fields
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +73,8 @@ class Participant:
         self._version = 0
         self._info: models.ParticipantInfo | None = None
         self._has_published = False
+        self.active_since: float | None = None
+        self.subscriber_permissions = SubscriberPermissions()
         self._bound: list[DownTrackHandle] = []
         """Down tracks negotiated before there was a connection to send them on."""
 
@@ -113,6 +117,8 @@ class Participant:
             self.signals,
             self.transports,
             room.telemetry,
+            room.timers,
+            limits=room.options.limits,
             adaptive_stream=session.adaptive_stream,
             protocol=self.client.protocol,
         )
@@ -311,6 +317,7 @@ class Participant:
     def _activate(self) -> None:
         if self.state == State.JOINED:
             self._set_state(State.ACTIVE)
+            self.active_since = self.now()
             self.connectivity.activated()
             self.room.state_changed(self)
 
@@ -345,6 +352,7 @@ class Participant:
         self, bound: tuple[DownTrackHandle, ...], unsupported: tuple[DownTrackHandle, ...]
     ) -> None:
         """Down tracks were negotiated: they flow once the connection is there, or cannot."""
+        self.subscribing.bound(bound)
         if not self.transports.sending.connected:
             self._bound += bound
         elif bound:
@@ -362,22 +370,32 @@ class Participant:
         """A track may be told to the room."""
         self._has_published = True
         self.touch()
-        self.room.track_published(self, track)
+        self.room.tracks.published(self, track)
 
     def track_changed(self, track: MediaTrack) -> None:
         """A published track's description changed."""
         self.touch()
-        self.room.track_changed(self, track)
+        self.room.tracks.changed(self, track)
 
     def track_unpublished(self, track: MediaTrack) -> None:
         """A track is gone."""
         self.touch()
-        self.room.track_unpublished(self, track)
+        self.room.tracks.unpublished(self, track)
 
     def find_track(self, sid: str) -> tuple[Participant, MediaTrack] | None:
         """A track that the room knows."""
-        return self.room.find_track(sid)
+        return self.room.tracks.find(sid)
+
+    def receiving(self, publisher: Participant) -> None:
+        """The first track of ``publisher`` is subscribed to."""
+        self.room.tracks.receiving(self, publisher)
+
+    def subscription_failed(self, sid: str) -> None:
+        """The client does not negotiate a track; it may have to join afresh."""
+        logger.warning("track is not bound", extra=fields(participant=self.identity, track=sid))
+        if self.room.options.reconnect_on_subscription_error:
+            self.room.close_participant(self, Reason.STATE_MISMATCH, Action.RECONNECT)
 
     def subscribed(self, publisher: Participant, track: MediaTrack) -> None:
         """A track flows to this participant."""
-        self.room.subscribed(self, publisher, track)
+        self.room.tracks.flowing(self, publisher, track)

@@ -11,7 +11,7 @@ from lkpy.engine.api import Event
 from lkpy.engine.hub import EngineHub
 from lkpy.server.rtc.data_packets import NonceFilter, Routed
 from lkpy.server.rtc.options import RoomOptions
-from lkpy.server.rtc.published_tracks import MediaTrack
+from lkpy.server.rtc.room_tracks import RoomTracks
 from lkpy.server.rtc.timers import Timers
 from lkpy.server.telemetry.events import Telemetry
 
@@ -30,6 +30,7 @@ class ParticipantRoom(Protocol):
     worker: int
     region: str
     nonces: NonceFilter
+    tracks: RoomTracks
 
     def deliver(self, participant: Participant, event: Event) -> None:
         """An engine event about the participant came; it is handled on the room's task."""
@@ -39,23 +40,6 @@ class ParticipantRoom(Protocol):
 
     def info_changed(self, participant: Participant) -> None:
         """Tell everybody, the participant too."""
-
-    def track_published(self, participant: Participant, track: MediaTrack) -> None:
-        """Tell the others and subscribe those who want it."""
-
-    def track_changed(self, participant: Participant, track: MediaTrack) -> None:
-        """Tell everybody."""
-
-    def track_unpublished(self, participant: Participant, track: MediaTrack) -> None:
-        """Tell the others and end their subscriptions."""
-
-    def subscribed(
-        self, participant: Participant, publisher: Participant, track: MediaTrack
-    ) -> None:
-        """A track of ``publisher`` flows to ``participant``."""
-
-    def find_track(self, sid: str) -> tuple[Participant, MediaTrack] | None:
-        """A track that the room knows."""
 
     def refresh_token(self, participant: Participant) -> None:
         """Its claims changed."""

@@ -125,7 +125,7 @@ class PublishedTracks:
         self, enabled: tuple[str, ...], may_publish: Callable[[models.TrackSource], bool]
     ) -> None:
         self._enabled = tuple(mime_name(mime) for mime in enabled)
-        self._may_publish = may_publish
+        self.may_publish = may_publish
         self._pending: list[PendingTrack] = []
         self._queued: dict[str, deque[rtc.AddTrackRequest]] = {}
         self._tracks: dict[str, MediaTrack] = {}
@@ -152,7 +152,7 @@ class PublishedTracks:
 
     def add(self, request: rtc.AddTrackRequest) -> Added | Refusal:
         """Take a request. A refusal with QUEUED is taken too, and comes up in :meth:`remove`."""
-        if not self._may_publish(request.source):
+        if not self.may_publish(request.source):
             return Refusal(Reason.NOT_ALLOWED, "does not have permission to publish this source")
         if request.type not in (models.TrackType.AUDIO, models.TrackType.VIDEO):
             return Refusal(Reason.UNSUPPORTED_TYPE, "only audio and video tracks are published so")

@@ -179,6 +179,12 @@ class Publishing:
         self._signals.track_unpublished(track.sid)
         self._unpublished(track)
 
+    def unpublish_disallowed(self) -> None:
+        """Take away the tracks whose source may not be published any more."""
+        for track in self.tracks:
+            if not self.tracks.may_publish(track.info.source):
+                self.unpublish(track)
+
     def _unpublished(self, track: MediaTrack) -> None:
         queued = self.tracks.remove(track.sid)
         if track.announced:

@@ -35,10 +35,10 @@ from lkpy.server.rtc.handlers import handle_request
 from lkpy.server.rtc.join_response import join_response, reconnect_response
 from lkpy.server.rtc.options import NodeInfo, RoomOptions
 from lkpy.server.rtc.participant import Participant, Reason, State
-from lkpy.server.rtc.published_tracks import MediaTrack
 from lkpy.server.rtc.room_state import RoomState
 from lkpy.server.rtc.room_stats import RoomStats
 from lkpy.server.rtc.room_task import RoomTask
+from lkpy.server.rtc.room_tracks import RoomTracks
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
 from lkpy.server.rtc.signal_reader import SignalReader
 from lkpy.server.rtc.signals import Action, refuse_resume
@@ -51,8 +51,6 @@ from lkpy.server.telemetry.events import (
     RoomEnded,
     RoomStarted,
     Telemetry,
-    TrackPublished,
-    TrackSubscribed,
     TrackUnpublished,
 )
 from lkpy.server.telemetry.log import fields
@@ -116,25 +114,31 @@ class Room:
         self._observer = observer
         self._refresh_token = refresh_token
         self._participants: dict[ParticipantIdentity, Participant] = {}
-        self._tracks: dict[str, tuple[Participant, MediaTrack]] = {}
+        self.tracks = RoomTracks(self)
         self._readers: dict[str, SignalReader] = {}
         """By participant sid."""
         self._departures = Departures()
-        self._announcements = Announcements(self._members, self.timers, clock)
-        self._speakers = ActiveSpeakers(options.audio, self._members, self.timers, clock)
+        self._announcements = Announcements(self.members, self.timers, clock)
+        self._speakers = ActiveSpeakers(options.audio, self.members, self.timers, clock)
+        self.tracks.greetings.append(self._speakers.tell)
         self._stats = RoomStats(clock)
         self._sif_trailer = secrets.token_urlsafe(32).encode()
 
     def start(self) -> None:
         """Begin the room's task."""
         self._task.every("idle", ROOM_IDLE_CHECK_S, self._check_idle)
-        self._task.every("reconcile", RECONCILE_INTERVAL_S, self._reconcile)
+        self._task.every("reconcile", RECONCILE_INTERVAL_S, self.tracks.reconcile)
         self._task.every("token", TOKEN_REFRESH_S, self._refresh_tokens)
         self._task.start()
         self.telemetry.tell(RoomStarted(self))
 
-    def _members(self) -> Iterable[Participant]:
+    def members(self) -> Iterable[Participant]:
+        """Everybody in the room."""
         return list(self._participants.values())
+
+    def by_sid(self, sid: str) -> Participant | None:
+        """A participant that is in the room."""
+        return next((p for p in self._participants.values() if p.sid == sid), None)
 
     # -- joining ----------------------------------------------------------------------------------
 
@@ -169,7 +173,7 @@ class Room:
         participant = Participant(session, claims, sink, self, codecs)
         self._participants[session.identity] = participant
         self._state.entered(participant)
-        self._count()
+        self.count()
         try:
             self._enter(participant, others)
         except BaseException:
@@ -191,7 +195,7 @@ class Room:
             sif_trailer=self._sif_trailer,
         )
         fast_start = session.single_pc or participant.client.protocol >= _FAST_START
-        subscribe = list(self._tracks) if fast_start and session.auto_subscribe else ()
+        subscribe = self.tracks.sids if fast_start and session.auto_subscribe else ()
         participant.enter(join, subscribe=subscribe)
         self.refresh_token(participant)
         self.state_changed(participant)
@@ -209,7 +213,7 @@ class Room:
             )
             first.append(rtc.SignalResponse(reconnect=reconnect))
             first += responses(self._departures.seen_by(participant))
-        here = [p.to_proto() for p in self._members() if p is participant or not p.hidden]
+        here = [p.to_proto() for p in self.members() if p is participant or not p.hidden]
         first += responses(here)
         first.append(rtc.SignalResponse(room_update=rtc.RoomUpdate(room=self._state.info)))
         participant.resume(first)
@@ -271,12 +275,12 @@ class Room:
         reader = self._readers.pop(participant.sid, None)
         if reader is not None:
             reader.stop()
-        self._forget_tracks(track.sid for track in gone)
+        self.tracks.forget(track.sid for track in gone)
         for track in gone:
             self.telemetry.tell(TrackUnpublished(self, participant, track.info))
         self._speakers.forget(participant.sid)
         self._state.left(self.clock.now())
-        self._count()
+        self.count()
         if reason == Reason.DUPLICATE_IDENTITY:
             self._announcements.replaced(participant)
         else:
@@ -307,7 +311,7 @@ class Room:
         await self._task.join()
 
     def _close(self, reason: models.DisconnectReason) -> None:
-        for participant in self._members():
+        for participant in self.members():
             self.close_participant(participant, reason)
         self._task.stop()
         self.telemetry.tell(RoomEnded(self))
@@ -322,14 +326,18 @@ class Room:
         if participant.state == State.ACTIVE:
             self.telemetry.tell(ParticipantActive(self, participant))
             if participant.session.auto_subscribe:
-                participant.subscribing.want(self._tracks)
+                participant.subscribing.want(self.tracks.sids)
 
     def info_changed(self, participant: Participant) -> None:
         """Metadata, permissions or tracks changed: everybody hears of it at once."""
         self._observer.participant_changed(self, participant.to_proto())
         self._announcements.announce(participant, immediate=True)
 
-    def _count(self) -> None:
+    def microphone_closed(self, participant: Participant) -> None:
+        """It does not speak any more."""
+        self._speakers.forget(participant.sid)
+
+    def count(self) -> None:
         """Who is here changed."""
         urgent = self._state.recount(self._participants.values())
         self._observer.room_updated(self)
@@ -341,7 +349,7 @@ class Room:
 
     def _send_room_update(self) -> None:
         update = rtc.SignalResponse(room_update=rtc.RoomUpdate(room=self._state.info))
-        self._announcements.send(self._members(), [update])
+        self._announcements.send(self.members(), [update])
 
     def refresh_token(self, participant: Participant) -> None:
         """Give a participant a token that says what it may do now."""
@@ -350,63 +358,8 @@ class Room:
         participant.signals.send(rtc.SignalResponse(refresh_token=token))
 
     def _refresh_tokens(self) -> None:
-        for participant in self._members():
+        for participant in self.members():
             self.refresh_token(participant)
-
-    # -- tracks -----------------------------------------------------------------------------------
-
-    def find_track(self, sid: str) -> tuple[Participant, MediaTrack] | None:
-        """A track that the room knows."""
-        return self._tracks.get(sid)
-
-    def track_published(self, participant: Participant, track: MediaTrack) -> None:
-        """Join step 13: the others hear of a track, and those who want everything get it."""
-        self._tracks[track.sid] = (participant, track)
-        self._count()
-        self.info_changed(participant)
-        self.telemetry.tell(TrackPublished(self, participant, track.info))
-        for other in self._members():
-            if other is participant:
-                continue
-            if other.state == State.ACTIVE and other.session.auto_subscribe:
-                other.subscribing.want([track.sid])
-            else:
-                other.subscribing.reconcile([track.sid])
-
-    def track_changed(self, participant: Participant, track: MediaTrack) -> None:
-        """A track's description changed: its subscribers' wishes may mean other layers."""
-        for other in self._members():
-            other.subscribing.refresh(track)
-        self.info_changed(participant)
-
-    def track_unpublished(self, participant: Participant, track: MediaTrack) -> None:
-        """The others hear that a track is gone, and receive it no more."""
-        self._forget_tracks([track.sid])
-        if track.info.source == models.TrackSource.MICROPHONE:
-            self._speakers.forget(participant.sid)
-        self.info_changed(participant)
-        self.telemetry.tell(TrackUnpublished(self, participant, track.info))
-
-    def _forget_tracks(self, sids: Iterable[str]) -> None:
-        gone = [sid for sid in sids if self._tracks.pop(sid, None) is not None]
-        if gone:
-            for other in self._members():
-                other.subscribing.lost(gone)
-
-    def subscribed(
-        self, participant: Participant, publisher: Participant, track: MediaTrack
-    ) -> None:
-        """A track flows: its publisher hears of the first one who sees it, the subscriber of what
-        is said meanwhile."""
-        if not track.seen and not participant.hidden:
-            track.seen = True
-            publisher.signals.track_subscribed(track.sid)
-        self._speakers.tell(participant, publisher.sid)
-        self.telemetry.tell(TrackSubscribed(participant, track.info))
-
-    def _reconcile(self) -> None:
-        for participant in self._members():
-            participant.subscribing.reconcile()
 
     # -- data -------------------------------------------------------------------------------------
 

@@ -10,12 +10,20 @@ from typing import TYPE_CHECKING, Protocol
 
 from livekit.protocol import models, rtc
 
+from lkpy.engine.api import MediaKind
+from lkpy.limits import Limits
 from lkpy.server.rtc.codecs import RED
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.published_tracks import MediaTrack, Source
 from lkpy.server.rtc.quality import initial_settings, wanted_layers
 from lkpy.server.rtc.signals import SignalSender
-from lkpy.server.rtc.subscriptions import ActionKind, Availability, Subscriptions
+from lkpy.server.rtc.subscriptions import (
+    ActionKind,
+    Availability,
+    Resolution,
+    Subscriptions,
+)
+from lkpy.server.rtc.timers import Timers
 from lkpy.server.rtc.transport_manager import TransportManager
 from lkpy.server.telemetry.events import (
     Telemetry,
@@ -36,8 +44,20 @@ class SubscribingOwner(TelemetryParticipant, Protocol):
     """The participant, as its subscribing half sees it."""
 
     @property
+    def identity(self) -> str:
+        """Participant identity."""
+
+    @property
     def can_subscribe(self) -> bool:
         """The permission."""
+
+    @property
+    def is_recorder(self) -> bool:
+        """It records, so publishers cannot shut it out."""
+
+    @property
+    def active_since(self) -> float | None:
+        """When it was first connected."""
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -45,8 +65,14 @@ class SubscribingOwner(TelemetryParticipant, Protocol):
     def find_track(self, sid: str) -> tuple[Participant, MediaTrack] | None:
         """A track that the room knows."""
 
+    def receiving(self, publisher: Participant) -> None:
+        """The first track of ``publisher`` is subscribed to."""
+
     def subscribed(self, publisher: Participant, track: MediaTrack) -> None:
         """A track flows to this participant."""
+
+    def subscription_failed(self, sid: str) -> None:
+        """The client does not negotiate a track."""
 
 
 @dataclass(slots=True, eq=False)
@@ -68,7 +94,9 @@ class Subscribing:
         signals: SignalSender,
         transports: TransportManager,
         telemetry: Telemetry,
+        timers: Timers,
         *,
+        limits: Limits,
         adaptive_stream: bool,
         protocol: int,
     ) -> None:
@@ -76,6 +104,11 @@ class Subscribing:
         self._signals = signals
         self._transports = transports
         self._telemetry = telemetry
+        self._timers = timers
+        self._limits = {
+            MediaKind.AUDIO: limits.subscription_limit_audio,
+            MediaKind.VIDEO: limits.subscription_limit_video,
+        }
         self._adaptive_stream = adaptive_stream
         self._initial = initial_settings(adaptive_stream=adaptive_stream)
         self._protocol = protocol
@@ -100,9 +133,15 @@ class Subscribing:
         sids = list(request.track_sids)
         for tracks in request.participant_tracks:
             sids.extend(tracks.track_sids)
-        for sid in sids:
-            self._subscriptions.want(sid, request.subscribe)
-        self.reconcile(sids)
+        self.set_desired(sids, request.subscribe)
+
+    def set_desired(self, sids: Iterable[str], desired: bool) -> None:
+        """Tracks should be received, or not; they need not exist yet."""
+        chosen = list(sids)
+        now = self._owner.now()
+        for sid in chosen:
+            self._subscriptions.want(now, sid, desired)
+        self.reconcile(chosen)
 
     def update_settings(self, settings: rtc.UpdateTrackSettings) -> None:
         """The client says which quality it wants; it may say so before it subscribes."""
@@ -127,48 +166,86 @@ class Subscribing:
 
     def want(self, sids: Iterable[str]) -> None:
         """Subscribe to tracks without being asked (auto-subscribe)."""
-        chosen = list(sids)
-        for sid in chosen:
-            self._subscriptions.want(sid, True)
-        self.reconcile(chosen)
+        self.set_desired(sids, True)
 
     def reconcile(self, sids: Iterable[str] | None = None) -> None:
-        """Bring what is received in line with what is desired."""
+        """Bring what is received in line with what is desired, of ``sids`` or of everything.
+
+        To be called when a permission has changed: what is not allowed ends, but stays desired.
+        """
         now = self._owner.now()
-        changed = False
-        for action in self._subscriptions.reconcile(now, self._check, sids):
+        changed = relieved = False
+        actions = self._subscriptions.reconcile(
+            now, self._resolve, sids, active_since=self._owner.active_since
+        )
+        for action in actions:
             match action.kind:
                 case ActionKind.SUBSCRIBE:
-                    found = self._owner.find_track(action.sid)
-                    if found is not None:
-                        self._subscribe(*found)
-                        changed = True
+                    changed |= self._subscribe(action.sid)
                 case ActionKind.UNSUBSCRIBE:
+                    relieved |= self._is_at_limit(action.sid)
                     changed |= self._unsubscribe(action.sid)
+                case ActionKind.ALLOWED | ActionKind.DISALLOWED:
+                    self._tell_permission(action.sid, action.kind is ActionKind.ALLOWED)
                 case ActionKind.GIVE_UP:
                     self._failed(action.sid, models.SubscriptionError.SE_TRACK_NOTFOUND)
+                case ActionKind.NOT_BOUND:
+                    self._failed(action.sid, models.SubscriptionError.SE_UNKNOWN)
+                    self._owner.subscription_failed(action.sid)
         if changed:
             self._transports.negotiate_sending(now)
+        if self._subscriptions.retry_at() > now:
+            key = (self._owner.sid, "reconcile")
+            self._timers.set_if_absent(key, self._subscriptions.retry_at(), self.reconcile)
+        elif relieved:
+            self.reconcile()
 
-    def _check(self, sid: str) -> Availability:
+    def _resolve(self, sid: str) -> Resolution:
+        if not self._owner.can_subscribe:
+            return Resolution(Availability.NOT_ALLOWED)
         found = self._owner.find_track(sid)
         if found is None:
-            return Availability.NOT_FOUND
-        if not self._owner.can_subscribe or found[0].sid == self._owner.sid:
-            return Availability.NOT_ALLOWED
-        return Availability.READY
+            return Resolution(Availability.NOT_FOUND)
+        publisher, track = found
+        if publisher.sid == self._owner.sid:
+            return Resolution(Availability.NOT_ALLOWED)
+        if sid not in self._tracks and self._is_full(track.kind):
+            return Resolution(Availability.NOT_ALLOWED)
+        allowed = self._owner.is_recorder or publisher.subscriber_permissions.allows(
+            sid, self._owner.identity
+        )
+        return Resolution(Availability.READY if allowed else Availability.NOT_ALLOWED, allowed)
 
-    def _subscribe(self, publisher: Participant, track: MediaTrack) -> None:
+    def _is_full(self, kind: MediaKind) -> bool:
+        received = sum(subscribed.track.kind is kind for subscribed in self._tracks.values())
+        return 0 < self._limits[kind] <= received
+
+    def _is_at_limit(self, sid: str) -> bool:
+        subscribed = self._tracks.get(sid)
+        return subscribed is not None and self._is_full(subscribed.track.kind)
+
+    def _tell_permission(self, sid: str, allowed: bool) -> None:
+        found = self._owner.find_track(sid)
+        if found is not None:
+            update = rtc.SubscriptionPermissionUpdate(
+                participant_sid=found[0].sid, track_sid=sid, allowed=allowed
+            )
+            self._signals.send(rtc.SignalResponse(subscription_permission_update=update))
+
+    def _subscribe(self, sid: str) -> bool:
+        found = self._owner.find_track(sid)
+        if found is None:
+            return False
+        publisher, track = found
         source = track.sources[0]
         handle = self._add(publisher, track, source)
         subscribed = SubscribedTrack(publisher, track, source, handle)
         self._tracks[track.sid] = subscribed
         self._publishers[publisher.sid] += 1
+        if self._publishers[publisher.sid] == 1:
+            self._owner.receiving(publisher)
         self._telemetry.tell(TrackSubscribeRequested(self._owner, track.info))
-        permission = rtc.SubscriptionPermissionUpdate(
-            participant_sid=publisher.sid, track_sid=track.sid, allowed=True
-        )
-        self._signals.send(rtc.SignalResponse(subscription_permission_update=permission))
+        return True
 
     def _add(self, publisher: Participant, track: MediaTrack, source: Source) -> DownTrackHandle:
         layers = wanted_layers(self._initial_settings(track.sid), track.info, source.mime_type)
@@ -243,6 +320,13 @@ class Subscribing:
 
     # -- what happens -----------------------------------------------------------------------------
 
+    def bound(self, handles: Iterable[DownTrackHandle]) -> None:
+        """Down tracks are negotiated."""
+        for handle in handles:
+            subscribed = self._tracks.get(handle.track_sid)
+            if subscribed is not None and subscribed.handle is handle:
+                self._subscriptions.bound(handle.track_sid)
+
     def flowing(self, handles: Iterable[DownTrackHandle]) -> None:
         """Down tracks are negotiated and connected."""
         for handle in handles:
@@ -276,9 +360,12 @@ class Subscribing:
 
     def lost(self, sids: Iterable[str]) -> None:
         """Tracks were unpublished."""
-        changed = False
+        changed = relieved = False
         for sid in sids:
+            relieved |= self._is_at_limit(sid)
             changed |= self._unsubscribe(sid)
             self._subscriptions.lost(sid)
         if changed:
             self._transports.negotiate_sending(self._owner.now())
+        if relieved:
+            self.reconcile()

@@ -1,18 +1,25 @@
 """What a participant wants to receive and what it does receive. Pure; told ``now``.
 
 Join step 14: :meth:`Subscriptions.reconcile` compares desired with actual and returns what to do.
-It is called on every change and every few seconds, because what stood in the way may have gone.
+It is called on every change and every few seconds, because what stood in the way may have gone
+(LiveKit ``pkg/rtc/subscriptionmanager.go``).
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from livekit.protocol import rtc
 
-from lkpy.limits import MAX_SUBSCRIPTIONS, SUBSCRIPTION_NOT_FOUND_S
+from lkpy.limits import (
+    MAX_SUBSCRIPTIONS,
+    SUBSCRIPTION_FAILED_S,
+    SUBSCRIPTION_NOT_FOUND_S,
+    UNSUBSCRIBE_SETTLE_S,
+    UNSUBSCRIBE_WAIT_S,
+)
 
 
 class Availability(enum.Enum):
@@ -21,7 +28,16 @@ class Availability(enum.Enum):
     READY = enum.auto()
     NOT_FOUND = enum.auto()
     NOT_ALLOWED = enum.auto()
-    """A permission is missing; it may come."""
+    """A permission is missing, or a limit is reached; that may change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What the room knows of a track."""
+
+    availability: Availability
+    allowed: bool | None = None
+    """Whether its publisher lets this participant subscribe; None while that is not known."""
 
 
 class ActionKind(enum.Enum):
@@ -29,8 +45,14 @@ class ActionKind(enum.Enum):
 
     SUBSCRIBE = enum.auto()
     UNSUBSCRIBE = enum.auto()
+    ALLOWED = enum.auto()
+    """The publisher lets the participant subscribe: tell the client."""
+    DISALLOWED = enum.auto()
+    """The publisher does not let the participant subscribe: tell the client."""
     GIVE_UP = enum.auto()
     """It was not found for too long: tell the client."""
+    NOT_BOUND = enum.auto()
+    """The client does not negotiate it: tell the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +67,15 @@ class Action:
 class _Subscription:
     desired: bool = False
     active: bool = False
-    missing_since: float | None = None
+    bound: bool = False
+    """The client has negotiated it."""
+    allowed: bool | None = None
+    """What the client was last told."""
+    started: float = 0.0
+    """When it was last wished for, or first failed, or was allowed: what takes too long is
+    counted from here."""
+    failed: bool = False
+    """It was not found, since ``started``."""
     settings: rtc.UpdateTrackSettings | None = None
 
     @property
@@ -59,17 +89,20 @@ class Subscriptions:
 
     def __init__(self) -> None:
         self._tracks: dict[str, _Subscription] = {}
+        self._closing_until = 0.0
 
-    def want(self, sid: str, desired: bool) -> None:
+    def want(self, now: float, sid: str, desired: bool) -> None:
         """Say whether ``sid`` should be received. The track need not exist yet."""
         if desired:
             track = self._get_or_create(sid)
             track.desired = True
             # A repeated wish has its time anew.
-            track.missing_since = None
+            track.started = now
+            track.failed = False
         elif (known := self._tracks.get(sid)) is not None:
             known.desired = False
-            known.missing_since = None
+            # A client's settings are of one subscription.
+            known.settings = None
 
     def _get_or_create(self, sid: str) -> _Subscription:
         track = self._tracks.get(sid)
@@ -96,50 +129,96 @@ class Subscriptions:
         track = self._tracks.get(sid)
         return None if track is None else track.settings
 
+    def bound(self, sid: str) -> None:
+        """The client has negotiated the track."""
+        track = self._tracks.get(sid)
+        if track is not None:
+            track.bound = True
+
+    def closed(self, sid: str) -> None:
+        """What was received is received no more, though it may still be desired."""
+        track = self._tracks.get(sid)
+        if track is not None:
+            track.active = track.bound = False
+
     def lost(self, sid: str) -> None:
         """The track has gone: nothing is received and nothing wanted any more."""
         self._tracks.pop(sid, None)
 
+    def retry_at(self) -> float:
+        """When to reconcile again because of subscriptions that are being closed."""
+        return self._closing_until
+
     def reconcile(
         self,
         now: float,
-        check: Callable[[str], Availability],
+        resolve: Callable[[str], Resolution],
         sids: Iterable[str] | None = None,
-    ) -> list[Action]:
-        """Return what to do, and count it as done. ``sids``: only these."""
-        named = self._tracks if sids is None else dict.fromkeys(sids)
-        chosen = [sid for sid in named if sid in self._tracks]
-        actions: list[Action] = []
-        for sid in chosen:
-            action = self._step(self._tracks[sid], now, check, sid)
-            if action is not None:
-                actions.append(Action(action, sid))
-            if self._tracks[sid].idle:
-                del self._tracks[sid]
-        return actions
+        *,
+        active_since: float | None = None,
+    ) -> Iterator[Action]:
+        """Say what to do, and count it as done. Do each step before taking the next: what is
+        possible may depend on it. ``sids``: only these. ``active_since``: when the participant
+        became active, None while it is not."""
+        for sid in list(self._tracks if sids is None else dict.fromkeys(sids)):
+            track = self._tracks.get(sid)
+            if track is None:
+                continue
+            for kind in self._steps(track, now, resolve, sid, active_since):
+                yield Action(kind, sid)
+            if track.idle:
+                self._tracks.pop(sid, None)
 
-    def _step(
-        self, track: _Subscription, now: float, check: Callable[[str], Availability], sid: str
-    ) -> ActionKind | None:
-        available = check(sid)
-        if track.active:
-            if track.desired and available is Availability.READY:
-                return None
-            track.active = False
-            return ActionKind.UNSUBSCRIBE
+    def _steps(
+        self,
+        track: _Subscription,
+        now: float,
+        resolve: Callable[[str], Resolution],
+        sid: str,
+        active_since: float | None,
+    ) -> Iterator[ActionKind]:
         if not track.desired:
-            return None
-        if available is Availability.READY:
+            if track.active:
+                self._closing_until = now + UNSUBSCRIBE_SETTLE_S
+                yield self._close(track)
+            return
+        found = resolve(sid)
+        if track.active:
+            if found.availability is Availability.READY:
+                if not track.bound and active_since is not None:
+                    since = max(active_since, track.started)
+                    if now - since > SUBSCRIPTION_FAILED_S:
+                        yield ActionKind.NOT_BOUND
+                return
+            yield self._close(track)
+        yield from self._subscribe(track, now, found)
+
+    def _close(self, track: _Subscription) -> ActionKind:
+        track.active = track.bound = False
+        return ActionKind.UNSUBSCRIBE
+
+    def _subscribe(
+        self, track: _Subscription, now: float, found: Resolution
+    ) -> Iterator[ActionKind]:
+        # The client's description should lose the one before it gains the other, so that its media
+        # section is free again.
+        if now < self._closing_until and now - track.started < UNSUBSCRIBE_WAIT_S:
+            return
+        if found.allowed is not None and found.allowed != track.allowed:
+            track.allowed = found.allowed
+            if found.allowed:
+                track.started = now
+            yield ActionKind.ALLOWED if found.allowed else ActionKind.DISALLOWED
+        if found.availability is Availability.READY:
             track.active = True
-            track.missing_since = None
-            return ActionKind.SUBSCRIBE
-        if available is Availability.NOT_ALLOWED:
-            track.missing_since = None
-            return None
-        if track.missing_since is None:
-            track.missing_since = now
-        elif now - track.missing_since >= SUBSCRIPTION_NOT_FOUND_S:
+            track.failed = False
+            yield ActionKind.SUBSCRIBE
+            return
+        if found.availability is Availability.NOT_ALLOWED:
+            track.failed = False
+        elif not track.failed:
+            track.failed = True
+            track.started = now
+        elif now - track.started > SUBSCRIPTION_NOT_FOUND_S:
             track.desired = False
-            track.missing_since = None
-            return ActionKind.GIVE_UP
-        return None
+            yield ActionKind.GIVE_UP

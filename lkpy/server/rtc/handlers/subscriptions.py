@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from livekit.protocol import rtc
 
+from lkpy.errors import LkpyError
 from lkpy.server.rtc.participant import Participant
+from lkpy.server.telemetry.log import fields
+
+logger = logging.getLogger(__name__)
 
 
 def subscription(participant: Participant, request: rtc.UpdateSubscription) -> None:
@@ -20,7 +25,20 @@ def track_setting(participant: Participant, request: rtc.UpdateTrackSettings) ->
     participant.subscribing.update_settings(request)
 
 
+def subscription_permission(participant: Participant, request: rtc.SubscriptionPermission) -> None:
+    """A publisher says who may subscribe to its tracks. The protocol has no answer to it."""
+    try:
+        participant.room.tracks.update_permission(participant, request)
+    except LkpyError as error:
+        logger.warning(
+            "subscription permission is not changed: %s",
+            error.message,
+            extra=fields(participant=participant.identity, pID=participant.sid),
+        )
+
+
 HANDLERS: Mapping[str, Callable[[Participant, Any], None]] = {
     "subscription": subscription,
     "track_setting": track_setting,
+    "subscription_permission": subscription_permission,
 }
