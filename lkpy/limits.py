@@ -55,6 +55,14 @@ HTTP_LINE_MAX = JOIN_REQUEST_MAX + 4096
 """Bytes of a request line or header; Go bounds the whole header by ``DefaultMaxHeaderBytes``."""
 ROOM_INBOX = 10_000
 """Messages waiting for a room's task."""
+WEBHOOK_DEPTH = 200
+"""Webhooks waiting per resource and URL (protocol ``webhook/resource_url_notifier.go``)."""
+WEBHOOK_QUEUED = 10_000
+"""Webhooks waiting per URL, whatever they are about; LiveKit has no bound here."""
+WEBHOOK_IN_FLIGHT = 100
+"""Webhooks being sent to one URL at the same time; LiveKit has no bound here."""
+WEBHOOK_RETRIES = 4
+"""After the first attempt (hashicorp/go-retryablehttp)."""
 
 # -- times --------------------------------------------------------------------------------------
 PING_INTERVAL_S = 5
@@ -108,6 +116,16 @@ SIGNAL_FIRST_RESPONSE_S = (3.0, 4.0, 5.0)
 """Wait for the first response per attempt (``pkg/service/utils.go``)."""
 STREAM_FLUSH_S = 0.250
 """Responses queued just before a signal connection ends are still sent within this time."""
+WEBHOOK_MAX_AGE_S = 30.0
+"""A webhook that waited longer is dropped (protocol ``webhook/resource_url_notifier.go``)."""
+WEBHOOK_RETRY_MIN_S = 1.0
+WEBHOOK_RETRY_MAX_S = 30.0
+"""Between two attempts (hashicorp/go-retryablehttp)."""
+WEBHOOK_TIMEOUT_S = 30.0
+"""For a receiver to answer; LiveKit waits without end, with all later events of the room."""
+WEBHOOK_TOKEN_TTL_S = 300.0
+WEBHOOK_FLUSH_S = 3.0
+"""For the last webhooks when the server stops."""
 
 # -- lkpy's own ---------------------------------------------------------------------------------
 STATS_INTERVAL_MIN_MS = 200

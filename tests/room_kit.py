@@ -23,7 +23,7 @@ from lkpy.server.rtc.options import NodeInfo, RoomOptions
 from lkpy.server.rtc.participant import Participant
 from lkpy.server.rtc.room import Room
 from lkpy.server.rtc.session import StartSession
-from lkpy.server.telemetry.events import Telemetry, TelemetryEvent
+from lkpy.server.telemetry.events import Listener, Telemetry, TelemetryEvent
 from tests.transport_kit import CODECS, sample
 
 JOIN_OFFER, PUBLISH_OFFER = sample("chrome_join_offer"), sample("chrome_offer")
@@ -241,6 +241,12 @@ class World:
     def _refresh(self, grants: Grants, api_key: str) -> str:
         self.tokens.append(grants)
         return f"{api_key}:{grants.identity}"
+
+    def listen(self, listener: Listener) -> None:
+        """Tell a listener what has happened and what will."""
+        for event in self.told:
+            listener(event)
+        self.room.telemetry = Telemetry(self.told.append, listener)
 
     async def settle(self) -> None:
         """Let everything happen that is not waiting for time."""

@@ -29,6 +29,7 @@ from lkpy.server.http.rtc_service import RTCService
 from lkpy.server.http.service import HttpService
 from lkpy.server.http.stats import StatsService
 from lkpy.server.http.twirp import TwirpService
+from lkpy.server.reporting import Reporting
 from lkpy.server.rooms.allocator import RoomAllocator
 from lkpy.server.rooms.manager import ManagedRoom, RoomManager
 from lkpy.server.rooms.store import LocalStore
@@ -105,7 +106,7 @@ class Server:
         self._clock = clock or SystemClock()
         self._limits = config.limit.to_limits()
         self._tracks = (0, 0)
-        self._telemetry = Telemetry()
+        self._reporting = Reporting(config, self._clock)
         self._store = LocalStore()
         self._node = LocalNode(
             ip=media.node_ip, region=config.region, started_at=self._clock.wall()
@@ -118,7 +119,7 @@ class Server:
         self._manager: RoomManager[ServedRoom] = RoomManager(
             self._allocator,
             self._store,
-            lambda info: media.make_room(info, self._manager, self._telemetry),
+            lambda info: media.make_room(info, self._manager, self._reporting.telemetry),
             limits=self._limits,
             forget_node=self._router.clear_room,
         )
@@ -151,6 +152,7 @@ class Server:
                 listener.close()
             raise
         self._undo.callback(self._media.stop)
+        self._reporting.start()
         self._signal_server.start()
         self._update_node()
         self._node_task = asyncio.create_task(self._keep_node_fresh())
@@ -186,6 +188,7 @@ class Server:
         self.state = State.STOPPED
         await self._signal_server.stop()
         await self._manager.close(models.DisconnectReason.SERVER_SHUTDOWN)
+        await self._reporting.stop()
         await self._stats.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_S):

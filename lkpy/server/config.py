@@ -9,8 +9,9 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from lkpy import limits
 
@@ -133,6 +134,7 @@ class RoomConfig(Section):
     max_participants: Count = 0
     enabled_codecs: tuple[CodecSpec, ...] = DEFAULT_CODECS
     enable_remote_unmute: bool = False
+    enable_full_room_in_webhooks: bool = False
     room_configurations: dict[str, dict[str, Any]] = {}
 
 
@@ -174,6 +176,51 @@ class SignalRelayConfig(Section):
     connect_attempts: Annotated[int, Field(gt=0)] = 3
 
 
+def parse_url(value: str) -> str:
+    """An absolute HTTP address."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected an http:// or https:// URL")
+    return value
+
+
+class WebhookQueueConfig(Section):
+    """Bounds of the events that wait for one URL and are about one room."""
+
+    max_age: Annotated[Duration, Field(gt=0)] = limits.WEBHOOK_MAX_AGE_S
+    max_depth: Annotated[int, Field(gt=0)] = limits.WEBHOOK_DEPTH
+
+
+class WebhookFilterConfig(Section):
+    """Names of events. Those included are sent, or else all but those excluded."""
+
+    include_events: tuple[str, ...] = ()
+    exclude_events: tuple[str, ...] = ()
+
+
+class WebhookConfig(Section):
+    """Who is told of rooms, participants and tracks; ``api_key`` names the key that signs."""
+
+    urls: tuple[Annotated[str, AfterValidator(parse_url)], ...] = ()
+    api_key: str = ""
+    resource_url_notifier: WebhookQueueConfig = WebhookQueueConfig()
+    filter_params: WebhookFilterConfig = WebhookFilterConfig()
+
+
+class PrometheusConfig(Section):
+    """A listener of its own, off while ``port`` is 0."""
+
+    port: Port = 0
+    username: str = ""
+    password: str = ""
+
+
+class DebugHandlerConfig(Section):
+    """A listener of its own, off while ``port`` is 0."""
+
+    port: Port = 0
+
+
 class LoggingConfig(Section):
     """What goes to standard error."""
 
@@ -196,4 +243,9 @@ class ServerConfig(Section):
     audio: AudioConfig = AudioConfig()
     limit: LimitConfig = LimitConfig()
     signal_relay: SignalRelayConfig = SignalRelayConfig()
+    webhook: WebhookConfig = WebhookConfig()
+    prometheus: PrometheusConfig = PrometheusConfig()
+    prometheus_port: Port = 0
+    """LiveKit's older name of ``prometheus.port``."""
+    debug_handler: DebugHandlerConfig = DebugHandlerConfig()
     logging: LoggingConfig = LoggingConfig()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _NAMES: Mapping[str, str] = {
-    "": "log_level prometheus_port enable_data_tracks enable_participant_data_blob",
+    "": "log_level enable_data_tracks enable_participant_data_blob",
     "rtc": (
         "use_external_ip advertise_internal_ip external_ip_only skip_external_ip_validation "
         "interfaces ips additional_host_ips require_ipv4 use_mdns batch_io use_stun_port_as_ice "
@@ -29,7 +29,7 @@ _NAMES: Mapping[str, str] = {
     ),
     "signal_relay": "retry_timeout min_retry_interval max_retry_interval stream_buffer_size",
     "room": (
-        "update_batch_target_size playout_delay sync_streams enable_full_room_in_webhooks "
+        "update_batch_target_size playout_delay sync_streams "
         "create_room_timeout "
         "create_room_attempts max_metadata_size max_room_name_length "
         "max_participant_identity_length"
@@ -51,7 +51,7 @@ _NAMES: Mapping[str, str] = {
         "external_tls bind_addresses per_user_relay_allocation_limit ttl_seconds "
         "allow_restricted_peer_cidrs deny_peer_cidrs"
     ),
-    "webhook": "urls api_key url_notifier resource_url_notifier filter_params",
+    "webhook": "url_notifier",
     "node_selector": "kind sort_by algorithm cpu_load_limit sysload_limit regions",
     "psrpc": "max_attempts timeout backoff buffer_size",
     "node_stats": "stats_update_interval stats_rate_measurement_intervals stats_max_delay",
@@ -61,8 +61,6 @@ _NAMES: Mapping[str, str] = {
     "agents": "enable_user_data_recording enable_user_data_redaction target_load",
     "ingress": "rtmp_base_url whip_base_url",
     "sip": "",
-    "prometheus": "port username password",
-    "debug_handler": "port",
     "trace": "jaeger_url",
     "metric": "timestamper collector",
 }
@@ -85,10 +83,6 @@ REFUSED: Mapping[str, str] = {
     "rtc.additional_host_ips": "set rtc.node_ip instead",
     "room.playout_delay.enabled": "playout delay is not applied: remove room.playout_delay",
     "room.sync_streams": "stream synchronisation is always on by the publisher's clock: remove it",
-    "webhook.urls": "webhooks are not sent: remove the webhook section",
-    "prometheus.port": "there is no Prometheus listener: use /lkpy/v1/stats or `lkpy top`",
-    "prometheus_port": "there is no Prometheus listener: use /lkpy/v1/stats or `lkpy top`",
-    "debug_handler.port": "there is no debug listener: remove debug_handler",
     "trace.jaeger_url": "traces are not exported: remove the trace section",
     "enable_participant_data_blob": "data blobs are not supported: set it to false",
     "limit.bytes_per_sec": "the node's byte rate is not limited: remove limit.bytes_per_sec",

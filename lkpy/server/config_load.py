@@ -17,11 +17,23 @@ from lkpy.errors import ConfigError
 from lkpy.server.config import PortRange, ServerConfig
 from lkpy.server.config_keys import DEFAULTS, PENDING, REFUSED
 from lkpy.server.config_yaml import Document, Path, parse, suggestion
+from lkpy.server.telemetry.webhook_events import EVENTS
 
 DEV_KEY, DEV_SECRET = "devkey", "secret"
 DEV_ADDRESSES = ("127.0.0.1", "::1")
 DEV_UDP_PORT = 7882
 SECRET_LENGTH = 32
+
+_LISTS = (
+    "keys",
+    "bind_addresses",
+    "enabled_codecs",
+    "stun_servers",
+    "urls",
+    "include_events",
+    "exclude_events",
+)
+"""Keys with several values: the environment has no name for them."""
 
 _FREE_FORM = ("keys", "room.room_configurations")
 """Mappings whose keys are the operator's."""
@@ -73,6 +85,7 @@ def load(
             "one of key_file or keys must be provided",
             hint="use --dev for devkey/secret, or --keys 'key: secret', or `keys:` in the file",
         )
+    config = _with_telemetry(config, document, warnings)
     warnings += [
         f"secret of API key '{key}' is shorter than {SECRET_LENGTH} characters"
         for key, secret in config.keys.items()
@@ -203,7 +216,7 @@ def _scalar_paths(model: type[BaseModel] = ServerConfig, path: Path = ()) -> dic
         nested = _model_at(below)
         if nested is not None and name != "enabled_codecs":
             names |= _scalar_paths(nested, below)
-        elif name not in ("keys", "bind_addresses", "enabled_codecs", "stun_servers"):
+        elif name not in _LISTS:
             names["LIVEKIT_" + "_".join(below).upper()] = below
     return names
 
@@ -286,6 +299,38 @@ def _with_development(config: ServerConfig) -> ServerConfig:
     if config.logging.level is None:
         changes["logging"] = config.logging.model_copy(update={"level": "debug"})
     return config.model_copy(update=changes)
+
+
+def _with_telemetry(config: ServerConfig, document: Document, warnings: list[str]) -> ServerConfig:
+    """Check what webhooks and metrics need together. Raises :class:`ConfigError`."""
+    webhook = config.webhook
+    if webhook.urls and webhook.api_key not in config.keys:
+        place = document.place(("webhook", "api_key" if webhook.api_key else "urls"))
+        named = f"'{webhook.api_key}' is none of the API keys"
+        missing = "api_key is required to use webhooks"
+        raise ConfigError(
+            f"{place}: 'webhook.api_key': {named if webhook.api_key else missing}",
+            hint=f"name one of: {', '.join(config.keys)}",
+        )
+    for kind in ("include_events", "exclude_events"):
+        path = ("webhook", "filter_params", kind)
+        warnings += [
+            f"{document.place(path)}: '{'.'.join(path)}': there is no event '{name}'"
+            + suggestion(name, set(EVENTS))
+            for name in getattr(webhook.filter_params, kind)
+            if name not in EVENTS
+        ]
+    if config.prometheus_port:
+        warnings.append("prometheus_port is deprecated, please switch to prometheus.port instead")
+        prometheus = config.prometheus.model_copy(update={"port": config.prometheus_port})
+        config = config.model_copy(update={"prometheus": prometheus})
+    if bool(config.prometheus.username) != bool(config.prometheus.password):
+        given = "username" if config.prometheus.username else "password"
+        raise ConfigError(
+            f"{document.place(('prometheus', given))}: 'prometheus.{given}' is set alone",
+            hint="set both prometheus.username and prometheus.password, or none",
+        )
+    return config
 
 
 def is_loopback(address: str) -> bool:

@@ -92,8 +92,20 @@ logging: {level: warn, json: true}
         ("port: " + "[" * 5000, "nested too deeply"),
         ("redis: {address: 'r:6379'}", "2:9: 'redis.address' is set, but not supported"),
         ("turn:\n  enabled: true", "3:3: 'turn.enabled' is set, but not supported"),
-        ("webhook: {urls: [http://x]}", "2:11: 'webhook.urls' is set"),
-        ("prometheus: {port: 6789}", "2:14: 'prometheus.port' is set"),
+        ("webhook: {urls: [http://x]}", "2:11: 'webhook.api_key': api_key is required"),
+        (
+            "webhook: {urls: [http://x], api_key: other}",
+            "2:29: 'webhook.api_key': 'other' is none of the API keys",
+        ),
+        ("webhook: {urls: [x.example/hook]}", "2:18: 'webhook.urls.0': expected an http://"),
+        (
+            "webhook: {resource_url_notifier: {max_depth: 0}}",
+            "2:35: 'webhook.resource_url_notifier.max_depth'",
+        ),
+        ("prometheus: {port: 1, username: u}", "2:23: 'prometheus.username' is set alone"),
+        ("prometheus: {port: 1, password: p}", "2:23: 'prometheus.password' is set alone"),
+        ("prometheus: {port: 70000}", "2:14: 'prometheus.port'"),
+        ("debug_handler: {prt: 1}", "unknown key 'debug_handler.prt', did you mean 'port'?"),
         ("rtc: {use_external_ip: true}", "2:7: 'rtc.use_external_ip' is set"),
         ("rtc: {turn_servers: [{host: x}]}", "2:7: 'rtc.turn_servers' is set"),
     ],
@@ -257,3 +269,39 @@ def test_durations(text: object, seconds: float) -> None:
 def test_what_is_no_duration(text: object) -> None:
     with pytest.raises(ValueError, match="duration"):
         parse_duration(text)
+
+
+def test_webhooks_and_metrics_as_livekit_writes_them() -> None:
+    loaded = load(
+        config_body=KEYS
+        + """
+webhook:
+  api_key: key
+  urls: ["https://example.com/hook?a=b"]
+  resource_url_notifier: {max_age: 5s, max_depth: 7}
+  filter_params: {include_events: [room_started], exclude_events: [track_publishd]}
+prometheus: {port: 6789, username: u, password: p}
+debug_handler: {port: 6790}
+room: {enable_full_room_in_webhooks: true}
+"""
+    )
+    webhook = loaded.config.webhook
+    assert webhook.urls == ("https://example.com/hook?a=b",)
+    assert webhook.resource_url_notifier.max_age == 5.0
+    assert webhook.resource_url_notifier.max_depth == 7
+    assert webhook.filter_params.include_events == ("room_started",)
+    assert loaded.config.prometheus.port == 6789
+    assert loaded.config.debug_handler.port == 6790
+    assert loaded.config.room.enable_full_room_in_webhooks
+    assert loaded.warnings == (
+        "--config-body:7:51: 'webhook.filter_params.exclude_events': "
+        "there is no event 'track_publishd', did you mean 'track_published'?",
+    )
+
+
+def test_the_older_name_of_the_metrics_port() -> None:
+    loaded = load(config_body=KEYS + "prometheus_port: 9999")
+    assert loaded.config.prometheus.port == 9999
+    assert loaded.warnings == (
+        "prometheus_port is deprecated, please switch to prometheus.port instead",
+    )
