@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Protocol
 
 from aiohttp import web
@@ -94,19 +95,19 @@ class RTCService:
         refused = handshake.refusal(request)
         if refused is not None:
             return refused
-        context = fields(room=start.room, participant=start.identity, connID=start.connection_id)
+        about = partial(
+            fields, room=start.room, participant=start.identity, connID=start.connection_id
+        )
         try:
             connection, first = await self._connect(start)
         except LkpyError as error:
-            logger.warning(
-                "could not connect participant", extra=context | fields(error=error.message)
-            )
+            logger.warning("could not connect participant", extra=about(error=error.message))
             raise
         try:
             return await self._pump(request, connection, first)
         finally:
             connection.close("signal connection ended")
-            logger.debug("signal connection ended", extra=context)
+            logger.debug("signal connection ended", extra=about())
 
     async def _pump(
         self, request: web.Request, connection: SignalConnection, first: rtc.SignalResponse

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 from livekit.protocol import rtc
 
@@ -49,12 +50,17 @@ class SignalServer:
     async def _start_session(
         self, start: StartSession, endpoint: RelayEndpoint[rtc.SignalResponse, rtc.SignalRequest]
     ) -> None:
-        context = fields(room=start.room, participant=start.identity, connID=start.connection_id)
+        about = partial(
+            fields,
+            room=start.room,
+            participant=start.identity,
+            connID=start.connection_id,
+        )
         try:
             await self._handler.start_session(start, endpoint.sink, endpoint.source)
         except LkpyError as error:
             logger.warning(
-                "could not start session", extra=context | fields(code=error.code, error=str(error))
+                "could not start session", extra=about(code=error.code, error=str(error))
             )
             endpoint.sink.close(error.message)
         except asyncio.CancelledError:
@@ -62,5 +68,5 @@ class SignalServer:
             raise
         except Exception:
             # One participant's failure must not reach the others: the client sees a 500.
-            logger.exception("starting a session failed", extra=context)
+            logger.exception("starting a session failed", extra=about())
             endpoint.sink.close("internal error")

@@ -262,7 +262,14 @@ def _place(url: str) -> str:
     return str(URL(url).with_user(None).with_query(None).with_fragment(None))
 
 
-def _about(message: Message, url: str, **others: object) -> dict[str, object]:
+def _about(
+    message: Message,
+    url: str,
+    *,
+    reason: str | None = None,
+    status: int | None = None,
+    error: str | None = None,
+) -> dict[str, object]:
     event = message.event
     return fields(
         room=event.room.name or None,
@@ -271,5 +278,7 @@ def _about(message: Message, url: str, **others: object) -> dict[str, object]:
         event=event.event,
         id=event.id,
         url=_place(url),
-        **others,
+        reason=reason,
+        status=status,
+        error=error,
     )
