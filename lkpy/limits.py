@@ -42,7 +42,11 @@ UPDATE_CHUNK = 128 * 1024
 USER_PACKET_NONCES = 100
 RELIABLE_CATCH_UP_BYTES = 100_000
 RELIABLE_CATCH_UP_S = 2.0
-"""Reliable data held for participants that are still joining (``pkg/rtc/room.go``)."""
+"""Reliable data given to participants when they have joined (``pkg/rtc/room.go``)."""
+RELIABLE_REPLAY_BYTES = 4 * 1024 * 1024
+RELIABLE_REPLAY_S = 20.0
+"""Reliable data that a room remembers for a participant whose channel broke: for as long as a lost
+connection may be resumed, and no longer than clients remember what they received (30 s)."""
 DATA_MESSAGE_MAX = 65_535
 """SCTP ``a=max-message-size`` advertised and enforced."""
 MAX_REMOTE_CANDIDATES = 100

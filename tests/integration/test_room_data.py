@@ -8,7 +8,13 @@ import pytest
 from livekit.protocol import models, rtc
 from livekit.protocol import room as room_pb
 
-from lkpy.engine.api import CloseReceiver, DataChannelOpened, DataReceived
+from lkpy.engine.api import (
+    CloseReceiver,
+    DataChannelOpened,
+    DataChannelOverflow,
+    DataReceived,
+)
+from lkpy.limits import RELIABLE_REPLAY_BYTES, RELIABLE_REPLAY_S
 from tests.room_kit import (
     LOSSY,
     PUBLISH_OFFER,
@@ -123,7 +129,10 @@ async def test_garbage_and_bare_channels() -> None:
         )
         await world.settle()
         (sent,) = world.sent()
-        assert models.DataPacket.FromString(sent.payload).user.payload == b"raw"
+        packet = models.DataPacket.FromString(sent.payload)
+        assert packet == models.DataPacket(
+            participant_identity="alice", user=models.UserPacket(payload=b"raw")
+        )
 
 
 async def test_lossy_is_for_the_active_and_reliable_waits_for_a_channel() -> None:
@@ -142,6 +151,54 @@ async def test_lossy_is_for_the_active_and_reliable_waits_for_a_channel() -> Non
             b"two",
         ]
         assert all(sent.channels == (channel(late),) for sent in held)
+
+
+async def test_who_still_joins_is_given_what_came_after_it() -> None:
+    async with running() as world:
+        alice, _, _ = await trio(world)
+        await alice.send_data(user(b"before", sequence=1))
+        late = await world.join("late")
+        await alice.send_data(user(b"after", sequence=2))
+        await alice.send_data(user(b"not for it", sequence=3, destination_identities=["bob"]))
+        before = len(world.sent())
+        await late.open_channels()
+        (held,) = world.sent()[before:]
+        assert models.DataPacket.FromString(held.payload).user.payload == b"after"
+
+
+async def test_what_joins_is_not_given_more_than_so_much() -> None:
+    async with running() as world:
+        alice, _, _ = await trio(world)
+        late = await world.join("late")
+        for sequence in range(1, 5):
+            await alice.send_data(user(bytes(40_000), sequence=sequence))
+        before = len(world.sent())
+        await late.open_channels()
+        held = [models.DataPacket.FromString(s.payload).sequence for s in world.sent()[before:]]
+        assert held == [3, 4]
+
+
+async def test_the_log_is_bounded() -> None:
+    async with running() as world:
+        alice, _, _ = await trio(world)
+        log = world.room.data.log
+        for sequence in range(1, 101):
+            await alice.send_data(user(bytes(60_000), sequence=sequence))
+        assert len(log) == RELIABLE_REPLAY_BYTES // 60_100
+        await world.advance(RELIABLE_REPLAY_S + 1.5)
+        assert len(log) == 0
+
+
+async def test_a_client_that_reads_too_slowly_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    async with running() as world:
+        alice, _, _ = await trio(world)
+        transport, stream = channel(alice)
+        with caplog.at_level("WARNING"):
+            for _ in range(101):
+                world.engine.inject(DataChannelOverflow(transport, stream, 4_000_000))
+            await world.settle()
+        assert alice.participant.data.overflows == 101
+        assert len([r for r in caplog.records if "reliable data dropped" in r.message]) == 2
 
 
 async def test_what_waited_too_long_is_not_sent() -> None:

@@ -1,15 +1,17 @@
-"""The data channels of one participant: which stream is which, what waits for them to open."""
+"""The data channels of one participant: which stream is which, what comes from the client."""
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
-from livekit.protocol import models
-
-from lkpy.engine.api import DataChannelClosed, DataChannelOpened, DataReceived
-from lkpy.limits import RELIABLE_CATCH_UP_BYTES, RELIABLE_CATCH_UP_S
-from lkpy.server.rtc.data_packets import DataStream, NonceFilter, Routed, Sender
+from lkpy.engine.api import (
+    DataChannelClosed,
+    DataChannelOpened,
+    DataChannelOverflow,
+    DataReceived,
+)
+from lkpy.server.rtc.data_packets import DataStream, NonceFilter, Routed, Sender, wrap_unlabeled
+from lkpy.server.rtc.reliable_log import ReliableReader
 from lkpy.server.rtc.transport_manager import LOSSY, RELIABLE
 
 DATA_TRACK = "_data_track"
@@ -26,13 +28,17 @@ class Channel:
 
 
 class DataChannels:
-    """Open channels by transport and stream, and reliable packets that came too early."""
+    """Open channels by transport and stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, reader: ReliableReader) -> None:
+        self.reader = reader
+        """What the participant has been given of the room's reliable packets."""
+        self.overflows = 0
+        """Reliable messages that the engine dropped because the client reads too slowly."""
         self._incoming = DataStream()
         self._channels: dict[tuple[int, int], Channel] = {}
-        self._held: deque[tuple[float, Routed]] = deque()
-        self._held_bytes = 0
+        self._by_label: dict[tuple[int, str], tuple[int, int]] = {}
+        """The last one opened of each label counts, as with LiveKit."""
 
     @property
     def last_sequence(self) -> int:
@@ -41,14 +47,22 @@ class DataChannels:
 
     def opened(self, event: DataChannelOpened) -> None:
         """A channel is usable."""
-        channel = Channel(
-            event.transport, event.stream_id, event.label, event.max_retransmits is None
-        )
-        self._channels[event.transport, event.stream_id] = channel
+        key = event.transport, event.stream_id
+        self._channels[key] = Channel(*key, event.label, event.max_retransmits is None)
+        self._by_label[event.transport, event.label] = key
 
     def closed(self, event: DataChannelClosed) -> None:
         """A channel is gone."""
-        self._channels.pop((event.transport, event.stream_id), None)
+        channel = self._channels.pop((event.transport, event.stream_id), None)
+        if channel is not None:
+            label = channel.transport, channel.label
+            if self._by_label.get(label) == (event.transport, event.stream_id):
+                del self._by_label[label]
+
+    def overflowed(self, event: DataChannelOverflow) -> bool:
+        """The client reads too slowly; True: for the first time and every hundredth."""
+        self.overflows += 1
+        return self.overflows % 100 == 1
 
     def receive(self, event: DataReceived, sender: Sender, nonces: NonceFilter) -> Routed | None:
         """Take a message from the client; None: nobody else gets it. Channels that are not
@@ -56,36 +70,13 @@ class DataChannels:
         channel = self._channels.get((event.transport, event.stream_id))
         if channel is None or channel.label == DATA_TRACK:
             return None
-        payload = event.payload
         if channel.label not in (RELIABLE, LOSSY):
-            user = models.UserPacket(payload=payload)
-            payload = models.DataPacket(user=user).SerializeToString()
+            return wrap_unlabeled(event.payload, sender)
+        reliable = channel.label == RELIABLE
         return self._incoming.receive(
-            payload, reliable=channel.reliable, sender=sender, nonces=nonces
+            event.payload, reliable=reliable, sender=sender, nonces=nonces
         )
 
     def outgoing(self, transport: int, *, reliable: bool) -> tuple[int, int] | None:
         """Where to send on ``transport``: its ``_reliable`` or ``_lossy`` channel."""
-        label = RELIABLE if reliable else LOSSY
-        for key, channel in self._channels.items():
-            if channel.label == label and channel.transport == transport:
-                return key
-        return None
-
-    def hold(self, now: float, packet: Routed) -> None:
-        """Keep a reliable packet for a participant whose channel is not open yet; the oldest go
-        when they are too old or too many."""
-        self._held.append((now, packet))
-        self._held_bytes += len(packet.payload)
-        while self._held and (
-            self._held_bytes > RELIABLE_CATCH_UP_BYTES
-            or now - self._held[0][0] > RELIABLE_CATCH_UP_S
-        ):
-            self._held_bytes -= len(self._held.popleft()[1].payload)
-
-    def release(self, now: float) -> list[Routed]:
-        """What was held and is not too old, in order."""
-        held = [packet for at, packet in self._held if now - at <= RELIABLE_CATCH_UP_S]
-        self._held.clear()
-        self._held_bytes = 0
-        return held
+        return self._by_label.get((transport, RELIABLE if reliable else LOSSY))

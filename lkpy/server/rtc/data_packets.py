@@ -37,6 +37,10 @@ class Routed:
     identities: frozenset[str]
     """Only these receive it; empty with ``sids`` empty: everybody."""
     sids: frozenset[str]
+    sequence: int = 0
+    """The sender's number of a reliable packet; 0: it gave none."""
+    only_active: bool = False
+    """Participants that still join never get it."""
 
     def reaches(self, sid: str, identity: str) -> bool:
         """Whether it is meant for this participant."""
@@ -124,7 +128,27 @@ def route(
     data = packet.SerializeToString()
     if len(data) > DATA_MESSAGE_MAX:
         return None
-    return Routed(data, reliable, frozenset(packet.destination_identities), sids)
+    return Routed(
+        data,
+        reliable,
+        frozenset(packet.destination_identities),
+        sids,
+        sequence=packet.sequence if reliable else 0,
+        only_active=not reliable,
+    )
+
+
+def wrap_unlabeled(payload: bytes, sender: Sender) -> Routed | None:
+    """Bare data of a channel that is not LiveKit's, as others receive it: a reliable user packet
+    with nothing but the sender's identity (``pkg/rtc/transport.go`` SendDataMessageUnlabeled)."""
+    packet = models.DataPacket(
+        participant_identity="" if sender.hidden else sender.identity,
+        user=models.UserPacket(payload=payload),
+    )
+    data = packet.SerializeToString()
+    if len(data) > DATA_MESSAGE_MAX:
+        return None
+    return Routed(data, True, frozenset(), frozenset(), only_active=True)
 
 
 def _speaks_for_another(packet: models.DataPacket, sender: Sender) -> bool:

@@ -11,12 +11,12 @@ from lkpy.engine.api import (
     CommandFailed,
     DataChannelClosed,
     DataChannelOpened,
+    DataChannelOverflow,
     DataReceived,
     DtlsStateChanged,
     Event,
     IceStateChanged,
     ReceiverLayersChanged,
-    SendData,
     TransportClosed,
 )
 from lkpy.ids import PARTICIPANT_PREFIX, ParticipantID, ParticipantIdentity, new_id
@@ -82,7 +82,7 @@ class Participant:
         self.configuration = configuration
         self.publish_codecs = publish_codecs(enabled_codecs, configuration)
         self.signals = SignalSender(sink, self.client)
-        self.data = DataChannels()
+        self.data = DataChannels(room.data.log.reader())
         self.transports = TransportManager(
             self,
             room.hub,
@@ -279,11 +279,10 @@ class Participant:
         match event:
             case IceStateChanged() | DtlsStateChanged() | TransportClosed():
                 self._transport_changed(event)
-            case DataChannelOpened():
-                self.data.opened(event)
-                self._release_held()
-            case DataChannelClosed():
-                self.data.closed(event)
+            case DataChannelOpened() | DataChannelClosed():
+                self._channels_changed(event)
+            case DataChannelOverflow() if self.data.overflowed(event):
+                logger.warning("reliable data dropped: %d bytes are waiting", event.buffered)
             case DataReceived():
                 self._data_received(event)
             case ReceiverLayersChanged():
@@ -327,19 +326,27 @@ class Participant:
         """Where data for this participant goes: its primary connection's channel."""
         return self.data.outgoing(self.transports.primary.id, reliable=reliable)
 
-    def _release_held(self) -> None:
+    def _channels_changed(self, event: DataChannelOpened | DataChannelClosed) -> None:
+        before = self.outgoing_channel(reliable=True)
+        if isinstance(event, DataChannelOpened):
+            self.data.opened(event)
+        else:
+            self.data.closed(event)
         channel = self.outgoing_channel(reliable=True)
+        if channel == before:
+            return
+        if before is not None:
+            self.data.reader.interrupted(self.room.data.log.next)
         if channel is not None:
-            for packet in self.data.release(self.now()):
-                self.room.hub.submit(SendData((channel,), packet.payload))
+            self.room.data.catch_up(self)
 
     def _data_received(self, event: DataReceived) -> None:
         if not self.claims.permission.can_publish_data:
             return
         sender = Sender(self.sid, self.identity, self.hidden, self.claims.is_agent)
-        packet = self.data.receive(event, sender, self.room.nonces)
+        packet = self.data.receive(event, sender, self.room.data.nonces)
         if packet is not None:
-            self.room.broadcast(self, packet)
+            self.room.data.broadcast(self, packet)
 
     # -- what handlers and parts tell -------------------------------------------------------------
 

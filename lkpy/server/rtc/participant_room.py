@@ -9,8 +9,8 @@ from livekit.protocol import models, rtc
 from lkpy.clock import Clock
 from lkpy.engine.api import Event
 from lkpy.engine.hub import EngineHub
-from lkpy.server.rtc.data_packets import NonceFilter, Routed
 from lkpy.server.rtc.options import RoomOptions
+from lkpy.server.rtc.room_data import RoomData
 from lkpy.server.rtc.room_tracks import RoomTracks
 from lkpy.server.rtc.timers import Timers
 from lkpy.server.telemetry.events import Telemetry
@@ -29,7 +29,7 @@ class ParticipantRoom(Protocol):
     telemetry: Telemetry
     worker: int
     region: str
-    nonces: NonceFilter
+    data: RoomData
     tracks: RoomTracks
 
     def deliver(self, participant: Participant, event: Event) -> None:
@@ -43,9 +43,6 @@ class ParticipantRoom(Protocol):
 
     def refresh_token(self, participant: Participant) -> None:
         """Its claims changed."""
-
-    def broadcast(self, sender: Participant, packet: Routed) -> None:
-        """Send a data packet to whom it is for."""
 
     def close_participant(
         self,

@@ -15,7 +15,7 @@ from livekit.protocol import room as room_pb
 
 from lkpy.auth.grants import Grants
 from lkpy.clock import Clock
-from lkpy.engine.api import AudioLevels, DataReceived, Event, SendData, StatsCollected
+from lkpy.engine.api import AudioLevels, DataReceived, Event, StatsCollected
 from lkpy.engine.hub import EngineHub
 from lkpy.errors import Code, LkpyError
 from lkpy.ids import ParticipantIdentity, RoomID, RoomName
@@ -29,12 +29,12 @@ from lkpy.server.rtc.active_speakers import ActiveSpeakers
 from lkpy.server.rtc.announcements import Announcements
 from lkpy.server.rtc.claims import Claims
 from lkpy.server.rtc.client_info import supports_reconnect_response
-from lkpy.server.rtc.data_packets import NonceFilter, Routed, Sender, route
 from lkpy.server.rtc.departures import Departures
 from lkpy.server.rtc.handlers import handle_request
 from lkpy.server.rtc.join_response import join_response, reconnect_response
 from lkpy.server.rtc.options import NodeInfo, RoomOptions
 from lkpy.server.rtc.participant import Participant, Reason, State
+from lkpy.server.rtc.room_data import RoomData
 from lkpy.server.rtc.room_state import RoomState
 from lkpy.server.rtc.room_stats import RoomStats
 from lkpy.server.rtc.room_task import RoomTask
@@ -105,7 +105,6 @@ class Room:
         self.region = node.region
         self.name = RoomName(info.name)
         self.sid = RoomID(info.sid)
-        self.nonces = NonceFilter()
         self._task = RoomTask(info.name, clock)
         self.timers = self._task.timers
         self.closed: asyncio.Event = self._task.stopped
@@ -118,6 +117,7 @@ class Room:
         self._readers: dict[str, SignalReader] = {}
         """By participant sid."""
         self._departures = Departures()
+        self.data = RoomData(hub, self._participants.values, clock)
         self._announcements = Announcements(self.members, self.timers, clock)
         self._speakers = ActiveSpeakers(options.audio, self.members, self.timers, clock)
         self.tracks.greetings.append(self._speakers.tell)
@@ -299,6 +299,7 @@ class Room:
         )
 
     def _check_idle(self) -> None:
+        self.data.log.trim(self.clock.now())
         if self._state.expired(self.clock.now()):
             self._close(Reason.ROOM_CLOSED)
 
@@ -361,25 +362,6 @@ class Room:
         for participant in self.members():
             self.refresh_token(participant)
 
-    # -- data -------------------------------------------------------------------------------------
-
-    def broadcast(self, sender: Participant | None, packet: Routed) -> None:
-        """Send a data packet to whom it is for, but its sender: one command for all."""
-        channels: list[tuple[int, int]] = []
-        now = self.clock.now()
-        for participant in self._participants.values():
-            if participant is sender or not packet.reaches(participant.sid, participant.identity):
-                continue
-            if not packet.reliable and participant.state != State.ACTIVE:
-                continue
-            channel = participant.outgoing_channel(reliable=packet.reliable)
-            if channel is not None:
-                channels.append(channel)
-            elif packet.reliable:
-                participant.data.hold(now, packet)
-        if channels:
-            self.hub.submit(SendData(tuple(channels), packet.payload))
-
     # -- the API ----------------------------------------------------------------------------------
 
     async def remove_participant(
@@ -407,25 +389,7 @@ class Room:
 
     async def send_data(self, request: room_pb.SendDataRequest) -> None:
         """Send a user packet from the server."""
-
-        def send() -> None:
-            user = models.UserPacket(
-                payload=request.data,
-                destination_sids=request.destination_sids,
-                destination_identities=request.destination_identities,
-                nonce=request.nonce,
-            )
-            if request.HasField("topic"):
-                user.topic = request.topic
-            packet = models.DataPacket(user=user)
-            reliable = request.kind == models.DataPacket.RELIABLE
-            routed = route(
-                packet, reliable=reliable, sender=Sender("", "", hidden=True), nonces=self.nonces
-            )
-            if routed is not None:
-                self.broadcast(None, routed)
-
-        await self._task.call(send)
+        await self._task.call(lambda: self.data.send(request))
 
     def _get(self, identity: ParticipantIdentity) -> Participant:
         participant = self._participants.get(identity)

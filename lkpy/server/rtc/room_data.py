@@ -1,0 +1,79 @@
+"""Data packets of a room: who gets which, and what is kept for those who cannot take it yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from livekit.protocol import models
+from livekit.protocol import room as room_pb
+
+from lkpy.clock import Clock
+from lkpy.engine.api import SendData
+from lkpy.engine.hub import EngineHub
+from lkpy.server.rtc.data_packets import NonceFilter, Routed, Sender, route
+from lkpy.server.rtc.reliable_log import ReliableLog
+
+if TYPE_CHECKING:
+    from lkpy.server.rtc.participant import Participant
+
+_ACTIVE = models.ParticipantInfo.State.ACTIVE
+
+
+class RoomData:
+    """Only the room's task touches it."""
+
+    def __init__(
+        self, hub: EngineHub, members: Callable[[], Iterable[Participant]], clock: Clock
+    ) -> None:
+        self.nonces = NonceFilter()
+        self.log = ReliableLog()
+        self._hub = hub
+        self._members = members
+        self._clock = clock
+
+    def broadcast(self, sender: Participant | None, packet: Routed) -> None:
+        """Send a data packet to whom it is for, but its sender: one command for all.
+
+        Those who have no channel yet find a reliable packet in the log when they have one."""
+        if packet.reliable:
+            self.log.add(self._clock.now(), "" if sender is None else sender.sid, packet)
+        channels = [
+            channel
+            for participant in self._members()
+            if participant is not sender
+            and packet.reaches(participant.sid, participant.identity)
+            and (not packet.only_active or participant.state == _ACTIVE)
+            and (channel := participant.outgoing_channel(reliable=packet.reliable)) is not None
+        ]
+        if channels:
+            self._hub.submit(SendData(tuple(channels), packet.payload))
+
+    def catch_up(self, participant: Participant) -> None:
+        """The participant can be written: give it what it missed."""
+        channel = participant.outgoing_channel(reliable=True)
+        if channel is None:
+            return
+        missed = self.log.catch_up(
+            self._clock.now(), participant.data.reader, participant.sid, participant.identity
+        )
+        for packet in missed:
+            self._hub.submit(SendData((channel,), packet.payload))
+
+    def send(self, request: room_pb.SendDataRequest) -> None:
+        """Send a user packet from the server."""
+        user = models.UserPacket(
+            payload=request.data,
+            destination_sids=request.destination_sids,
+            destination_identities=request.destination_identities,
+            nonce=request.nonce,
+        )
+        if request.HasField("topic"):
+            user.topic = request.topic
+        reliable = request.kind == models.DataPacket.RELIABLE
+        sender = Sender("", "", hidden=True)
+        packet = route(
+            models.DataPacket(user=user), reliable=reliable, sender=sender, nonces=self.nonces
+        )
+        if packet is not None:
+            self.broadcast(None, packet)
