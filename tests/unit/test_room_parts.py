@@ -13,8 +13,7 @@ from lkpy.errors import Code, LkpyError
 from lkpy.limits import UPDATE_CHUNK, Limits
 from lkpy.server.routing.channel import MessageChannel
 from lkpy.server.rtc.claims import Claims
-from lkpy.server.rtc.data_channels import DataChannels
-from lkpy.server.rtc.data_packets import DataStream, NonceFilter, Routed, Sender, route
+from lkpy.server.rtc.data_packets import DataStream, NonceFilter, Sender, route
 from lkpy.server.rtc.media_sections import MediaSectionTrack
 from lkpy.server.rtc.options import AudioOptions
 from lkpy.server.rtc.published_tracks import Added, PublishedTracks, Refusal
@@ -274,21 +273,6 @@ def test_a_packet_that_grew_too_large_is_dropped() -> None:
     assert passed_on(packet, ALICE) is None
     stream = DataStream()
     assert stream.receive(b"\xff", reliable=True, sender=ALICE, nonces=NonceFilter()) is None
-
-
-def test_what_waits_for_a_channel_is_bounded() -> None:
-    channels = DataChannels()
-
-    def packet(number: int) -> Routed:
-        return Routed(bytes([number]) * 40_000, True, frozenset(), frozenset())
-
-    for number in range(4):
-        channels.hold(0.0, packet(number))
-    assert [held.payload[0] for held in channels.release(0.0)] == [2, 3]
-    channels.hold(0.0, packet(0))
-    channels.hold(2.5, packet(1))
-    assert len(channels._held) == 1
-    assert [held.payload[0] for held in channels.release(5.0)] == []
 
 
 # -- publishing and subscribing -------------------------------------------------------------------
