@@ -7,6 +7,7 @@ Codes are psrpc's strings, because the same error leaves through HTTP (Twirp), W
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 
 
 class Code(enum.StrEnum):
@@ -83,6 +84,15 @@ class LkpyError(Exception):
     def http_status(self) -> int:
         """HTTP status for this error's code."""
         return HTTP_STATUS[self.code]
+
+
+class TwirpError(LkpyError):
+    """An error that an API method makes itself, with Twirp's metadata. Its message reaches clients
+    as it is, unlike that of errors which come from rooms and stores."""
+
+    def __init__(self, code: Code, message: str, meta: Mapping[str, str] | None = None) -> None:
+        super().__init__(code, message)
+        self.meta = meta
 
 
 class ConfigError(LkpyError):

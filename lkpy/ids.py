@@ -18,6 +18,7 @@ PARTICIPANT_PREFIX = "PA_"
 TRACK_PREFIX = "TR_"
 NODE_PREFIX = "ND_"
 CONNECTION_PREFIX = "CO_"
+AGENT_DISPATCH_PREFIX = "AD_"
 
 # LiveKit's alphabet leaves out look-alikes (0 O 1 I l); clients only rely on the prefix.
 _ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"

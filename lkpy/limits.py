@@ -6,6 +6,7 @@ Sizes are bytes, times are seconds unless the name says otherwise. Sources are l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -29,6 +30,12 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
+
+def attributes_size(attributes: Mapping[str, str]) -> int:
+    """What ``max_attributes_size`` bounds: the bytes of keys and values together."""
+    return sum(len(key.encode()) + len(value.encode()) for key, value in attributes.items())
+
+
 # -- sizes and counts ---------------------------------------------------------------------------
 JOIN_REQUEST_MAX = 1024 * 1024
 """Decoded ``join_request``, before and after gunzip (Go ``http.DefaultMaxHeaderBytes``)."""
@@ -47,6 +54,10 @@ RELIABLE_REPLAY_BYTES = 4 * 1024 * 1024
 RELIABLE_REPLAY_S = 20.0
 """Reliable data that a room remembers for a participant whose channel broke: for as long as a lost
 connection may be resumed, and no longer than clients remember what they received (30 s)."""
+MAX_RPC_CALLS = 1000
+"""RPC calls of the server that one participant has not answered; LiveKit has no bound here."""
+RPC_PAYLOAD_MAX = 15_360
+"""Payload of an RPC request (protocol ``utils/data_channel_rpc.go``)."""
 DATA_MESSAGE_MAX = 65_535
 """SCTP ``a=max-message-size`` advertised and enforced."""
 MAX_REMOTE_CANDIDATES = 100
@@ -110,6 +121,10 @@ NODE_STATS_INTERVAL_S = 2.0
 NODE_STATS_MAX_AGE_S = 4.0
 """The health route answers 406 when the stats are older (``pkg/service/server.go``)."""
 DRAIN_POLL_S = 0.5
+RPC_ACK_S = 2.0
+RPC_RESPONSE_S = 10.0
+"""Wait for a participant to acknowledge and to answer an RPC of the server, unless the caller says
+otherwise (protocol ``utils/data_channel_rpc.go``)."""
 TOKEN_MAX_SIZE = 1024 * 1024
 """Bytes of a JWT; Go bounds it by its header limit (``http.DefaultMaxHeaderBytes``)."""
 TOKEN_REFRESH_S = 300.0

@@ -39,6 +39,7 @@ class RoomDouble:
         self.requests: list[rtc.SignalRequest] = []
         self.sent: list[room_pb.SendDataRequest] = []
         self.muted: list[tuple[str, str, bool]] = []
+        self.subscribed: list[room_pb.UpdateSubscriptionsRequest] = []
         self.sinks: dict[str, MessageSink] = {}
         self._observer = observer
         self._people: dict[str, models.ParticipantInfo] = {}
@@ -92,6 +93,29 @@ class RoomDouble:
 
     def participants(self) -> list[models.ParticipantInfo]:
         return list(self._people.values())
+
+    @property
+    def api(self) -> RoomDouble:
+        return self
+
+    async def update_participant(
+        self, request: room_pb.UpdateParticipantRequest
+    ) -> models.ParticipantInfo:
+        person = self._people[request.identity]
+        person.name = request.name or person.name
+        self._observer.participant_changed(self, person)
+        return person
+
+    async def update_subscriptions(self, request: room_pb.UpdateSubscriptionsRequest) -> None:
+        self.subscribed.append(request)
+
+    async def update_metadata(self, metadata: str) -> models.Room:
+        self.info.metadata = metadata
+        self._observer.room_updated(self)
+        return self.info
+
+    async def perform_rpc(self, request: room_pb.PerformRpcRequest) -> str:
+        return f"{request.method}({request.payload})"
 
     async def remove_participant(
         self, identity: ParticipantIdentity, reason: models.DisconnectReason
@@ -200,10 +224,15 @@ class Harness:
         return await self.http.ws_connect(self.url(path), params=params, **kw)
 
     async def twirp(
-        self, method: str, body: object, token: str | None = None
+        self,
+        method: str,
+        body: object,
+        token: str | None = None,
+        *,
+        service: str = "RoomService",
     ) -> tuple[int, dict[str, Any]]:
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
-        url = self.url(f"/twirp/livekit.RoomService/{method}")
+        url = self.url(f"/twirp/livekit.{service}/{method}")
         async with self.http.post(url, json=body, headers=headers) as response:
             return response.status, await response.json()
 

@@ -8,12 +8,12 @@ import enum
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
 from aiohttp import web
-from livekit.protocol import models
+from livekit.protocol import agent_dispatch, models
 from livekit.protocol import room as room_pb
 
 from lkpy import local_servers
@@ -21,6 +21,8 @@ from lkpy.clock import Clock, SystemClock
 from lkpy.engine.api import StatsCollected
 from lkpy.errors import LkpyError
 from lkpy.limits import DRAIN_POLL_S, HTTP_LINE_MAX, NODE_STATS_INTERVAL_S
+from lkpy.server.api import unconnected
+from lkpy.server.api.agent_dispatch_service import AgentDispatchService
 from lkpy.server.api.room_service import RoomService
 from lkpy.server.config import ServerConfig
 from lkpy.server.http.health import Health
@@ -31,7 +33,8 @@ from lkpy.server.http.stats import StatsService
 from lkpy.server.http.twirp import TwirpService
 from lkpy.server.reporting import Reporting
 from lkpy.server.rooms.allocator import RoomAllocator
-from lkpy.server.rooms.manager import ManagedRoom, RoomManager
+from lkpy.server.rooms.managed_room import ManagedRoom
+from lkpy.server.rooms.manager import RoomManager
 from lkpy.server.rooms.store import LocalStore
 from lkpy.server.routing.local_bus import LocalBus
 from lkpy.server.routing.node import LocalNode, NodeStats
@@ -121,6 +124,7 @@ class Server:
             self._store,
             lambda info: media.make_room(info, self._manager, self._reporting.telemetry),
             limits=self._limits,
+            clock=self._clock,
             forget_node=self._router.clear_room,
         )
         self._signal_server = SignalServer(self._node.id, self._bus, self._manager)
@@ -266,6 +270,11 @@ class Server:
         service.add("/rtc/validate", self._rtc.v0_validate)
         service.add("/rtc/v1/validate", self._rtc.v1_validate)
         service.add("/lkpy/v1/stats", self._stats.serve)
+        for twirp in self._twirp_services():
+            service.add_prefix(twirp.prefix, twirp.serve)
+        return service
+
+    def _twirp_services(self) -> Iterator[TwirpService]:
         rooms = RoomService(
             self._allocator,
             self._store,
@@ -273,9 +282,15 @@ class Server:
             self._limits,
             enable_remote_unmute=self.config.room.enable_remote_unmute,
         )
-        twirp = TwirpService(room_pb.DESCRIPTOR.services_by_name["RoomService"], rooms.methods())
-        service.add_prefix(twirp.prefix, twirp.serve)
-        return service
+        dispatches = AgentDispatchService(self._allocator, self._manager, self._limits)
+        yield TwirpService(room_pb.DESCRIPTOR.services_by_name["RoomService"], rooms.methods())
+        yield TwirpService(
+            agent_dispatch.DESCRIPTOR.services_by_name["AgentDispatchService"],
+            dispatches.methods(),
+        )
+        yield TwirpService(unconnected.EGRESS, unconnected.egress_methods(self._store))
+        yield TwirpService(unconnected.INGRESS, unconnected.ingress_methods())
+        yield TwirpService(unconnected.SIP, unconnected.sip_methods(self._store))
 
     async def _keep_node_fresh(self) -> None:
         while True:

@@ -147,8 +147,17 @@ async def test_preflight(server: Harness) -> None:
 
 
 async def test_unknown_paths(server: Harness) -> None:
-    for path in ("/nope", "/metrics", "/settings/regions", "/twirp/livekit.Egress/ListEgress"):
+    for path in ("/nope", "/metrics", "/settings/regions", "/twirp/livekit.CloudAgent/ListAgents"):
         assert await server.get(path) == (404, "404 page not found\n")
+
+
+_METHODS = {
+    "/twirp/livekit.RoomService/": "ListRooms",
+    "/twirp/livekit.AgentDispatchService/": "ListDispatch",
+    "/twirp/livekit.Egress/": "ListEgress",
+    "/twirp/livekit.Ingress/": "ListIngress",
+    "/twirp/livekit.SIP/": "ListSIPInboundTrunk",
+}
 
 
 async def test_every_route_wants_a_token_except_health(server: Harness) -> None:
@@ -157,9 +166,9 @@ async def test_every_route_wants_a_token_except_health(server: Harness) -> None:
     open_routes = {"/"}
     for path in service.routes:
         method = "POST" if path.startswith("/twirp/") else "GET"
-        target = path + "ListRooms" if method == "POST" else path
-        headers = {"Content-Type": "application/json"} if method == "POST" else {}
-        async with server.http.request(method, server.url(target), headers=headers) as response:
+        target = path + _METHODS[path] if method == "POST" else path
+        call = {"json": {}} if method == "POST" else {}
+        async with server.http.request(method, server.url(target), **call) as response:
             expected = {200} if path in open_routes else {401, 404}
             assert response.status in expected, path
 

@@ -223,14 +223,14 @@ async def test_data_of_the_server() -> None:
             nonce=nonce,
             destination_identities=["bob"],
         )
-        await world.room.send_data(request)
-        await world.room.send_data(request)
+        await world.room.api.send_data(request)
+        await world.room.api.send_data(request)
         (sent,) = world.sent()
         assert sent.channels == (channel(bob),)
         packet = models.DataPacket.FromString(sent.payload)
         assert (packet.user.payload, packet.user.topic) == (b"from above", "news")
         assert packet.participant_identity == ""
-        await world.room.send_data(room_pb.SendDataRequest(data=b"x", kind=LOSSY))
+        await world.room.api.send_data(room_pb.SendDataRequest(data=b"x", kind=LOSSY))
         assert len(world.sent()[-1].channels) == 3
 
 

@@ -261,11 +261,11 @@ async def test_removal_by_the_api() -> None:
     async with running() as world:
         alice = await world.join("alice")
         identity = alice.start.identity
-        await world.room.remove_participant(identity, Reason.PARTICIPANT_REMOVED)
+        await world.room.api.remove_participant(identity, Reason.PARTICIPANT_REMOVED)
         await world.settle()
         assert alice.last("leave").reason == Reason.PARTICIPANT_REMOVED
         with pytest.raises(LkpyError) as absent:
-            await world.room.remove_participant(identity, Reason.PARTICIPANT_REMOVED)
+            await world.room.api.remove_participant(identity, Reason.PARTICIPANT_REMOVED)
         assert absent.value.code is Code.NOT_FOUND
 
 
@@ -380,7 +380,7 @@ async def test_counts_recording_and_room_updates() -> None:
         await world.advance(5.5)
         room = alice.last("room_update").room
         assert (room.num_participants, room.num_publishers) == (2, 1)
-        await world.room.remove_participant(
+        await world.room.api.remove_participant(
             world.clients[1].start.identity, Reason.PARTICIPANT_REMOVED
         )
         await world.settle()

@@ -113,7 +113,7 @@ async def test_who_left_meanwhile_is_told() -> None:
     async with running() as world:
         bob, carol = await world.join("bob"), await world.join("carol")
         await world.join("early")
-        await world.room.remove_participant(
+        await world.room.api.remove_participant(
             world.clients[-1].start.identity, Reason.PARTICIPANT_REMOVED
         )
         await world.advance(1)

@@ -8,6 +8,8 @@ from livekit.protocol import models, rtc
 
 from tests.control_plane import KEY, SECRET, Harness, receive, running
 
+CODED = "twirp error unknown: "
+"""Before every message that does not come from an API method itself, as livekit-server has it."""
 DENIED = (401, {"code": "unauthenticated", "msg": "permissions denied"})
 ADMIN = {"room_admin": True, "room": "lobby"}
 
@@ -52,7 +54,7 @@ async def test_official_client(server: Harness, livekit: api.LiveKitAPI) -> None
     with pytest.raises(api.TwirpError) as gone:
         await livekit.room.get_participant(target)
     assert gone.value.code == "not_found"
-    assert gone.value.message == "participant does not exist"
+    assert gone.value.message == CODED + "participant does not exist"
 
 
 async def test_deleting_a_room_sends_everybody_away(
@@ -65,7 +67,7 @@ async def test_deleting_a_room_sends_everybody_away(
     assert (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms == []
     with pytest.raises(api.TwirpError) as absent:
         await livekit.room.delete_room(api.DeleteRoomRequest(room="lobby"))
-    assert absent.value.message == "requested room does not exist"
+    assert absent.value.message == CODED + "requested room does not exist"
     assert absent.value.status == 404
 
 
@@ -104,6 +106,12 @@ async def test_list_rooms_by_name(server: Harness) -> None:
         ("RemoveParticipant", {"room": "lobby"}, {"room_admin": True}),
         ("MutePublishedTrack", {"room": "lobby"}, {"room_admin": True, "room": "other"}),
         ("SendData", {"room": "lobby"}, {"room_join": True, "room": "lobby"}),
+        ("UpdateParticipant", {"room": "lobby"}, {"room_admin": True, "room": "other"}),
+        ("UpdateSubscriptions", {"room": "lobby"}, {"room_admin": True}),
+        ("UpdateRoomMetadata", {"room": "lobby"}, {"room_create": True}),
+        ("PerformRpc", {"room": "lobby"}, {"room_join": True, "room": "lobby"}),
+        ("MoveParticipant", {"room": "lobby", "destination_room": "b"}, ADMIN),
+        ("ForwardParticipant", {"room": "lobby", "destination_room": "b"}, ADMIN),
     ],
 )
 async def test_each_method_has_its_grant(
@@ -116,14 +124,22 @@ async def test_each_method_has_its_grant(
 async def test_absent_targets(server: Harness) -> None:
     token = server.token(**ADMIN)
     target = {"room": "lobby", "identity": "ghost"}
-    nobody = (503, {"code": "unavailable", "msg": "no response from servers"})
+    nobody = (503, {"code": "unavailable", "msg": CODED + "no response from servers"})
     mute = target | {"track_sid": "TR_1"}
+    rpc = {"room": "lobby", "destination_identity": "ghost"}
     assert await server.twirp("MutePublishedTrack", mute | {"muted": True}, token) == nobody
     assert await server.twirp("MutePublishedTrack", mute | {"muted": False}, token) == nobody
+    assert await server.twirp("UpdateSubscriptions", target, token) == nobody
     assert await server.twirp("SendData", {"room": "lobby", "data": "aGk="}, token) == nobody
-    absent = (404, {"code": "not_found", "msg": "participant does not exist"})
+    assert await server.twirp("PerformRpc", rpc, token) == nobody
+    absent = (404, {"code": "not_found", "msg": CODED + "participant does not exist"})
     assert await server.twirp("GetParticipant", target, token) == absent
     assert await server.twirp("RemoveParticipant", target, token) == absent
+    assert await server.twirp("UpdateParticipant", target, token) == absent
+    assert await server.twirp("UpdateRoomMetadata", target, token) == (
+        404,
+        {"code": "not_found", "msg": CODED + "requested room does not exist"},
+    )
     assert await server.twirp("ListParticipants", {"room": "lobby"}, token) == (
         200,
         {"participants": []},
@@ -135,7 +151,7 @@ async def test_remote_unmute_is_off_unless_configured(server: Harness) -> None:
     await receive(await server.join(server.token()))
     assert await server.twirp("MutePublishedTrack", call, server.token(**ADMIN)) == (
         412,
-        {"code": "failed_precondition", "msg": "remote unmute not enabled"},
+        {"code": "failed_precondition", "msg": CODED + "remote unmute not enabled"},
     )
     async with running({"room": {"enable_remote_unmute": True}}) as allowing:
         await receive(await allowing.join(allowing.token()))
@@ -149,56 +165,128 @@ async def test_muting_an_unknown_track_answers_without_a_track(server: Harness) 
     assert await server.twirp("MutePublishedTrack", call, server.token(**ADMIN)) == (200, {})
 
 
+BIG_METADATA = "m" * (512 * 1024 + 1)
+BIG_ATTRIBUTES = {"k": "v" * 64 * 1024}
+
+
 @pytest.mark.parametrize(
-    ("method", "body", "code", "message"),
+    ("method", "body", "argument", "limit"),
+    [
+        ("CreateRoom", {"metadata": BIG_METADATA}, "metadata size exceeds limits", 524288),
+        (
+            "CreateRoom",
+            {"agents": [{"metadata": BIG_METADATA}]},
+            "metadata size exceeds limits",
+            524288,
+        ),
+        (
+            "CreateRoom",
+            {"agents": [{"attributes": BIG_ATTRIBUTES}]},
+            "attribute size exceeds limits",
+            65536,
+        ),
+        ("UpdateRoomMetadata", {"metadata": BIG_METADATA}, "metadata size exceeds limits", 524288),
+        ("UpdateParticipant", {"name": "n" * 257}, "name length exceeds limits", 256),
+        ("UpdateParticipant", {"metadata": BIG_METADATA}, "metadata size exceeds limits", 524288),
+        (
+            "UpdateParticipant",
+            {"attributes": BIG_ATTRIBUTES},
+            "attribute size exceeds limits",
+            65536,
+        ),
+    ],
+)
+async def test_sizes(
+    server: Harness, method: str, body: dict[str, object], argument: str, limit: int
+) -> None:
+    token = server.token(room_create=True, **ADMIN)
+    assert await server.twirp(method, body, token) == (
+        400,
+        {
+            "code": "invalid_argument",
+            "msg": f"{argument} {limit}",
+            "meta": {"argument": argument},
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "message"),
     [
         (
             "CreateRoom",
             {"name": "r" * 257},
-            "invalid_argument",
-            "room name length exceeds limits: max length 256",
-        ),
-        (
-            "CreateRoom",
-            {"name": "r", "metadata": "m" * (512 * 1024 + 1)},
-            "invalid_argument",
-            "metadata size exceeds limits 524288",
+            CODED + "room name length exceeds limits: max length 256",
         ),
         (
             "CreateRoom",
             {"name": "r", "room_preset": "nope"},
-            "invalid_argument",
-            "unknown room configuration in create room request",
-        ),
-        (
-            "CreateRoom",
-            {"name": "r", "egress": {}},
-            "internal",
-            "egress not connected (redis required)",
+            CODED + "unknown room configuration in create room request",
         ),
         (
             "SendData",
             {"room": "lobby", "nonce": "aGk="},
-            "invalid_argument",
             "nonce should be 16-bytes or not present, got: 2 bytes",
         ),
-        (
-            "UpdateRoomMetadata",
-            {"room": "lobby"},
-            "unimplemented",
-            "UpdateRoomMetadata is not implemented by this server",
-        ),
+        ("PerformRpc", {"room": "lobby"}, CODED + "destination identity is required"),
     ],
 )
-async def test_bad_arguments(
-    server: Harness, method: str, body: object, code: str, message: str
-) -> None:
+async def test_bad_arguments(server: Harness, method: str, body: object, message: str) -> None:
     token = server.token(room_create=True, **ADMIN)
-    statuses = {"invalid_argument": 400, "internal": 500, "unimplemented": 501}
-    assert await server.twirp(method, body, token) == (
-        statuses[code],
-        {"code": code, "msg": message},
+    expected = (400, {"code": "invalid_argument", "msg": message})
+    assert await server.twirp(method, body, token) == expected
+
+
+@pytest.mark.parametrize("method", ["ForwardParticipant", "MoveParticipant"])
+async def test_participants_are_not_moved(server: Harness, method: str) -> None:
+    def call(to: str) -> tuple[dict[str, str], str]:
+        body = {"room": "lobby", "identity": "alice", "destination_room": to}
+        return body, server.token(**ADMIN, destination_room=to)
+
+    problem = "destination room cannot be the same as source room"
+    assert await server.twirp(method, *call("lobby")) == (
+        400,
+        {"code": "invalid_argument", "msg": problem + " ", "meta": {"argument": problem}},
     )
+    status, answer = await server.twirp(method, *call("other"))
+    assert (status, answer["code"]) == (503, "unavailable")
+    await receive(await server.join(server.token()))
+    assert await server.twirp(method, *call("other")) == (
+        500,
+        {"code": "unknown", "msg": CODED + "not implemented"},
+    )
+
+
+async def test_a_room_that_should_be_recorded_is_there_but_the_call_fails(server: Harness) -> None:
+    token = server.token(room_create=True, room_list=True)
+    call = {"name": "r", "egress": {"room": {}}}
+    status, answer = await server.twirp("CreateRoom", call, token)
+    assert (status, answer["code"]) == (503, "unavailable")
+    status, room = await server.twirp("CreateRoom", call, token)
+    assert (status, room["name"]) == (200, "r")
+    other = {"name": "s", "egress": {"participant": {}}}
+    assert (await server.twirp("CreateRoom", other, token))[0] == 200
+
+
+async def test_calls_about_a_participant_reach_its_room(
+    server: Harness, livekit: api.LiveKitAPI
+) -> None:
+    await receive(await server.join(server.token()))
+    updated = await livekit.room.update_participant(
+        api.UpdateParticipantRequest(room="lobby", identity="alice", name="Alice")
+    )
+    assert updated.name == "Alice"
+    await livekit.room.update_subscriptions(
+        api.UpdateSubscriptionsRequest(room="lobby", identity="alice", track_sids=["TR_1"])
+    )
+    assert server.media.rooms["lobby"].subscribed[0].track_sids == ["TR_1"]
+    room = await livekit.room.update_room_metadata(
+        api.UpdateRoomMetadataRequest(room="lobby", metadata="m")
+    )
+    assert room.metadata == "m"
+    rpc = {"room": "lobby", "destination_identity": "alice", "method": "add", "payload": "1"}
+    answer = await server.twirp("PerformRpc", rpc, server.token(**ADMIN))
+    assert answer == (200, {"payload": "add(1)"})
 
 
 async def test_a_preset_fills_what_the_request_leaves_out() -> None:
@@ -215,6 +303,7 @@ async def test_a_preset_fills_what_the_request_leaves_out() -> None:
         ("POST", "ListRooms", "application/json", b"{bad", 400, "malformed"),
         ("POST", "ListRooms", "application/json", b"[" * 5000, 400, "malformed"),
         ("POST", "ListRooms", "application/json", b"[]", 400, "malformed"),
+        ("POST", "ListRooms", "application/json", b"", 400, "malformed"),
         ("POST", "ListRooms", "application/protobuf", b"\xff\xff", 400, "malformed"),
         ("POST", "ListRooms", "text/plain", b"{}", 404, "bad_route"),
         ("GET", "ListRooms", "application/json", b"", 404, "bad_route"),

@@ -267,7 +267,7 @@ async def test_mute_and_unmute(by: str) -> None:
                 assert alice.kinds() == ["update"]
             else:
                 identity = alice.start.identity
-                info = await world.room.mute_published_track(identity, track.sid, muted)
+                info = await world.room.api.mute_published_track(identity, track.sid, muted)
                 assert info is not None
                 assert info.muted is muted
                 await world.settle()
@@ -293,9 +293,11 @@ async def test_muting_what_is_not_there() -> None:
         alice = await world.join("alice")
         await alice.send(mute=rtc.MuteTrackRequest(sid="TR_no", muted=True))
         assert alice.last("request_response").reason == Reason.NOT_FOUND
-        assert await world.room.mute_published_track(alice.start.identity, "TR_no", True) is None
+        assert (
+            await world.room.api.mute_published_track(alice.start.identity, "TR_no", True) is None
+        )
         with pytest.raises(LkpyError) as absent:
-            await world.room.mute_published_track(ParticipantIdentity("nobody"), "TR_no", True)
+            await world.room.api.mute_published_track(ParticipantIdentity("nobody"), "TR_no", True)
         assert absent.value.code is Code.NOT_FOUND
 
 

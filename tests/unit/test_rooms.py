@@ -56,6 +56,7 @@ class World:
             self.store,
             self.make,
             limits=self.limits,
+            clock=ManualClock(),
             forget_node=self.forgotten.append,
         )
 
@@ -78,12 +79,10 @@ def test_a_placed_room_keeps_its_node() -> None:
     assert none_left.value.code is Code.UNAVAILABLE
 
 
-def test_a_wanted_node_must_be_available() -> None:
+def test_a_wanted_node_is_taken_if_it_is_there() -> None:
     world = World()
     assert world.allocator.select_room_node(LOBBY, NodeID("ND_b")) == "ND_b"
-    with pytest.raises(LkpyError) as absent:
-        world.allocator.select_room_node(RoomName("other"), NodeID("ND_z"))
-    assert absent.value.code is Code.NOT_FOUND
+    assert world.allocator.select_room_node(RoomName("other"), NodeID("ND_z")) == "ND_a"
 
 
 def test_a_full_node_admits_nobody_to_its_rooms() -> None:
@@ -114,12 +113,17 @@ def test_a_stored_room_is_updated_by_what_is_not_zero() -> None:
 
 
 def test_presets_fill_zero_fields() -> None:
-    presets = {"p": {"max_participants": 4, "metadata": "preset", "name": "ignored"}}
-    world = World(RoomConfig(room_configurations=presets))
-    info = world.allocator.create_room(request(room_preset="p", metadata="own"))
-    assert (info.name, info.max_participants, info.metadata) == ("lobby", 4, "own")
+    agents = [{"agent_name": "preset"}]
+    preset = {"max_participants": 4, "metadata": "preset", "name": "ignored", "agents": agents}
+    world = World(RoomConfig(room_configurations={"p": preset}))
+    filled = world.allocator.with_preset(request(room_preset="p", metadata="own"))
+    assert (filled.name, filled.max_participants, filled.metadata) == ("lobby", 4, "own")
+    assert [agent.agent_name for agent in filled.agents] == ["preset"]
+    own = [{"agent_name": "own"}]
+    filled = world.allocator.with_preset(request(room_preset="p", agents=own))
+    assert [agent.agent_name for agent in filled.agents] == ["own"]
     with pytest.raises(LkpyError, match="unknown room configuration"):
-        world.allocator.create_room(request(room_preset="q"))
+        world.allocator.with_preset(request(room_preset="q"))
 
 
 def test_room_configuration_of_a_token() -> None:

@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError, Message
 
 from lkpy.auth.grants import Grants
 from lkpy.auth.token import Verified
-from lkpy.errors import Code, LkpyError
+from lkpy.errors import Code, LkpyError, TwirpError
 from lkpy.server.http.service import path_of
 from lkpy.server.telemetry.log import fields
 from lkpy.signal.codec import parse_json
@@ -30,6 +30,11 @@ Method = Callable[[Any, Grants | None], Awaitable[Message]]
 
 _PROTOBUF = "application/protobuf"
 _JSON = "application/json"
+
+
+_CODED = "twirp error unknown: "
+"""Before the message of every error that is not made for Twirp: LiveKit's interceptor puts it
+there while it keeps the error's code (protocol ``utils/xtwirp/errors.go``), and clients see it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +68,10 @@ class TwirpService:
         except _BadRoute as error:
             route = f"{request.method} {path_of(request)}"
             return _error("bad_route", error.message, 404, {"twirp_invalid_route": route})
+        except TwirpError as error:
+            return _error(error.code, error.message, error.http_status, error.meta)
         except LkpyError as error:
-            return _error(error.code, error.message, error.http_status)
+            return _error(error.code, _CODED + error.message, error.http_status)
         except web.HTTPException:
             raise
         except Exception:
@@ -94,7 +101,7 @@ class TwirpService:
     ) -> Message:
         handler = self._methods.get(method.name)
         if handler is None:
-            raise LkpyError(Code.UNIMPLEMENTED, f"{method.name} is not implemented by this server")
+            raise TwirpError(Code.UNIMPLEMENTED, f"{method.name} is not implemented by this server")
         try:
             async with asyncio.timeout(_timeout_s(request)):
                 return await handler(call, grants)
@@ -111,12 +118,12 @@ def _decode(method: MethodDescriptor, body: bytes, content_type: str) -> Message
     call: Message = message_factory.GetMessageClass(method.input_type)()
     try:
         if content_type == _JSON:
-            parse_json(body or b"{}", call)
+            parse_json(body, call)
         else:
             call.ParseFromString(body)
     except (DecodeError, json_format.ParseError) as error:
         form = "json" if content_type == _JSON else "protobuf"
-        raise LkpyError(Code.MALFORMED, f"the {form} request could not be decoded") from error
+        raise TwirpError(Code.MALFORMED, f"the {form} request could not be decoded") from error
     return call
 
 

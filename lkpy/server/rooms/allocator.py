@@ -54,6 +54,11 @@ class RoomAllocator:
         self._nodes = nodes
         self._clock = clock
 
+    @property
+    def auto_create(self) -> bool:
+        """Rooms come into being when somebody enters them."""
+        return self._config.auto_create
+
     def select_room_node(self, name: RoomName, wanted: NodeID | None = None) -> NodeID:
         """Join step 3: keep the room's node, else choose one that takes rooms."""
         existing = self._nodes.node_for_room(name)
@@ -65,9 +70,8 @@ class RoomAllocator:
             raise LkpyError(
                 Code.UNAVAILABLE, "could not find any available nodes", blame=Blame.OPERATOR
             )
-        if wanted is not None and wanted not in available:
-            raise LkpyError(Code.NOT_FOUND, "could not find the requested node")
-        chosen = wanted or available[0]
+        # One node has every room, whichever was wanted: livekit-server does not object either.
+        chosen = wanted if wanted in available else available[0]
         self._nodes.set_node_for_room(name, chosen)
         logger.debug("selected node for room", extra=fields(room=name, node=chosen))
         return chosen
@@ -90,7 +94,6 @@ class RoomAllocator:
 
     def create_room(self, request: room_pb.CreateRoomRequest) -> models.Room:
         """Make the room's record, or update the stored one with what the request says."""
-        request = self._with_preset(request)
         stored = self._store.load_room(RoomName(request.name))
         info = models.Room()
         if stored is not None:
@@ -117,7 +120,9 @@ class RoomAllocator:
         for codec in self._config.enabled_codecs:
             info.enabled_codecs.add(mime=codec.mime, fmtp_line=codec.fmtp_line)
 
-    def _with_preset(self, request: room_pb.CreateRoomRequest) -> room_pb.CreateRoomRequest:
+    def with_preset(self, request: room_pb.CreateRoomRequest) -> room_pb.CreateRoomRequest:
+        """The request, with what it leaves out taken from the preset that it names. Raises
+        ``invalid_argument`` for one that the configuration does not have."""
         if not request.room_preset:
             return request
         preset = self._config.room_configurations.get(request.room_preset)
@@ -131,12 +136,16 @@ class RoomAllocator:
 def _merge(
     request: room_pb.CreateRoomRequest, preset: Mapping[str, Any]
 ) -> room_pb.CreateRoomRequest:
-    """The request, with its zero fields taken from a ``room_configurations`` entry."""
+    """The request, with its zero fields taken from a ``room_configurations`` entry: a list or a
+    message is taken as a whole."""
     configuration = room_pb.RoomConfiguration()
     json_format.ParseDict(dict(preset), configuration, ignore_unknown_fields=True)
+    for given, _ in request.ListFields():
+        if given.name in configuration.DESCRIPTOR.fields_by_name:
+            configuration.ClearField(given.name)
     merged = room_pb.CreateRoomRequest()
+    merged.CopyFrom(request)
     set_room_configuration(merged, configuration)
-    merged.MergeFrom(request)
     return merged
 
 

@@ -4,56 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from livekit.protocol import models
 from livekit.protocol import room as room_pb
 
+from lkpy.clock import Clock
 from lkpy.errors import Blame, Code, LkpyError
 from lkpy.ids import ParticipantIdentity, RoomName
-from lkpy.limits import Limits
+from lkpy.limits import Limits, attributes_size
 from lkpy.server.rooms.allocator import ROOM_NOT_FOUND, RoomAllocator
+from lkpy.server.rooms.dispatches import Dispatches
+from lkpy.server.rooms.managed_room import ManagedRoom, ManagedRoomApi
 from lkpy.server.rooms.store import LocalStore
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
 from lkpy.server.rtc.signals import refuse_resume
 from lkpy.server.telemetry.log import fields
 
 logger = logging.getLogger(__name__)
-
-
-class ManagedRoom(Protocol):
-    """What the manager needs of a room (:class:`lkpy.server.rtc.room.Room`)."""
-
-    closed: asyncio.Event
-
-    def start(self) -> None:
-        """Begin the room's task."""
-
-    async def join(self, session: StartSession, sink: MessageSink, source: MessageSource) -> None:
-        """Take a participant in, or resume one."""
-
-    def participants(self) -> Sequence[models.ParticipantInfo]:
-        """Everybody in the room."""
-
-    async def remove_participant(
-        self, identity: ParticipantIdentity, reason: models.DisconnectReason
-    ) -> None:
-        """Close one participant. Raises ``not_found``."""
-
-    async def mute_published_track(
-        self, identity: ParticipantIdentity, sid: str, muted: bool
-    ) -> models.TrackInfo | None:
-        """Mute or unmute; None when the participant has no such track."""
-
-    async def send_data(self, request: room_pb.SendDataRequest) -> None:
-        """Send a user packet from the server."""
-
-    def to_proto(self) -> models.Room:
-        """The room as clients see it."""
-
-    async def close(self, reason: models.DisconnectReason) -> None:
-        """Send everybody away. Idempotent."""
 
 
 R_co = TypeVar("R_co", bound=ManagedRoom, covariant=True)
@@ -69,6 +38,7 @@ class RoomManager(Generic[R_co]):
         factory: Callable[[models.Room], R_co],
         *,
         limits: Limits,
+        clock: Clock,
         forget_node: Callable[[RoomName], None],
     ) -> None:
         self._allocator = allocator
@@ -76,7 +46,9 @@ class RoomManager(Generic[R_co]):
         self._factory = factory
         self._limits = limits
         self._forget_node = forget_node
+        self._clock = clock
         self._rooms: dict[RoomName, R_co] = {}
+        self._dispatches: dict[RoomName, Dispatches] = {}
 
     # -- sessions -------------------------------------------------------------------------------
 
@@ -106,7 +78,7 @@ class RoomManager(Generic[R_co]):
             len(start.grants.metadata.encode()) > self._limits.max_metadata_size
         ):
             raise LkpyError(Code.INVALID_ARGUMENT, "metadata size exceeds limits")
-        size = sum(len(k.encode()) + len(v.encode()) for k, v in start.grants.attributes.items())
+        size = attributes_size(start.grants.attributes)
         if self._limits.max_attributes_size and size > self._limits.max_attributes_size:
             raise LkpyError(Code.INVALID_ARGUMENT, "attribute size exceeds limits")
 
@@ -139,23 +111,21 @@ class RoomManager(Generic[R_co]):
             await room.close(models.DisconnectReason.ROOM_DELETED)
         self._forget(name, room)
 
-    async def remove_participant(self, name: RoomName, identity: ParticipantIdentity) -> None:
-        """Send one participant away."""
-        await self._live(name).remove_participant(
-            identity, models.DisconnectReason.PARTICIPANT_REMOVED
-        )
+    def api(self, name: RoomName) -> ManagedRoomApi:
+        """To act on a room. Raises ``unavailable`` for one that is not live."""
+        return self._live(name).api
 
-    async def mute_published_track(
-        self, name: RoomName, identity: ParticipantIdentity, sid: str, muted: bool
-    ) -> models.TrackInfo | None:
-        """Mute or unmute a track. Raises ``unavailable`` when nobody answers for it."""
-        if not self._has_participant(name, identity):
-            raise _no_response()
-        return await self._live(name).mute_published_track(identity, sid, muted)
+    def api_of(self, name: RoomName, identity: ParticipantIdentity) -> ManagedRoomApi:
+        """To act on a participant. Raises ``unavailable`` when it is not there: on LiveKit's bus
+        nobody answers for it."""
+        if self._store.load_participant(name, identity) is None:
+            raise no_response()
+        return self._live(name).api
 
-    async def send_data(self, request: room_pb.SendDataRequest) -> None:
-        """Send a packet into a room. Raises ``unavailable`` when nobody answers for it."""
-        await self._live(RoomName(request.room)).send_data(request)
+    def dispatches(self, name: RoomName) -> Dispatches:
+        """The agents of a room. Raises ``unavailable`` for one that is not live."""
+        self._live(name)
+        return self._dispatches[name]
 
     async def close(self, reason: models.DisconnectReason) -> None:
         """Close every room at once."""
@@ -171,7 +141,7 @@ class RoomManager(Generic[R_co]):
     def _live(self, name: RoomName) -> R_co:
         room = self.room(name)
         if room is None:
-            raise _no_response()
+            raise no_response()
         return room
 
     def _get_or_create(self, request: room_pb.CreateRoomRequest) -> R_co:
@@ -179,8 +149,11 @@ class RoomManager(Generic[R_co]):
         room = self.room(name)
         if room is not None:
             return room
+        request = self._allocator.with_preset(request)
         room = self._factory(self._allocator.create_room(request))
         self._rooms[name] = room
+        dispatches = self._dispatches[name] = Dispatches(name, self._clock)
+        dispatches.add_room_agents(request.agents)
         room.start()
         logger.info("room started", extra=fields(room=name, roomID=room.to_proto().sid))
         return room
@@ -191,6 +164,7 @@ class RoomManager(Generic[R_co]):
         if current is not None and current is not room:
             return
         self._rooms.pop(name, None)
+        self._dispatches.pop(name, None)
         self._store.delete_room(name)
         self._forget_node(name)
 
@@ -217,6 +191,7 @@ class RoomManager(Generic[R_co]):
         self._forget(name, room)
 
 
-def _no_response() -> LkpyError:
-    # On LiveKit's bus nobody listens for what is not there, so this is not `not_found`.
+def no_response() -> LkpyError:
+    """Nobody is there who could answer: on LiveKit's bus nobody listens for what is not there, so
+    this is not ``not_found``."""
     return LkpyError(Code.UNAVAILABLE, "no response from servers", blame=Blame.CLIENT)

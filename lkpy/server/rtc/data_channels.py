@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from livekit.protocol import models
 
 from lkpy.engine.api import (
     DataChannelClosed,
@@ -64,9 +67,15 @@ class DataChannels:
         self.overflows += 1
         return self.overflows % 100 == 1
 
-    def receive(self, event: DataReceived, sender: Sender, nonces: NonceFilter) -> Routed | None:
-        """Take a message from the client; None: nobody else gets it. Channels that are not
-        LiveKit's carry bare user data."""
+    def receive(
+        self,
+        event: DataReceived,
+        sender: Sender,
+        nonces: NonceFilter,
+        take: Callable[[models.DataPacket], bool],
+    ) -> Routed | None:
+        """Take a message from the client; None: nobody else gets it, for one because ``take``
+        took it for the server. Channels that are not LiveKit's carry bare user data."""
         channel = self._channels.get((event.transport, event.stream_id))
         if channel is None or channel.label == DATA_TRACK:
             return None
@@ -74,7 +83,7 @@ class DataChannels:
             return wrap_unlabeled(event.payload, sender)
         reliable = channel.label == RELIABLE
         return self._incoming.receive(
-            event.payload, reliable=reliable, sender=sender, nonces=nonces
+            event.payload, reliable=reliable, sender=sender, nonces=nonces, take=take
         )
 
     def outgoing(self, transport: int, *, reliable: bool) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ Only agents may speak for another participant.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
@@ -77,9 +78,16 @@ class DataStream:
     last_sequence: int = field(default=0)
 
     def receive(
-        self, payload: bytes, *, reliable: bool, sender: Sender, nonces: NonceFilter
+        self,
+        payload: bytes,
+        *,
+        reliable: bool,
+        sender: Sender,
+        nonces: NonceFilter,
+        take: Callable[[models.DataPacket], bool],
     ) -> Routed | None:
-        """Take a packet from ``sender``; None: it is not forwarded."""
+        """Take a packet from ``sender``; None: it is not forwarded, because it must not be or
+        because ``take`` took it for the server."""
         packet = models.DataPacket()
         try:
             packet.ParseFromString(payload)
@@ -90,6 +98,8 @@ class DataStream:
             if packet.sequence <= self.last_sequence:
                 return None
             self.last_sequence = packet.sequence
+        if take(packet):
+            return None
         return route(packet, reliable=reliable, sender=sender, nonces=nonces)
 
 

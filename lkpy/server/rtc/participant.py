@@ -33,6 +33,7 @@ from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.participant_room import ParticipantRoom
 from lkpy.server.rtc.published_tracks import MediaTrack, PublishedTracks
 from lkpy.server.rtc.publishing import Publishing
+from lkpy.server.rtc.rpc_calls import RpcCalls
 from lkpy.server.rtc.session import MessageSink, StartSession
 from lkpy.server.rtc.signals import Action, SignalSender
 from lkpy.server.rtc.subscriber_permissions import SubscriberPermissions
@@ -83,6 +84,7 @@ class Participant:
         self.publish_codecs = publish_codecs(enabled_codecs, configuration)
         self.signals = SignalSender(sink, self.client)
         self.data = DataChannels(room.data.log.reader())
+        self.rpc = RpcCalls(self._sid, room.timers, room.clock)
         self.transports = TransportManager(
             self,
             room.hub,
@@ -156,7 +158,7 @@ class Participant:
 
     @property
     def is_publisher(self) -> bool:
-        """It has published, be it only once."""
+        """It has published, be it only once, and may still do so."""
         return self._has_published
 
     @property
@@ -255,6 +257,7 @@ class Participant:
             self.signals.leave(reason, action)
         self.signals.close(Reason.Name(reason).lower())
         self.room.timers.cancel_of(self.sid)
+        self.rpc.close()
         gone = self.publishing.close()
         self.transports.close()
         self._set_state(State.DISCONNECTED)
@@ -344,7 +347,7 @@ class Participant:
         if not self.claims.permission.can_publish_data:
             return
         sender = Sender(self.sid, self.identity, self.hidden, self.claims.is_agent)
-        packet = self.data.receive(event, sender, self.room.data.nonces)
+        packet = self.data.receive(event, sender, self.room.data.nonces, self.rpc.take)
         if packet is not None:
             self.room.data.broadcast(self, packet)
 
@@ -367,11 +370,14 @@ class Participant:
         if unsupported:
             self.subscribing.unsupported(unsupported)
 
+    def set_publisher(self, is_publisher: bool) -> None:
+        """Count it among the publishers of the room, or not any more."""
+        self._has_published = is_publisher
+
     def info_changed(self) -> None:
-        """What others see of it changed by a signal: everybody hears, and its token says so."""
+        """Its claims changed: everybody hears, and its token says so."""
         self.touch()
-        self.room.info_changed(self)
-        self.room.refresh_token(self)
+        self.room.claims_changed(self)
 
     def track_published(self, track: MediaTrack) -> None:
         """A track may be told to the room."""

@@ -38,11 +38,8 @@ class ParticipantRoom(Protocol):
     def state_changed(self, participant: Participant) -> None:
         """Tell the others."""
 
-    def info_changed(self, participant: Participant) -> None:
-        """Tell everybody, the participant too."""
-
-    def refresh_token(self, participant: Participant) -> None:
-        """Its claims changed."""
+    def claims_changed(self, participant: Participant) -> None:
+        """Tell everybody, the participant too, and give it a token that says so."""
 
     def close_participant(
         self,

@@ -8,10 +8,9 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from livekit.protocol import models, rtc
-from livekit.protocol import room as room_pb
 
 from lkpy.auth.grants import Grants
 from lkpy.clock import Clock
@@ -34,6 +33,7 @@ from lkpy.server.rtc.handlers import handle_request
 from lkpy.server.rtc.join_response import join_response, reconnect_response
 from lkpy.server.rtc.options import NodeInfo, RoomOptions
 from lkpy.server.rtc.participant import Participant, Reason, State
+from lkpy.server.rtc.room_api import RoomApi
 from lkpy.server.rtc.room_data import RoomData
 from lkpy.server.rtc.room_state import RoomState
 from lkpy.server.rtc.room_stats import RoomStats
@@ -57,6 +57,8 @@ from lkpy.server.telemetry.log import fields
 from lkpy.stats.v1 import stats_pb2
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 RefreshToken = Callable[[Grants, str], str]
 """Grants and the API key to sign with → a token."""
@@ -122,6 +124,7 @@ class Room:
         self._speakers = ActiveSpeakers(options.audio, self.members, self.timers, clock)
         self.tracks.greetings.append(self._speakers.tell)
         self._stats = RoomStats(clock)
+        self.api = RoomApi(self)
         self._sif_trailer = secrets.token_urlsafe(32).encode()
 
     def start(self) -> None:
@@ -334,6 +337,12 @@ class Room:
         self._observer.participant_changed(self, participant.to_proto())
         self._announcements.announce(participant, immediate=True)
 
+    def claims_changed(self, participant: Participant) -> None:
+        """A participant's claims changed: everybody hears of it, and its token says so."""
+        self.count()
+        self.info_changed(participant)
+        self.refresh_token(participant)
+
     def microphone_closed(self, participant: Participant) -> None:
         """It does not speak any more."""
         self._speakers.forget(participant.sid)
@@ -364,38 +373,19 @@ class Room:
 
     # -- the API ----------------------------------------------------------------------------------
 
-    async def remove_participant(
-        self, identity: ParticipantIdentity, reason: models.DisconnectReason
-    ) -> None:
-        """Close one participant. Raises ``not_found``."""
-        await self._task.call(lambda: self.close_participant(self._get(identity), reason))
+    async def call(self, function: Callable[[], T]) -> T:
+        """Run ``function`` on the room's task. Raises ``unavailable`` when the room has closed."""
+        return await self._task.call(function)
 
-    async def mute_published_track(
-        self, identity: ParticipantIdentity, sid: str, muted: bool
-    ) -> models.TrackInfo | None:
-        """Mute or unmute and tell the publisher; None when it has no such track."""
+    def participant(self, identity: ParticipantIdentity) -> Participant | None:
+        """Who has this identity."""
+        return self._participants.get(identity)
 
-        def mute() -> models.TrackInfo | None:
-            participant = self._get(identity)
-            info = participant.publishing.mute(sid, muted=muted)
-            if info is None:
-                return None
-            participant.signals.mute(sid, muted=muted)
-            copy = models.TrackInfo()
-            copy.CopyFrom(info)
-            return copy
-
-        return await self._task.call(mute)
-
-    async def send_data(self, request: room_pb.SendDataRequest) -> None:
-        """Send a user packet from the server."""
-        await self._task.call(lambda: self.data.send(request))
-
-    def _get(self, identity: ParticipantIdentity) -> Participant:
-        participant = self._participants.get(identity)
-        if participant is None:
-            raise LkpyError(Code.NOT_FOUND, "participant does not exist")
-        return participant
+    def set_metadata(self, metadata: str) -> None:
+        """Change the room's metadata and tell everybody."""
+        self._state.info.metadata = metadata
+        self._observer.room_updated(self)
+        self._send_room_update()
 
     def to_proto(self) -> models.Room:
         """The room as clients see it."""

@@ -1,0 +1,29 @@
+"""What a change of a participant's permission does at once (livekit-server
+``pkg/rtc/participant.go`` SetPermission)."""
+
+from __future__ import annotations
+
+from livekit.protocol import models
+
+from lkpy.server.rtc.participant import Participant
+
+
+def set_permission(participant: Participant, permission: models.ParticipantPermission) -> None:
+    """Replace every permission; what is not allowed any more ends, and everybody hears of it.
+
+    Tracks whose source may not be published are taken away. Subscriptions end without
+    ``canSubscribe``; what is wanted stays wanted, and comes back with the permission. Data is
+    refused where it arrives (``Participant``), packet by packet. The same permission again does
+    nothing.
+    """
+    if not participant.claims.set_permission(permission):
+        return
+    for track in list(participant.publishing.tracks):
+        if not participant.claims.may_publish(track.info.source):
+            participant.publishing.unpublish(track)
+    participant.subscribing.reconcile()
+    participant.set_publisher(
+        participant.claims.permission.can_publish
+        and participant.transports.publisher.ever_connected
+    )
+    participant.info_changed()
