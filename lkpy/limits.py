@@ -84,6 +84,8 @@ PING_INTERVAL_S = 5
 PING_TIMEOUT_S = 15
 WS_PING_INTERVAL_S = 10.0
 WS_WRITE_TIMEOUT_S = 2.0
+WS_LINGER_S = 0.5
+"""For a client that is still sending to read why its connection ends."""
 JOIN_VERIFY_S = 60.0
 PC_CLEANUP_S = 5.0
 """Between a failed peer connection and the participant's removal."""

@@ -228,7 +228,9 @@ def _attributes(text: str, *, strict: bool) -> dict[str, str]:
         return {}
     try:
         # Like Go's decoder: null is nothing, and what is not UTF-8 is replaced.
-        attributes = json.loads(_base64url(text).decode(errors="replace")) or {}
+        attributes = json.loads(_base64url(text).decode(errors="replace"))
+        if attributes is None:
+            return {}
         if not isinstance(attributes, dict) or not all(
             isinstance(value, str | None) for value in attributes.values()
         ):

@@ -108,6 +108,15 @@ async def test_a_frame_over_the_limit_closes_with_1009() -> None:
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1009)
 
 
+async def test_the_code_is_read_by_a_client_that_is_still_sending(server: Harness) -> None:
+    """Also after a frame of which most is still on its way."""
+    socket = await server.join(server.token())
+    await receive(socket)
+    await socket.send_bytes(bytes(2 * 1024 * 1024 + 1))
+    message = await socket.receive(timeout=5)
+    assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1009)
+
+
 async def test_a_compressed_frame_is_limited_by_what_it_inflates_to() -> None:
     async with running({"limit": {"signal_message_size_limit": 4096}}) as server:
         socket = await server.join(server.token(), compress=15)

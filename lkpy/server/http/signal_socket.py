@@ -102,6 +102,7 @@ class SignalSocket:
             await asyncio.gather(*pumps, return_exceptions=True)
             with contextlib.suppress(ConnectionError):
                 await self._socket.close(code=WSCloseCode.OK)
+            await self._socket.linger()
 
     async def _write_responses(self, first: rtc.SignalResponse, encoder: SharedEncoder) -> None:
         with contextlib.suppress(ConnectionError):

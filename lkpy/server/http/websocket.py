@@ -1,4 +1,5 @@
-"""A WebSocket whose compression keeps nothing between messages, as LiveKit negotiates it.
+"""A WebSocket whose compression keeps nothing between messages, as LiveKit negotiates it, and whose
+client can read that it has sent too much.
 
 A deflate state is a quarter of a megabyte (RFC 1951 window and hash chains), which for most
 participants would be more than everything else about them. Without context takeover every message
@@ -7,11 +8,14 @@ stands alone, so all sockets share one state.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from aiohttp import hdrs, web
 from aiohttp.compression_utils import ZLibCompressor
+from aiohttp.http_websocket import WebSocketError
 
+from lkpy.limits import WS_LINGER_S
 from lkpy.server.http.handshake import DEFLATE
 
 _LEVEL = 1
@@ -41,6 +45,7 @@ class WebSocket(web.WebSocketResponse):
     def __init__(self, deflate: SharedDeflate, *, max_msg_size: int, timeout: float) -> None:
         super().__init__(compress=True, max_msg_size=max_msg_size, timeout=timeout)
         self._deflate = deflate
+        self._lingers = False
 
     def _pre_start(self, request: web.BaseRequest) -> Any:  # noqa: ANN401 - aiohttp's own
         protocol, writer = super()._pre_start(request)
@@ -49,3 +54,16 @@ class WebSocket(web.WebSocketResponse):
             # aiohttp makes one of its own where there is none.
             writer._compressobj = self._deflate.compressor
         return protocol, writer
+
+    def _close_transport(self) -> None:
+        # Closing with bytes unread resets the connection, and the close frame is lost with it.
+        if isinstance(self.exception(), WebSocketError):
+            self._lingers = True
+        else:
+            super()._close_transport()
+
+    async def linger(self) -> None:
+        """Give a client whose frame broke the rules the time to read the close code."""
+        if self._lingers:
+            await asyncio.sleep(WS_LINGER_S)
+            super()._close_transport()
