@@ -99,6 +99,16 @@ RESUME_REPAIR_S = 15.0
 ICE itself takes to fail. LiveKit has no bound here."""
 SIMULATED_DISCONNECT_S = 5.0
 """For which a simulated signal disconnect on resume stays armed (``pkg/rtc/room.go``)."""
+SIMULATED_DISCONNECTS_SILENT = 3
+"""As often as the service layer tries to start a session."""
+ICE_FAILURES = 2
+ICE_FAILURE_WINDOW_S = 60.0
+SHORT_CONNECTION_S = 90.0
+"""Another kind of path is preferred after so many failures in a row, or after one of a connection
+that had not lasted longer (``pkg/rtc/transportmanager.go``, ``pkg/rtc/transport.go``)."""
+ICE_PREFERENCE_TTL_S = 300.0
+ICE_PREFERENCES = 1024
+"""For which a room remembers the preferred kind of path, and of how many identities."""
 DEPARTURES = 128
 """Participants that left whom a resuming client may have to be told of
 (``pkg/rtc/participant.go`` updateCache)."""

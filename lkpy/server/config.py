@@ -101,6 +101,8 @@ class RtcConfig(Section):
     tcp_port: Port = 7881
     node_ip: Annotated[tuple[str, ...], BeforeValidator(parse_node_ip)] = ()
     use_ice_lite: bool = False
+    allow_tcp_fallback: bool = True
+    data_channel_max_buffered_amount: Count = 0
     enable_loopback_candidate: bool = False
     stun_servers: tuple[str, ...] = ()
     packet_buffer_size_video: Annotated[int, Field(ge=16, le=16384)] = 500

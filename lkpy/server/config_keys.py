@@ -16,11 +16,11 @@ _NAMES: Mapping[str, str] = {
         "interfaces ips additional_host_ips require_ipv4 use_mdns batch_io use_stun_port_as_ice "
         "sctp_min_cwnd sctp_min_cwnd_mtu_factor srflx_acceptance_min_wait "
         "host_acceptance_min_wait prflx_acceptance_min_wait relay_acceptance_min_wait "
-        "enable_warp strict_acks turn_servers force_tcp packet_buffer_size allow_tcp_fallback "
+        "enable_warp strict_acks turn_servers force_tcp packet_buffer_size "
         "tcp_fallback_rtt_threshold allow_udp_unstable_fallback reconnect_on_publication_error "
         "reconnect_on_subscription_error reconnect_on_data_channel_error "
         "datachannel_slow_threshold datachannel_lossy_target_latency "
-        "datachannel_data_track_target_latency data_channel_max_buffered_amount "
+        "datachannel_data_track_target_latency "
         "enable_rtp_stream_restart_detection forward_stats"
     ),
     "rtc.congestion_control": (
@@ -93,7 +93,6 @@ REFUSED: Mapping[str, str] = {
 DEFAULTS: Mapping[str, object] = {
     "enable_data_tracks": True,
     "rtc.congestion_control.enabled": True,
-    "rtc.allow_tcp_fallback": True,
     "rtc.use_external_ip": False,
     "logging.pion_level": "error",
 }

@@ -86,6 +86,8 @@ def engine_config(config: ServerConfig) -> EngineConfig:
         ),
         audio_interval_ms=config.audio.update_interval,
         audio_active_level=config.audio.active_level,
+        data_channel_buffer=rtc.data_channel_max_buffered_amount
+        or EngineConfig().data_channel_buffer,
     )
 
 
@@ -236,4 +238,5 @@ def room_options(config: ServerConfig) -> RoomOptions:
         limits=config.limit.to_limits(),
         ice_servers=ice_servers(config),
         ice_lite=config.rtc.use_ice_lite,
+        allow_tcp_fallback=config.rtc.allow_tcp_fallback,
     )

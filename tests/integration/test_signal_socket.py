@@ -39,7 +39,9 @@ async def test_pings_are_answered_at_the_socket(server: Harness, socket) -> None
     pong = (await receive(socket)).pong_resp
     assert pong.last_ping_timestamp == 1234
     assert pong.timestamp > 1_600_000_000_000
-    assert server.media.rooms["lobby"].requests == []
+    await asyncio.wait_for(server.media.rooms["lobby"].received.wait(), 5)
+    kinds = [r.WhichOneof("message") for r in server.media.rooms["lobby"].requests]
+    assert kinds == ["ping_req"], "the room learns that the client is there"
 
 
 async def test_answers_come_in_the_encoding_of_the_last_frame(server: Harness, socket) -> None:

@@ -53,7 +53,7 @@ class SignalSocket:
     """Two pumps between a WebSocket and a signal connection.
 
     Responses are sent in the encoding of the last frame received. Pings are answered here, on the
-    node that holds the socket, and go no further.
+    node that holds the socket.
     """
 
     def __init__(
@@ -133,6 +133,8 @@ class SignalSocket:
             sent = request.ping_req.timestamp
             pong = rtc.Pong(last_ping_timestamp=sent, timestamp=self._now_ms())
             await self._answer(rtc.SignalResponse(pong_resp=pong))
+            # The room learns that the client is there.
+            self._connection.requests.write(request)
         elif kind is not None:
             self._connection.requests.write(request)
 

@@ -69,15 +69,19 @@ class ActiveSpeakers:
             speaker = models.SpeakerInfo(sid=publisher.sid, level=level, active=True)
             participant.signals.speakers([speaker])
 
+    def tell_all(self, changes: list[models.SpeakerInfo]) -> None:
+        """Tell everybody of those whom it receives, and of itself."""
+        for participant in self._members():
+            received = participant.subscribing.receives_from
+            participant.signals.speakers(
+                [c for c in changes if c.sid == participant.sid or received(c.sid)]
+            )
+
     def _end_window(self) -> None:
         heard, self._heard = self._heard, {}
         changes = self._speakers.window(heard)
         if changes:
-            for participant in self._members():
-                received = participant.subscribing.receives_from
-                participant.signals.speakers(
-                    [c for c in changes if c.sid == participant.sid or received(c.sid)]
-                )
+            self.tell_all(changes)
         if not self._speakers.idle:
             late = self._clock.now() + _LATE * self._window_s
             self._timers.set("speakers", late, self._end_window)

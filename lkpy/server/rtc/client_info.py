@@ -37,6 +37,13 @@ def supports_ice_lite(client: models.ClientInfo) -> bool:
     return client.protocol >= 6 and not is_firefox(client)
 
 
+def supports_ice_tcp(client: models.ClientInfo) -> bool:
+    """Whether it dials ICE-TCP candidates (not Go, not Swift before 1.0.5)."""
+    if client.sdk == models.ClientInfo.SWIFT:
+        return compare_versions(client.version, "1.0.5") >= 0
+    return client.sdk != models.ClientInfo.GO
+
+
 def supports_reconnect_response(client: models.ClientInfo) -> bool:
     """Whether it knows the response that begins a resumed session (not JS before 1.6.3)."""
     return client.sdk != models.ClientInfo.JS or compare_versions(client.version, "1.6.3") >= 0

@@ -20,7 +20,9 @@ from lkpy.limits import (
     CONNECT_AFTER_ICE_MIN_S,
     JOIN_VERIFY_S,
     PC_CLEANUP_S,
+    PING_TIMEOUT_S,
     RESUME_REPAIR_S,
+    SHORT_CONNECTION_S,
 )
 from lkpy.server.rtc.signals import Action, SignalSender
 from lkpy.server.rtc.timers import Timers
@@ -50,6 +52,9 @@ class ConnectivityOwner(Protocol):
     def now(self) -> float:
         """Monotonic seconds."""
 
+    def path_failed(self, protocol: str, *, short: bool, signal_alive: bool) -> None:
+        """A connection over ``protocol`` failed."""
+
     def give_up(
         self, reason: models.DisconnectReason, action: rtc.LeaveRequest.Action | None
     ) -> None:
@@ -72,14 +77,15 @@ class Connectivity:
         self._timers = timers
         self._lost = False
         self._checking_since: dict[int, float] = {}
-        self._ice_connected: set[int] = set()
+        self._ice_connected_at: dict[int, float] = {}
+        self._dead = False
         self.last_signal_at = owner.now()
         """When the client last sent a signal request, in monotonic seconds."""
 
     @property
     def beyond_repair(self) -> bool:
         """A transport is gone that no ICE restart brings back: only a fresh session helps."""
-        return any(transport.dead for transport in self._transports.all)
+        return self._dead or any(transport.dead for transport in self._transports.all)
 
     def start(self) -> None:
         """The participant has to become active within a minute."""
@@ -101,6 +107,7 @@ class Connectivity:
         key = (self._owner.sid, "established", transport.id)
         if transport.failure:
             self._timers.cancel(key)
+            self._failed(transport)
             self.lose(transport.failure)
             return
         if transport.connected:
@@ -115,8 +122,8 @@ class Connectivity:
         now = self._owner.now()
         if event.state is IceState.CHECKING:
             self._checking_since.setdefault(transport.id, now)
-        elif event.state is IceState.CONNECTED and transport.id not in self._ice_connected:
-            self._ice_connected.add(transport.id)
+        elif event.state is IceState.CONNECTED and transport.id not in self._ice_connected_at:
+            self._ice_connected_at[transport.id] = now
             took = now - self._checking_since.get(transport.id, now)
             wait = min(
                 max(CONNECT_AFTER_ICE_FACTOR * took, CONNECT_AFTER_ICE_MIN_S),
@@ -124,12 +131,30 @@ class Connectivity:
             )
             self._timers.set(key, now + wait, lambda: self._not_established(transport))
 
+    def _failed(self, transport: PeerTransport) -> None:
+        self._owner.path_failed(
+            transport.path[2], short=self._is_short(transport), signal_alive=self.signal_alive
+        )
+
+    def _is_short(self, transport: PeerTransport) -> bool:
+        at = self._ice_connected_at.get(transport.id)
+        return at is not None and self._owner.now() - at < SHORT_CONNECTION_S
+
+    @property
+    def signal_alive(self) -> bool:
+        """The client was heard on a signal connection that is open."""
+        recent = self._owner.now() - self.last_signal_at < PING_TIMEOUT_S
+        return recent and not self._signals.closed
+
     def _not_established(self, transport: PeerTransport) -> None:
         if not transport.connected:
+            self._failed(transport)
             self.lose("ICE is connected and DTLS is not")
 
-    def lose(self, why: str) -> None:
-        """Ask the client to come back, and clean up if it does not."""
+    def lose(self, why: str, *, for_good: bool = False) -> None:
+        """Ask the client to come back, and clean up if it does not. ``for_good``: it will have to
+        join afresh."""
+        self._dead = self._dead or for_good
         if self._lost or self._owner.closed:
             return
         self._lost = True
@@ -154,8 +179,20 @@ class Connectivity:
         if not self._owner.closed and not self._transports.ever_connected:
             self._owner.give_up(Reason.SIGNAL_CLOSE, None)
 
-    def resumed(self) -> None:
-        """The client came back. What has failed must be repaired by an ICE restart."""
+    def resumed(self, reason: models.ReconnectReason) -> None:
+        """The client came back. It may have seen a connection fail that is alive here."""
+        failed = {
+            models.ReconnectReason.RR_PUBLISHER_FAILED: self._transports.publisher,
+            models.ReconnectReason.RR_SUBSCRIBER_FAILED: self._transports.subscriber,
+        }.get(reason)
+        if failed is not None:
+            if self._is_short(failed):
+                self._owner.path_failed(failed.path[2], short=True, signal_alive=self.signal_alive)
+            self._ice_connected_at.clear()
+        self.repair()
+
+    def repair(self) -> None:
+        """What has failed must be repaired by an ICE restart."""
         self._lost = False
         self._timers.cancel((self._owner.sid, "cleanup"))
         at = self._owner.now() + RESUME_REPAIR_S

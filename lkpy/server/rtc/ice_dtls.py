@@ -105,6 +105,10 @@ def _candidates(media: MediaDescription) -> list[IceCandidate]:
     return [candidate for candidate in usable if candidate is not None]
 
 
+def _is_tcp(candidate: IceCandidate) -> bool:
+    return candidate.protocol == "tcp"
+
+
 def new_credentials() -> IceParameters:
     """Random credentials for one ICE generation."""
     pick = secrets.choice
@@ -124,6 +128,9 @@ class IceDtls:
         self.ice_state = IceState.NEW
         self.dtls_state = DtlsState.NEW
         self.ever_connected = False
+        self.prefer_tcp = False
+        """UDP does not hold for this client: neither its UDP candidates nor ours are used, if
+        there are others."""
         self.failure = ""
         """Why the transport is gone; empty while it is not."""
         self.dead = False
@@ -153,10 +160,23 @@ class IceDtls:
     @property
     def candidates(self) -> tuple[IceCandidate, ...]:
         """Local candidates of the worker."""
+        every = self._every_candidate()
+        return tuple(filter(_is_tcp, every)) if self._tcp_only else every
+
+    def _every_candidate(self) -> tuple[IceCandidate, ...]:
         for worker in self._engine.info.workers:
             if worker.worker == self._worker:
                 return worker.candidates
         return ()
+
+    @property
+    def _tcp_only(self) -> bool:
+        return self.prefer_tcp and any(map(_is_tcp, self._every_candidate()))
+
+    def _wanted(self, candidates: list[IceCandidate]) -> list[Command]:
+        if self._tcp_only:
+            candidates = list(filter(_is_tcp, candidates))
+        return [AddRemoteCandidate(self.id, candidate) for candidate in candidates]
 
     def create(self, *, controlling: bool) -> None:
         """Create the engine's transport. Idempotent."""
@@ -201,7 +221,7 @@ class IceDtls:
             commands.append(SetRemoteParameters(self.id, remote.ice, dtls, remote.lite))
         self.remote = remote
         fresh = self._candidates.described(remote.ice.ufrag, remote.candidates)
-        commands += [AddRemoteCandidate(self.id, candidate) for candidate in fresh]
+        commands += self._wanted(fresh)
         if commands:
             self._engine.submit(*commands)
 
@@ -209,9 +229,9 @@ class IceDtls:
         """Take a trickled candidate."""
         if self._closed:
             return
-        fresh = self._candidates.add(candidate)
-        if fresh:
-            self._engine.submit(*(AddRemoteCandidate(self.id, item) for item in fresh))
+        commands = self._wanted(self._candidates.add(candidate))
+        if commands:
+            self._engine.submit(*commands)
 
     def handle_event(self, event: Event) -> None:
         """Take an event of this transport."""

@@ -25,8 +25,10 @@ def join_response(
     configuration: models.ClientConfiguration | None,
     subscriber_primary: bool,
     sif_trailer: bytes,
+    any_path: bool,
 ) -> rtc.JoinResponse:
-    """Describe the room to a participant that enters it."""
+    """Describe the room to a participant that enters it. Without ``any_path`` it has had trouble
+    to connect and should not publish before it has."""
     return rtc.JoinResponse(
         room=room,
         participant=participant,
@@ -41,7 +43,7 @@ def join_response(
         server_info=_server_info(node),
         sif_trailer=sif_trailer,
         enabled_publish_codecs=_ordered(publish_codecs),
-        fast_publish=participant.permission.can_publish,
+        fast_publish=participant.permission.can_publish and any_path,
     )
 
 

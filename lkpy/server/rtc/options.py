@@ -34,6 +34,8 @@ class RoomOptions:
     limits: Limits = DEFAULT_LIMITS
     ice_servers: tuple[rtc.ICEServer, ...] = field(default=())
     ice_lite: bool = False
+    allow_tcp_fallback: bool = True
+    """A client whose connection does not hold is given another kind of path."""
     reconnect_on_subscription_error: bool = False
     """A client that does not negotiate a subscription has to join afresh."""
 

@@ -26,9 +26,11 @@ from lkpy.server.rtc.client_configuration import (
     publish_codecs,
     subscribe_codecs,
 )
+from lkpy.server.rtc.client_info import supports_ice_tcp
 from lkpy.server.rtc.connectivity import Connectivity
 from lkpy.server.rtc.data_channels import DataChannels
 from lkpy.server.rtc.data_packets import Sender
+from lkpy.server.rtc.ice_preference import IceFallback, IcePreference, with_relay
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.participant_room import ParticipantRoom
 from lkpy.server.rtc.published_tracks import MediaTrack, PublishedTracks
@@ -80,7 +82,13 @@ class Participant:
         """Down tracks negotiated before there was a connection to send them on."""
 
         configuration = client_configuration(self.client)
-        self.configuration = configuration
+        self._client_configuration = configuration
+        self.ice = IceFallback(
+            room.ice_preferences.get(self.now(), self.identity),
+            enabled=room.options.allow_tcp_fallback,
+            client_tcp=supports_ice_tcp(self.client),
+            relay_tls=False,
+        )
         self.publish_codecs = publish_codecs(enabled_codecs, configuration)
         self.signals = SignalSender(sink, self.client)
         self.data = DataChannels(room.data.log.reader())
@@ -101,6 +109,7 @@ class Participant:
             ),
             deliver=self._deliver,
         )
+        self.transports.prefer_tcp(self.ice.preference is IcePreference.TCP)
         self.connectivity = Connectivity(self, self.transports, self.signals, room.timers)
         mimes = tuple(c.mime for c in self.publish_codecs if c.mime.lower() != "video/rtx")
         self.publishing = Publishing(
@@ -209,6 +218,11 @@ class Participant:
             )
         return self._info
 
+    @property
+    def configuration(self) -> models.ClientConfiguration | None:
+        """What the client must not do, and whether it must use a relay."""
+        return with_relay(self._client_configuration, self.ice.preference)
+
     def touch(self) -> None:
         """Something in :meth:`to_proto` changed: a newer version from now on."""
         self._version += 1
@@ -240,7 +254,6 @@ class Participant:
         connection."""
         for response in first:
             self.signals.send(response)
-        self.connectivity.resumed()
         self.transports.resume(self.now())
 
     def give_up(self, reason: models.DisconnectReason, action: Action | None) -> None:
@@ -291,7 +304,7 @@ class Participant:
             case ReceiverLayersChanged():
                 self.publishing.layers_changed(event)
             case CommandFailed(subject=subject) if self.transports.of(subject) is not None:
-                self.connectivity.lose(f"{event.command}: {event.message}")
+                self.connectivity.lose(f"{event.command}: {event.message}", for_good=True)
             case _:
                 pass
 
@@ -323,6 +336,22 @@ class Participant:
             self.connectivity.activated()
             self.room.state_changed(self)
 
+    def path_failed(self, protocol: str, *, short: bool, signal_alive: bool) -> None:
+        """A connection over ``protocol`` failed: the client may have to take another path."""
+        if self.ice.failed(self.now(), protocol, short=short, signal_alive=signal_alive):
+            self._ice_preferred()
+
+    def prefer_ice(self, preference: IcePreference) -> None:
+        """Take another kind of path from the next ICE restart on."""
+        self.ice.set(preference)
+        self._ice_preferred()
+
+    def _ice_preferred(self) -> None:
+        preference = self.ice.preference
+        logger.info("preferring another kind of path: %s", preference.name.lower())
+        self.room.ice_preferences.put(self.now(), self.identity, preference)
+        self.transports.prefer_tcp(preference is IcePreference.TCP)
+
     # -- data -------------------------------------------------------------------------------------
 
     def outgoing_channel(self, *, reliable: bool) -> tuple[int, int] | None:
@@ -342,6 +371,11 @@ class Participant:
             self.data.reader.interrupted(self.room.data.log.next)
         if channel is not None:
             self.room.data.catch_up(self)
+
+    def reopen_channels(self) -> None:
+        """Open the channels again that the server makes, if they are gone."""
+        if not self.data.reader.joining and self.outgoing_channel(reliable=True) is None:
+            self.transports.open_channels()
 
     def _data_received(self, event: DataReceived) -> None:
         if not self.claims.permission.can_publish_data:

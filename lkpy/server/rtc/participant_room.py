@@ -9,9 +9,11 @@ from livekit.protocol import models, rtc
 from lkpy.clock import Clock
 from lkpy.engine.api import Event
 from lkpy.engine.hub import EngineHub
+from lkpy.server.rtc.ice_preference import IcePreferences
 from lkpy.server.rtc.options import RoomOptions
 from lkpy.server.rtc.room_data import RoomData
 from lkpy.server.rtc.room_tracks import RoomTracks
+from lkpy.server.rtc.simulation import ResumeFaults
 from lkpy.server.rtc.timers import Timers
 from lkpy.server.telemetry.events import Telemetry
 
@@ -30,6 +32,8 @@ class ParticipantRoom(Protocol):
     worker: int
     region: str
     data: RoomData
+    ice_preferences: IcePreferences
+    resume_faults: ResumeFaults
     tracks: RoomTracks
 
     def deliver(self, participant: Participant, event: Event) -> None:
@@ -40,6 +44,9 @@ class ParticipantRoom(Protocol):
 
     def claims_changed(self, participant: Participant) -> None:
         """Tell everybody, the participant too, and give it a token that says so."""
+
+    def tell_speakers(self, speakers: list[models.SpeakerInfo]) -> None:
+        """Tell of speakers those who receive them."""
 
     def close_participant(
         self,

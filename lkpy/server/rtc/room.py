@@ -30,6 +30,7 @@ from lkpy.server.rtc.claims import Claims
 from lkpy.server.rtc.client_info import supports_reconnect_response
 from lkpy.server.rtc.departures import Departures
 from lkpy.server.rtc.handlers import handle_request
+from lkpy.server.rtc.ice_preference import IcePreference, IcePreferences
 from lkpy.server.rtc.join_response import join_response, reconnect_response
 from lkpy.server.rtc.options import NodeInfo, RoomOptions
 from lkpy.server.rtc.participant import Participant, Reason, State
@@ -42,6 +43,7 @@ from lkpy.server.rtc.room_tracks import RoomTracks
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
 from lkpy.server.rtc.signal_reader import SignalReader
 from lkpy.server.rtc.signals import Action, refuse_resume
+from lkpy.server.rtc.simulation import ResumeFaults
 from lkpy.server.rtc.updates import responses
 from lkpy.server.telemetry.events import (
     NO_TELEMETRY,
@@ -119,9 +121,12 @@ class Room:
         self._readers: dict[str, SignalReader] = {}
         """By participant sid."""
         self._departures = Departures()
+        self.ice_preferences = IcePreferences()
+        self.resume_faults = ResumeFaults()
         self.data = RoomData(hub, self._participants.values, clock)
         self._announcements = Announcements(self.members, self.timers, clock)
         self._speakers = ActiveSpeakers(options.audio, self.members, self.timers, clock)
+        self.tell_speakers = self._speakers.tell_all
         self.tracks.greetings.append(self._speakers.tell)
         self._stats = RoomStats(clock)
         self.api = RoomApi(self)
@@ -160,7 +165,7 @@ class Room:
         elif old is not None and not old.connectivity.beyond_repair:
             old.signals.swap(sink)
             self._read(old, source)
-            self._resume(old)
+            self._resume(old, session.reconnect_reason)
         else:
             if old is not None:
                 self.close_participant(old, Reason.STATE_MISMATCH, Action.RECONNECT)
@@ -196,6 +201,7 @@ class Room:
             configuration=participant.configuration,
             subscriber_primary=participant.subscriber_primary,
             sif_trailer=self._sif_trailer,
+            any_path=participant.ice.preference is IcePreference.ANY,
         )
         fast_start = session.single_pc or participant.client.protocol >= _FAST_START
         subscribe = self.tracks.sids if fast_start and session.auto_subscribe else ()
@@ -204,8 +210,13 @@ class Room:
         self.state_changed(participant)
         self.telemetry.tell(ParticipantJoined(self, participant))
 
-    def _resume(self, participant: Participant) -> None:
+    def _resume(self, participant: Participant, reason: models.ReconnectReason) -> None:
         """The first frame, who left meanwhile, everybody who is here, and the room."""
+        now, identity = self.clock.now(), participant.identity
+        if self.resume_faults.drops_at_once(now, identity):
+            participant.signals.close("simulated disconnect")
+            return
+        participant.connectivity.resumed(reason)
         first: list[rtc.SignalResponse] = []
         if supports_reconnect_response(participant.client):
             reconnect = reconnect_response(
@@ -221,6 +232,8 @@ class Room:
         first.append(rtc.SignalResponse(room_update=rtc.RoomUpdate(room=self._state.info)))
         participant.resume(first)
         self.refresh_token(participant)
+        if self.resume_faults.drops_after_messages(now, identity):
+            participant.signals.close("simulated disconnect")
         logger.info(
             "participant resumed",
             extra=fields(room=self.name, participant=participant.identity, pID=participant.sid),
@@ -288,6 +301,7 @@ class Room:
             self._announcements.replaced(participant)
         else:
             self._announcements.announce(participant)
+        self.resume_faults.forget(participant.identity)
         self._departures.add(self.clock.now(), participant, reason)
         self._observer.participant_left(self, participant.to_proto())
         self.telemetry.tell(ParticipantLeft(self, participant))

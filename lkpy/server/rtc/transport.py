@@ -406,6 +406,10 @@ class PeerTransport:
             send_candidates=self._announces_candidates(),
         )
 
+    def prefer_tcp(self, preferred: bool) -> None:
+        """Describe and take only TCP candidates, where there are."""
+        self._transport.prefer_tcp = preferred
+
     # -- candidates --------------------------------------------------------------------------------
 
     def add_remote_candidate(self, candidate_init: str) -> None:

@@ -120,12 +120,23 @@ class TransportManager:
         """Make the first offer at once if the client's primary connection needs it."""
         if self.subscriber is None or not self._subscriber_primary:
             return
+        self.open_channels()
+        self.subscriber.negotiate(now, force=True)
+        self.drive(now, self.subscriber)
+
+    def open_channels(self) -> None:
+        """Open the channels that the server makes: those of a subscriber that is primary."""
+        if self.subscriber is None or not self._subscriber_primary:
+            return
         self._hub.submit(
             OpenDataChannel(self.subscriber.id, RELIABLE),
             OpenDataChannel(self.subscriber.id, LOSSY, ordered=False, max_retransmits=0),
         )
-        self.subscriber.negotiate(now, force=True)
-        self.drive(now, self.subscriber)
+
+    def prefer_tcp(self, preferred: bool) -> None:
+        """Offer and take only TCP candidates from the next ICE generation on, where there are."""
+        for transport in self.all:
+            transport.prefer_tcp(preferred)
 
     def handle_offer(
         self, now: float, offer: rtc.SessionDescription, lookup: TrackLookup

@@ -27,7 +27,7 @@ HANDLERS: Mapping[str, Handler] = {
     **session.HANDLERS,
 }
 """By the name of the request's field in ``SignalRequest``. Pings are answered where the socket
-is; ``update_layers`` does nothing, as in LiveKit."""
+is and only say here that the client is there; ``update_layers`` does nothing, as in LiveKit."""
 
 
 def handle_request(participant: Participant, request: rtc.SignalRequest) -> None:
