@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import aiohttp
 import pytest
 from livekit import api
 from livekit.protocol import models, rtc
@@ -34,7 +35,7 @@ async def livekit(server: Harness):
 async def join(server: Harness, identity: str):
     """Join with one peer connection; returns the socket and the JoinResponse."""
     request = rtc.JoinRequest(
-        client_info=models.ClientInfo(sdk="JS", protocol=16),
+        client_info=models.ClientInfo(sdk="JS", protocol=16, version="2.15.0"),
         connection_settings=rtc.ConnectionSettings(auto_subscribe=True),
         publisher_offer=rtc.SessionDescription(type="offer", sdp=JOIN_OFFER, id=1),
         add_track_requests=[microphone()],
@@ -100,24 +101,36 @@ async def test_a_full_room(server: Harness) -> None:
     )
 
 
-async def test_resuming_is_answered_by_a_request_to_join_afresh(server: Harness) -> None:
+def resuming(participant_sid: str) -> rtc.JoinRequest:
+    client = models.ClientInfo(sdk="JS", protocol=16, version="2.15.0")
+    return rtc.JoinRequest(client_info=client, reconnect=True, participant_sid=participant_sid)
+
+
+async def test_resuming_takes_the_session_over(server: Harness) -> None:
     first, joined = await join(server, "alice")
-    request = rtc.JoinRequest(
-        client_info=models.ClientInfo(sdk="JS", protocol=16),
-        reconnect=True,
-        participant_sid=joined.participant.sid,
-    )
-    second = await server.join(server.token(), join=request)
-    leave = (await receive(second)).leave
+    second = await server.join(server.token(), join=resuming(joined.participant.sid))
+    assert (await receive(second)).WhichOneof("message") == "reconnect"
+    update = (await until(second, "update")).update
+    assert [p.sid for p in update.participants] == [joined.participant.sid]
+    while (await first.receive()).type is aiohttp.WSMsgType.BINARY:
+        pass
+    assert first.close_code == 1000
+    await second.send_bytes(rtc.SignalRequest(ping=1).SerializeToString())
+    assert (await until(second, "pong")).pong > 0
+
+
+async def test_resuming_what_is_not_here_is_answered_by_a_request_to_join_afresh(
+    server: Harness,
+) -> None:
+    await join(server, "alice")
+    socket = await server.join(server.token("bob"), join=resuming("PA_x"))
+    leave = (await receive(socket)).leave
     assert (leave.reason, leave.action) == (
         Reason.STATE_MISMATCH,
         rtc.LeaveRequest.Action.RECONNECT,
     )
-    await second.receive()
-    assert second.close_code == 1000
-    assert (await until(first, "leave")).leave.reason == Reason.STATE_MISMATCH
-    _, again = await join(server, "alice")
-    assert again.participant.sid != joined.participant.sid
+    await socket.receive()
+    assert socket.close_code == 1000
 
 
 async def test_room_service_acts_on_the_room(server: Harness, livekit: api.LiveKitAPI) -> None:
