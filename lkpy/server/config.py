@@ -8,9 +8,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
+from google.protobuf import json_format
+from livekit.protocol import room as room_pb
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from lkpy import limits
@@ -127,6 +129,19 @@ DEFAULT_CODECS = tuple(
 )
 
 
+def parse_room_preset(value: object) -> object:
+    """The fields of a ``RoomConfiguration``, as in a token's ``roomConfig``."""
+    if not isinstance(value, dict):
+        return value
+    try:
+        return json_format.ParseDict(value, room_pb.RoomConfiguration())
+    except json_format.ParseError as error:
+        raise ValueError(str(error).partition("\n")[0]) from error
+
+
+RoomPreset = Annotated[room_pb.RoomConfiguration, BeforeValidator(parse_room_preset)]
+
+
 class RoomConfig(Section):
     """Defaults of rooms."""
 
@@ -137,7 +152,9 @@ class RoomConfig(Section):
     enabled_codecs: tuple[CodecSpec, ...] = DEFAULT_CODECS
     enable_remote_unmute: bool = False
     enable_full_room_in_webhooks: bool = False
-    room_configurations: dict[str, dict[str, Any]] = {}
+    update_batch_target_size: Count = limits.UPDATE_CHUNK
+    """Bytes at which an update about many participants is split."""
+    room_configurations: dict[str, RoomPreset] = {}
 
 
 class AudioConfig(Section):

@@ -29,7 +29,7 @@ _NAMES: Mapping[str, str] = {
     ),
     "signal_relay": "retry_timeout min_retry_interval max_retry_interval stream_buffer_size",
     "room": (
-        "update_batch_target_size playout_delay sync_streams "
+        "playout_delay sync_streams "
         "create_room_timeout "
         "create_room_attempts max_metadata_size max_room_name_length "
         "max_participant_identity_length"

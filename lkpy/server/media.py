@@ -239,4 +239,5 @@ def room_options(config: ServerConfig) -> RoomOptions:
         ice_servers=ice_servers(config),
         ice_lite=config.rtc.use_ice_lite,
         allow_tcp_fallback=config.rtc.allow_tcp_fallback,
+        update_batch_target_size=config.room.update_batch_target_size,
     )

@@ -115,7 +115,7 @@ def test_a_stored_room_is_updated_by_what_is_not_zero() -> None:
 def test_presets_fill_zero_fields() -> None:
     agents = [{"agent_name": "preset"}]
     preset = {"max_participants": 4, "metadata": "preset", "name": "ignored", "agents": agents}
-    world = World(RoomConfig(room_configurations={"p": preset}))
+    world = World(RoomConfig.model_validate({"room_configurations": {"p": preset}}))
     filled = world.allocator.with_preset(request(room_preset="p", metadata="own"))
     assert (filled.name, filled.max_participants, filled.metadata) == ("lobby", 4, "own")
     assert [agent.agent_name for agent in filled.agents] == ["preset"]

@@ -123,6 +123,17 @@ def test_a_refused_feature_says_what_to_do() -> None:
     assert refused.value.hint == "set rtc.node_ip to the public address instead"
 
 
+def test_room_presets_are_room_configurations() -> None:
+    presets = body(
+        "room: {room_configurations: {small: {max_participants: 4, agents: [{agent_name: a}]}}}"
+    ).room.room_configurations
+    assert presets["small"].max_participants == 4
+    assert presets["small"].agents[0].agent_name == "a"
+    with pytest.raises(ConfigError, match="max_participant") as refused:
+        body("room: {room_configurations: {small: {max_participant: 4}}}")
+    assert refused.value.message.startswith("--config-body:")
+
+
 @pytest.mark.parametrize("text", ["[1, 2]", "just words", "5"])
 def test_a_file_that_is_no_mapping(text: str) -> None:
     with pytest.raises(ConfigError, match="expected a mapping"):

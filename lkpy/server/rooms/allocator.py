@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
-from google.protobuf import json_format
 from livekit.protocol import models
 from livekit.protocol import room as room_pb
 
@@ -134,12 +132,12 @@ class RoomAllocator:
 
 
 def _merge(
-    request: room_pb.CreateRoomRequest, preset: Mapping[str, Any]
+    request: room_pb.CreateRoomRequest, preset: room_pb.RoomConfiguration
 ) -> room_pb.CreateRoomRequest:
     """The request, with its zero fields taken from a ``room_configurations`` entry: a list or a
     message is taken as a whole."""
     configuration = room_pb.RoomConfiguration()
-    json_format.ParseDict(dict(preset), configuration, ignore_unknown_fields=True)
+    configuration.CopyFrom(preset)
     for given, _ in request.ListFields():
         if given.name in configuration.DESCRIPTOR.fields_by_name:
             configuration.ClearField(given.name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from livekit.protocol import rtc
 
 from lkpy.clock import Clock
-from lkpy.limits import SUBSCRIBER_UPDATE_INTERVAL_S
+from lkpy.limits import SUBSCRIBER_UPDATE_INTERVAL_S, UPDATE_CHUNK
 from lkpy.server.rtc.timers import Timers
 from lkpy.server.rtc.updates import UpdateQueue, responses
 
@@ -24,11 +24,17 @@ class Announcements:
     """Sends participant updates: about publishers at once, about others in batches."""
 
     def __init__(
-        self, members: Callable[[], Iterable[Participant]], timers: Timers, clock: Clock
+        self,
+        members: Callable[[], Iterable[Participant]],
+        timers: Timers,
+        clock: Clock,
+        *,
+        target_size: int = UPDATE_CHUNK,
     ) -> None:
         self._members = members
         self._timers = timers
         self._clock = clock
+        self._target_size = target_size
         self._waiting = UpdateQueue()
         self._began = clock.now()
 
@@ -59,7 +65,7 @@ class Announcements:
         return now + SUBSCRIBER_UPDATE_INTERVAL_S - since
 
     def _flush(self) -> None:
-        self.send(self._members(), responses(self._waiting.take()))
+        self.send(self._members(), responses(self._waiting.take(), self._target_size))
 
     def send(
         self, receivers: Iterable[Participant], messages: Iterable[rtc.SignalResponse]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from livekit.protocol import rtc
 
 from lkpy.ids import NodeID
-from lkpy.limits import DEFAULT_LIMITS, Limits
+from lkpy.limits import DEFAULT_LIMITS, UPDATE_CHUNK, Limits
 
 LIVEKIT_VERSION = "1.13.5"
 """The livekit-server whose behaviour this one has. SDKs look at the version to learn what a server
@@ -36,6 +36,8 @@ class RoomOptions:
     ice_lite: bool = False
     allow_tcp_fallback: bool = True
     """A client whose connection does not hold is given another kind of path."""
+    update_batch_target_size: int = UPDATE_CHUNK
+    """Bytes at which an update about many participants is split."""
     reconnect_on_subscription_error: bool = False
     """A client that does not negotiate a subscription has to join afresh."""
 

@@ -21,7 +21,6 @@ from lkpy.ids import ParticipantIdentity, RoomID, RoomName
 from lkpy.limits import (
     RECONCILE_INTERVAL_S,
     ROOM_IDLE_CHECK_S,
-    ROOM_UPDATE_INTERVAL_S,
     TOKEN_REFRESH_S,
 )
 from lkpy.server.rtc.active_speakers import ActiveSpeakers
@@ -40,6 +39,7 @@ from lkpy.server.rtc.room_state import RoomState
 from lkpy.server.rtc.room_stats import RoomStats
 from lkpy.server.rtc.room_task import RoomTask
 from lkpy.server.rtc.room_tracks import RoomTracks
+from lkpy.server.rtc.room_updates import RoomUpdates
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
 from lkpy.server.rtc.signal_reader import SignalReader
 from lkpy.server.rtc.signals import Action, refuse_resume
@@ -124,7 +124,10 @@ class Room:
         self.ice_preferences = IcePreferences()
         self.resume_faults = ResumeFaults()
         self.data = RoomData(hub, self._participants.values, clock)
-        self._announcements = Announcements(self.members, self.timers, clock)
+        self._announcements = Announcements(
+            self.members, self.timers, clock, target_size=options.update_batch_target_size
+        )
+        self._updates = RoomUpdates(self._state.info, self.timers, clock, self._tell)
         self._speakers = ActiveSpeakers(options.audio, self.members, self.timers, clock)
         self.tell_speakers = self._speakers.tell_all
         self.tracks.greetings.append(self._speakers.tell)
@@ -192,7 +195,7 @@ class Room:
     def _enter(self, participant: Participant, others: list[models.ParticipantInfo]) -> None:
         session = participant.session
         join = join_response(
-            room=self._state.info,
+            room=self._updates.seen,
             participant=participant.to_proto(),
             others=others,
             node=self._node,
@@ -218,6 +221,7 @@ class Room:
             return
         participant.connectivity.resumed(reason)
         first: list[rtc.SignalResponse] = []
+        target = self.options.update_batch_target_size
         if supports_reconnect_response(participant.client):
             reconnect = reconnect_response(
                 node=self._node,
@@ -226,9 +230,9 @@ class Room:
                 last_message_seq=participant.data.last_sequence,
             )
             first.append(rtc.SignalResponse(reconnect=reconnect))
-            first += responses(self._departures.seen_by(participant))
+            first += responses(self._departures.seen_by(participant), target)
         here = [p.to_proto() for p in self.members() if p is participant or not p.hidden]
-        first += responses(here)
+        first += responses(here, target)
         first.append(rtc.SignalResponse(room_update=rtc.RoomUpdate(room=self._state.info)))
         participant.resume(first)
         self.refresh_token(participant)
@@ -365,15 +369,10 @@ class Room:
         """Who is here changed."""
         urgent = self._state.recount(self._participants.values())
         self._observer.room_updated(self)
-        if urgent:
-            self._send_room_update()
-        else:
-            at = self.clock.now() + ROOM_UPDATE_INTERVAL_S
-            self.timers.set_if_absent("room update", at, self._send_room_update)
+        self._updates.changed(urgent=urgent)
 
-    def _send_room_update(self) -> None:
-        update = rtc.SignalResponse(room_update=rtc.RoomUpdate(room=self._state.info))
-        self._announcements.send(self.members(), [update])
+    def _tell(self, response: rtc.SignalResponse) -> None:
+        self._announcements.send(self.members(), [response])
 
     def refresh_token(self, participant: Participant) -> None:
         """Give a participant a token that says what it may do now."""
@@ -399,7 +398,7 @@ class Room:
         """Change the room's metadata and tell everybody."""
         self._state.info.metadata = metadata
         self._observer.room_updated(self)
-        self._send_room_update()
+        self._updates.changed(urgent=True)
 
     def to_proto(self) -> models.Room:
         """The room as clients see it."""

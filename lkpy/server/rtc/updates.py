@@ -36,14 +36,16 @@ class UpdateQueue:
         return taken
 
 
-def responses(infos: Iterable[models.ParticipantInfo]) -> list[rtc.SignalResponse]:
-    """Pack updates into messages of at most :data:`lkpy.limits.UPDATE_CHUNK` bytes; only a single
-    participant that is larger makes a larger one."""
+def responses(
+    infos: Iterable[models.ParticipantInfo], target_size: int = UPDATE_CHUNK
+) -> list[rtc.SignalResponse]:
+    """Pack updates into messages of at most ``target_size`` bytes; only a single participant that
+    is larger makes a larger one."""
     messages: list[rtc.SignalResponse] = []
     size = 0
     for info in infos:
         length = info.ByteSize()
-        if not messages or size + length > UPDATE_CHUNK:
+        if not messages or size + length > target_size:
             messages.append(rtc.SignalResponse())
             size = 0
         messages[-1].update.participants.append(info)
