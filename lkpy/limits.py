@@ -21,6 +21,9 @@ class Limits:
     max_participant_name_length: int = 256
     signal_message_size_limit: int = 2 * 1024 * 1024
     max_api_request_body_size: int = 10 * 1024 * 1024
+    max_data_blob_key_length: int = 256
+    max_data_blobs_size: int = 64_000
+    max_data_track_custom_encoding_length: int = 32
     num_tracks: int = 0
     subscription_limit_video: int = 0
     subscription_limit_audio: int = 0
@@ -64,6 +67,8 @@ MAX_REMOTE_CANDIDATES = 100
 """Remote candidates held before a description; LiveKit has no bound here."""
 MAX_MEDIA_SECTIONS = 1024
 """m-lines in one description; LiveKit has no bound here."""
+MAX_DATA_TRACKS = 1024
+"""Data tracks that one participant may publish; LiveKit has no bound but the handles' 16 bits."""
 MAX_SUBSCRIPTIONS = 4096
 """Tracks that one participant may have wishes about; LiveKit has no bound here."""
 HTTP_LINE_MAX = JOIN_REQUEST_MAX + 4096

@@ -110,6 +110,7 @@ class RtcConfig(Section):
     packet_buffer_size_video: Annotated[int, Field(ge=16, le=16384)] = 500
     packet_buffer_size_audio: Annotated[int, Field(ge=16, le=16384)] = 200
     pli_throttle: PliThrottleConfig = PliThrottleConfig()
+    datachannel_data_track_target_latency: Duration = 0.1
 
 
 DEFAULT_CODECS = tuple(
@@ -179,6 +180,11 @@ class LimitConfig(Section):
     max_participant_name_length: Count = limits.DEFAULT_LIMITS.max_participant_name_length
     signal_message_size_limit: Annotated[int, Field(gt=0)] = (
         limits.DEFAULT_LIMITS.signal_message_size_limit
+    )
+    max_data_blob_key_length: Count = limits.DEFAULT_LIMITS.max_data_blob_key_length
+    max_data_blobs_size: Count = limits.DEFAULT_LIMITS.max_data_blobs_size
+    max_data_track_custom_encoding_length: Count = (
+        limits.DEFAULT_LIMITS.max_data_track_custom_encoding_length
     )
     max_api_request_body_size: Annotated[int, Field(gt=0)] = (
         limits.DEFAULT_LIMITS.max_api_request_body_size
@@ -257,6 +263,8 @@ class ServerConfig(Section):
     key_file: str = ""
     development: bool = False
     region: str = ""
+    enable_data_tracks: bool = True
+    enable_participant_data_blob: bool = False
     rtc: RtcConfig = RtcConfig()
     room: RoomConfig = RoomConfig()
     audio: AudioConfig = AudioConfig()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _NAMES: Mapping[str, str] = {
-    "": "log_level enable_data_tracks enable_participant_data_blob",
+    "": "log_level",
     "rtc": (
         "use_external_ip advertise_internal_ip external_ip_only skip_external_ip_validation "
         "interfaces ips additional_host_ips require_ipv4 use_mdns batch_io use_stun_port_as_ice "
@@ -20,7 +20,6 @@ _NAMES: Mapping[str, str] = {
         "tcp_fallback_rtt_threshold allow_udp_unstable_fallback reconnect_on_publication_error "
         "reconnect_on_subscription_error reconnect_on_data_channel_error "
         "datachannel_slow_threshold datachannel_lossy_target_latency "
-        "datachannel_data_track_target_latency "
         "enable_rtp_stream_restart_detection forward_stats"
     ),
     "rtc.congestion_control": (
@@ -36,10 +35,7 @@ _NAMES: Mapping[str, str] = {
     ),
     "audio": "active_red_encoding enable_loss_proxying",
     "video": "dynacast_pause_delay codec_regression_threshold stream_tracker_manager",
-    "limit": (
-        "bytes_per_sec max_data_blob_key_length max_data_blobs_size "
-        "max_data_track_custom_encoding_length agent_signal_message_size_limit"
-    ),
+    "limit": "bytes_per_sec agent_signal_message_size_limit",
     "logging": "sample pion_level component_levels sample_initial sample_interval",
     "redis": (
         "address username password db use_tls tls sentinel_master_name sentinel_addresses "
@@ -84,14 +80,12 @@ REFUSED: Mapping[str, str] = {
     "room.playout_delay.enabled": "playout delay is not applied: remove room.playout_delay",
     "room.sync_streams": "stream synchronisation is always on by the publisher's clock: remove it",
     "trace.jaeger_url": "traces are not exported: remove the trace section",
-    "enable_participant_data_blob": "data blobs are not supported: set it to false",
     "limit.bytes_per_sec": "the node's byte rate is not limited: remove limit.bytes_per_sec",
     "rtc.congestion_control.use_send_side_bwe": "remove it: estimation is not configurable",
 }
 """Paths at which a value other than empty, zero or false cannot be honoured, and what to do."""
 
 DEFAULTS: Mapping[str, object] = {
-    "enable_data_tracks": True,
     "rtc.congestion_control.enabled": True,
     "rtc.use_external_ip": False,
     "logging.pion_level": "error",

@@ -88,6 +88,7 @@ def engine_config(config: ServerConfig) -> EngineConfig:
         audio_active_level=config.audio.active_level,
         data_channel_buffer=rtc.data_channel_max_buffered_amount
         or EngineConfig().data_channel_buffer,
+        data_track_target_latency_ms=round(rtc.datachannel_data_track_target_latency * 1000),
     )
 
 
@@ -240,4 +241,6 @@ def room_options(config: ServerConfig) -> RoomOptions:
         ice_lite=config.rtc.use_ice_lite,
         allow_tcp_fallback=config.rtc.allow_tcp_fallback,
         update_batch_target_size=config.room.update_batch_target_size,
+        data_tracks=config.enable_data_tracks,
+        data_blobs=config.enable_participant_data_blob,
     )

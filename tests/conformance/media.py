@@ -103,6 +103,7 @@ class Participant:
         for label, options in (
             ("_reliable", {"ordered": True}),
             ("_lossy", {"ordered": False, "maxRetransmits": 0}),
+            ("_data_track", {"ordered": False, "maxRetransmits": 0}),
         ):
             channel = self.publisher.createDataChannel(label, **options)
             self.channels[label] = channel

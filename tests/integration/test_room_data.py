@@ -122,8 +122,6 @@ async def test_garbage_and_bare_channels() -> None:
         world.engine.inject(
             DataReceived(transport, 0, b"\xff\xff", True),
             DataReceived(transport, 99, b"unknown channel", True),
-            DataChannelOpened(transport, 4, "_data_track", "", False, 0),
-            DataReceived(transport, 4, b"a data track", True),
             DataChannelOpened(transport, 6, "mine", "", True, None),
             DataReceived(transport, 6, b"raw", True),
         )

@@ -45,7 +45,11 @@ async def test_dual_connection_starts_with_an_offer() -> None:
         assert alice.last("join").subscriber_primary
         assert alice.last("trickle").target == rtc.SignalTarget.SUBSCRIBER
         opened = [(c.label, c.ordered, c.max_retransmits) for c in world.engine.of(OpenDataChannel)]
-        assert opened == [("_reliable", True, None), ("_lossy", False, 0)]
+        assert opened == [
+            ("_reliable", True, None),
+            ("_lossy", False, 0),
+            ("_data_track", False, 0),
+        ]
         assert alice.participant.state == State.JOINED
         subscriber = alice.participant.transports.subscriber
         assert subscriber is not None

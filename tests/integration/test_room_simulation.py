@@ -301,7 +301,8 @@ async def test_what_was_in_flight_on_a_channel_that_broke_is_sent_again() -> Non
         again = await world.join("bob", single=False, reconnect=True)
         state = rtc.DataChannelReceiveState(publisher_sid=alice.participant.sid, last_seq=1)
         await again.send(sync_state=rtc.SyncState(datachannel_receive_states=[state]))
-        assert [c.label for c in world.engine.of(OpenDataChannel)] == ["_reliable", "_lossy"]
+        opened = [command.label for command in world.engine.of(OpenDataChannel)]
+        assert opened == ["_reliable", "_lossy", "_data_track"]
         assert sequences(world.sent()) == [2, 3, 4]
         await alice.send_data(user(5))
         assert sequences(world.sent())[3:] == [5]

@@ -17,8 +17,6 @@ from lkpy.server.rtc.data_packets import DataStream, NonceFilter, Routed, Sender
 from lkpy.server.rtc.reliable_log import ReliableReader
 from lkpy.server.rtc.transport_manager import LOSSY, RELIABLE
 
-DATA_TRACK = "_data_track"
-
 
 @dataclass(frozen=True, slots=True)
 class Channel:
@@ -77,7 +75,7 @@ class DataChannels:
         """Take a message from the client; None: nobody else gets it, for one because ``take``
         took it for the server. Channels that are not LiveKit's carry bare user data."""
         channel = self._channels.get((event.transport, event.stream_id))
-        if channel is None or channel.label == DATA_TRACK:
+        if channel is None:
             return None
         if channel.label not in (RELIABLE, LOSSY):
             return wrap_unlabeled(event.payload, sender)

@@ -152,6 +152,11 @@ class IceDtls:
         return self.ice_state is IceState.CONNECTED and self.dtls_state is DtlsState.CONNECTED
 
     @property
+    def created(self) -> bool:
+        """The engine has it."""
+        return self._created and not self._closed
+
+    @property
     def fingerprint(self) -> Fingerprint:
         """Of the engine's certificate."""
         info = self._engine.info

@@ -40,6 +40,10 @@ class RoomOptions:
     """Bytes at which an update about many participants is split."""
     reconnect_on_subscription_error: bool = False
     """A client that does not negotiate a subscription has to join afresh."""
+    data_tracks: bool = True
+    """``enable_data_tracks``."""
+    data_blobs: bool = False
+    """``enable_participant_data_blob``."""
 
 
 @dataclass(frozen=True, slots=True)

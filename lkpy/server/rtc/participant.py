@@ -28,8 +28,11 @@ from lkpy.server.rtc.client_configuration import (
 )
 from lkpy.server.rtc.client_info import supports_ice_tcp
 from lkpy.server.rtc.connectivity import Connectivity
+from lkpy.server.rtc.data_blobs import DataBlobs
 from lkpy.server.rtc.data_channels import DataChannels
 from lkpy.server.rtc.data_packets import Sender
+from lkpy.server.rtc.data_subscriptions import DataSubscriptions
+from lkpy.server.rtc.data_tracks import DataTracks
 from lkpy.server.rtc.ice_preference import IceFallback, IcePreference, with_relay
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.participant_room import ParticipantRoom
@@ -92,6 +95,7 @@ class Participant:
         self.publish_codecs = publish_codecs(enabled_codecs, configuration)
         self.signals = SignalSender(sink, self.client)
         self.data = DataChannels(room.data.log.reader())
+        self.data_blobs = DataBlobs()
         self.rpc = RpcCalls(self._sid, room.timers, room.clock)
         self.transports = TransportManager(
             self,
@@ -106,6 +110,7 @@ class Participant:
                 publish_codecs=self.publish_codecs,
                 subscribe_codecs=subscribe_codecs(enabled_codecs, configuration),
                 ice_lite=room.options.ice_lite and not session.disable_ice_lite,
+                data_tracks=room.options.data_tracks,
             ),
             deliver=self._deliver,
         )
@@ -132,6 +137,10 @@ class Participant:
             limits=room.options.limits,
             adaptive_stream=session.adaptive_stream,
             protocol=self.client.protocol,
+        )
+        self.data_tracks = DataTracks(self, room.hub, self.transports.publisher)
+        self.data_subscriptions = DataSubscriptions(
+            self, room.hub, self.signals, self.transports, room.data_tracks.find
         )
 
     # -- facts ------------------------------------------------------------------------------------
@@ -215,6 +224,7 @@ class Participant:
                 kind_details=self.session.grants.participant_kind_details(),
                 client_protocol=self.client.client_protocol,
                 capabilities=self.client.capabilities,
+                data_tracks=[track.info for track in self.data_tracks],
             )
         return self._info
 
@@ -283,6 +293,7 @@ class Participant:
         result = self.transports.handle_offer(self.now(), offer, self.publishing.tracks.lookup)
         if result is not None:
             self.publishing.offer_handled(result)
+            self.room.data_tracks.attach(self)
             self.transports.drive(self.now(), self.transports.publisher)
 
     # -- engine events ----------------------------------------------------------------------------

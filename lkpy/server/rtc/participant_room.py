@@ -9,9 +9,11 @@ from livekit.protocol import models, rtc
 from lkpy.clock import Clock
 from lkpy.engine.api import Event
 from lkpy.engine.hub import EngineHub
+from lkpy.ids import ParticipantIdentity
 from lkpy.server.rtc.ice_preference import IcePreferences
 from lkpy.server.rtc.options import RoomOptions
 from lkpy.server.rtc.room_data import RoomData
+from lkpy.server.rtc.room_data_tracks import RoomDataTracks
 from lkpy.server.rtc.room_tracks import RoomTracks
 from lkpy.server.rtc.simulation import ResumeFaults
 from lkpy.server.rtc.timers import Timers
@@ -35,9 +37,13 @@ class ParticipantRoom(Protocol):
     ice_preferences: IcePreferences
     resume_faults: ResumeFaults
     tracks: RoomTracks
+    data_tracks: RoomDataTracks
 
     def deliver(self, participant: Participant, event: Event) -> None:
         """An engine event about the participant came; it is handled on the room's task."""
+
+    def participant(self, identity: ParticipantIdentity) -> Participant | None:
+        """Who has this identity."""
 
     def state_changed(self, participant: Participant) -> None:
         """Tell the others."""

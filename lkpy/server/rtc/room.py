@@ -35,6 +35,7 @@ from lkpy.server.rtc.options import NodeInfo, RoomOptions
 from lkpy.server.rtc.participant import Participant, Reason, State
 from lkpy.server.rtc.room_api import RoomApi
 from lkpy.server.rtc.room_data import RoomData
+from lkpy.server.rtc.room_data_tracks import RoomDataTracks
 from lkpy.server.rtc.room_state import RoomState
 from lkpy.server.rtc.room_stats import RoomStats
 from lkpy.server.rtc.room_task import RoomTask
@@ -118,6 +119,7 @@ class Room:
         self._refresh_token = refresh_token
         self._participants: dict[ParticipantIdentity, Participant] = {}
         self.tracks = RoomTracks(self)
+        self.data_tracks = RoomDataTracks(self)
         self._readers: dict[str, SignalReader] = {}
         """By participant sid."""
         self._departures = Departures()
@@ -139,6 +141,7 @@ class Room:
         """Begin the room's task."""
         self._task.every("idle", ROOM_IDLE_CHECK_S, self._check_idle)
         self._task.every("reconcile", RECONCILE_INTERVAL_S, self.tracks.reconcile)
+        self._task.every("reconcile data", RECONCILE_INTERVAL_S, self.data_tracks.reconcile)
         self._task.every("token", TOKEN_REFRESH_S, self._refresh_tokens)
         self._task.start()
         self.telemetry.tell(RoomStarted(self))
@@ -296,6 +299,7 @@ class Room:
         if reader is not None:
             reader.stop()
         self.tracks.forget(track.sid for track in gone)
+        self.data_tracks.forget(participant.data_tracks)
         for track in gone:
             self.telemetry.tell(TrackUnpublished(self, participant, track.info))
         self._speakers.forget(participant.sid)
@@ -349,6 +353,7 @@ class Room:
             self.telemetry.tell(ParticipantActive(self, participant))
             if participant.session.auto_subscribe:
                 participant.subscribing.want(self.tracks.sids)
+            self.data_tracks.entered(participant)
 
     def info_changed(self, participant: Participant) -> None:
         """Metadata, permissions or tracks changed: everybody hears of it at once."""

@@ -87,8 +87,10 @@ class _Subscription:
 class Subscriptions:
     """Desired and actual subscriptions by track sid."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, settle_s: float = UNSUBSCRIBE_SETTLE_S) -> None:
+        """``settle_s``: how long after an unsubscription others wait."""
         self._tracks: dict[str, _Subscription] = {}
+        self._settle_s = settle_s
         self._closing_until = 0.0
 
     def want(self, now: float, sid: str, desired: bool) -> None:
@@ -179,7 +181,7 @@ class Subscriptions:
     ) -> Iterator[ActionKind]:
         if not track.desired:
             if track.active:
-                self._closing_until = now + UNSUBSCRIBE_SETTLE_S
+                self._closing_until = now + self._settle_s
                 yield self._close(track)
             return
         found = resolve(sid)

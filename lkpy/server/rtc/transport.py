@@ -141,6 +141,11 @@ class PeerTransport:
         return self._transport.id
 
     @property
+    def created(self) -> bool:
+        """The engine has it: from the first offer, until it is closed."""
+        return self._transport.created
+
+    @property
     def ice_state(self) -> IceState:
         """As the engine last reported it."""
         return self._transport.ice_state

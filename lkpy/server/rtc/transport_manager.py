@@ -29,7 +29,7 @@ from lkpy.server.rtc.transport_types import (
 
 logger = logging.getLogger(__name__)
 
-RELIABLE, LOSSY = "_reliable", "_lossy"
+RELIABLE, LOSSY, DATA_TRACK = "_reliable", "_lossy", "_data_track"
 
 
 class TransportOwner(Protocol):
@@ -70,6 +70,7 @@ class TransportManager:
         self._signals = signals
         self._timers = timers
         self._subscriber_primary = subscriber_primary
+        self._data_tracks = options.data_tracks
         self._offered = False
         """The client has made its first offer."""
 
@@ -128,9 +129,13 @@ class TransportManager:
         """Open the channels that the server makes: those of a subscriber that is primary."""
         if self.subscriber is None or not self._subscriber_primary:
             return
+        labels = (LOSSY, DATA_TRACK) if self._data_tracks else (LOSSY,)
         self._hub.submit(
             OpenDataChannel(self.subscriber.id, RELIABLE),
-            OpenDataChannel(self.subscriber.id, LOSSY, ordered=False, max_retransmits=0),
+            *(
+                OpenDataChannel(self.subscriber.id, label, ordered=False, max_retransmits=0)
+                for label in labels
+            ),
         )
 
     def prefer_tcp(self, preferred: bool) -> None:

@@ -22,6 +22,8 @@ class TransportOptions:
     send_side_bwe: bool = False
     """transport-cc instead of REMB towards subscribers."""
     playout_delay: bool = False
+    data_tracks: bool = True
+    """Open a channel for data tracks where we open channels."""
     red: bool = False
     """Prefer RED over Opus for published tracks that allow it."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from livekit.protocol import rtc
 
-from lkpy.server.rtc.handlers import negotiation, session, subscriptions, tracks
+from lkpy.server.rtc.handlers import blobs, data, negotiation, session, subscriptions, tracks
 from lkpy.server.rtc.participant import Participant
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,8 @@ HANDLERS: Mapping[str, Handler] = {
     **tracks.HANDLERS,
     **subscriptions.HANDLERS,
     **session.HANDLERS,
+    **data.HANDLERS,
+    **blobs.HANDLERS,
 }
 """By the name of the request's field in ``SignalRequest``. Pings are answered where the socket
 is and only say here that the client is there; ``update_layers`` does nothing, as in LiveKit."""

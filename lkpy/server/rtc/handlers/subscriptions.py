@@ -35,6 +35,8 @@ def subscription_permission(participant: Participant, request: rtc.SubscriptionP
             error.message,
             extra=fields(participant=participant.identity, pID=participant.sid),
         )
+    else:
+        participant.room.data_tracks.permission_updated(participant)
 
 
 HANDLERS: Mapping[str, Callable[[Participant, Any], None]] = {
