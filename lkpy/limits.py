@@ -128,6 +128,9 @@ UNSUBSCRIBE_SETTLE_S = 0.2
 ``pkg/sfu/downtrack.go``)."""
 UNSUBSCRIBE_WAIT_S = 1.0
 """A subscription waits for others that end no longer than this."""
+DYNACAST_INITIAL_S = 10.0
+"""A codec that nobody has subscribed to by then is told to be needed by nobody
+(``pkg/rtc/dynacast``)."""
 TRACK_SETTINGS_DEBOUNCE_S = 0.1
 """``pkg/rtc/subscribedtrack.go``."""
 SUBSCRIBER_UPDATE_INTERVAL_S = 3.0

@@ -111,6 +111,8 @@ class RtcConfig(Section):
     packet_buffer_size_audio: Annotated[int, Field(ge=16, le=16384)] = 200
     pli_throttle: PliThrottleConfig = PliThrottleConfig()
     datachannel_data_track_target_latency: Duration = 0.1
+    reconnect_on_publication_error: bool = False
+    reconnect_on_subscription_error: bool = False
 
 
 DEFAULT_CODECS = tuple(
@@ -165,6 +167,13 @@ class AudioConfig(Section):
     min_percentile: Annotated[int, Field(ge=0, le=100)] = 40
     update_interval: Annotated[int, Field(gt=0)] = 400
     smooth_intervals: Count = 2
+
+
+class VideoConfig(Section):
+    """What publishers are told to send."""
+
+    dynacast_pause_delay: Duration = 5.0
+    codec_regression_threshold: Count = 5
 
 
 class LimitConfig(Section):
@@ -268,6 +277,7 @@ class ServerConfig(Section):
     rtc: RtcConfig = RtcConfig()
     room: RoomConfig = RoomConfig()
     audio: AudioConfig = AudioConfig()
+    video: VideoConfig = VideoConfig()
     limit: LimitConfig = LimitConfig()
     signal_relay: SignalRelayConfig = SignalRelayConfig()
     webhook: WebhookConfig = WebhookConfig()

@@ -17,8 +17,7 @@ _NAMES: Mapping[str, str] = {
         "sctp_min_cwnd sctp_min_cwnd_mtu_factor srflx_acceptance_min_wait "
         "host_acceptance_min_wait prflx_acceptance_min_wait relay_acceptance_min_wait "
         "enable_warp strict_acks turn_servers force_tcp packet_buffer_size "
-        "tcp_fallback_rtt_threshold allow_udp_unstable_fallback reconnect_on_publication_error "
-        "reconnect_on_subscription_error reconnect_on_data_channel_error "
+        "tcp_fallback_rtt_threshold allow_udp_unstable_fallback reconnect_on_data_channel_error "
         "datachannel_slow_threshold datachannel_lossy_target_latency "
         "enable_rtp_stream_restart_detection forward_stats"
     ),
@@ -34,7 +33,7 @@ _NAMES: Mapping[str, str] = {
         "max_participant_identity_length"
     ),
     "audio": "active_red_encoding enable_loss_proxying",
-    "video": "dynacast_pause_delay codec_regression_threshold stream_tracker_manager",
+    "video": "stream_tracker_manager",
     "limit": "bytes_per_sec agent_signal_message_size_limit",
     "logging": "sample pion_level component_levels sample_initial sample_interval",
     "redis": (

@@ -21,7 +21,7 @@ from lkpy.ids import NodeID
 from lkpy.server.config import PortRange, ServerConfig
 from lkpy.server.config_load import is_loopback
 from lkpy.server.routing.node import LocalNode
-from lkpy.server.rtc.options import AudioOptions, NodeInfo, RoomOptions
+from lkpy.server.rtc.options import AudioOptions, NodeInfo, RoomOptions, VideoOptions
 from lkpy.server.rtc.room import Room, RoomObserver
 from lkpy.server.telemetry.events import Telemetry
 
@@ -236,6 +236,10 @@ def room_options(config: ServerConfig) -> RoomOptions:
             update_interval_ms=audio.update_interval,
             smooth_intervals=audio.smooth_intervals,
         ),
+        video=VideoOptions(
+            dynacast_pause_delay_s=config.video.dynacast_pause_delay,
+            codec_regression_threshold=config.video.codec_regression_threshold,
+        ),
         limits=config.limit.to_limits(),
         ice_servers=ice_servers(config),
         ice_lite=config.rtc.use_ice_lite,
@@ -243,4 +247,6 @@ def room_options(config: ServerConfig) -> RoomOptions:
         update_batch_target_size=config.room.update_batch_target_size,
         data_tracks=config.enable_data_tracks,
         data_blobs=config.enable_participant_data_blob,
+        reconnect_on_publication_error=config.rtc.reconnect_on_publication_error,
+        reconnect_on_subscription_error=config.rtc.reconnect_on_subscription_error,
     )

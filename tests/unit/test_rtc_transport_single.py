@@ -383,7 +383,7 @@ def test_a_section_that_stops_receiving_gives_its_track_back() -> None:
 def test_tracks_the_client_cannot_decode_are_reported() -> None:
     transport = single(RecordingEngine())
     handle = transport.add_down_track(
-        receiver=1,
+        receivers={"video/h265": 1},
         kind=VIDEO,
         track_sid="TR_v",
         stream_id="PA_p|TR_v",

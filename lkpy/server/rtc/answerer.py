@@ -221,20 +221,27 @@ class Answerer:
     def _place(self, offer: SessionDescription, answer: Answer) -> None:
         for section, media in zip(self.sections, offer.media, strict=True):
             kind = section.media_kind
+            if section.sender is not None and not section.sender.bound:
+                # It was renewed in its section.
+                self._bind(section.sender, section, media, answer)
             while kind is not None and section.free_for(kind):
                 handle = self._down_tracks.next_waiting(kind)
                 if handle is None:
                     break
                 self._down_tracks.place(handle, section)
-                negotiated = self._codecs(section, media)
-                usable = self._down_tracks.source_codecs(handle, negotiated)
-                if usable:
-                    self._down_tracks.bind(handle, usable, self._extensions(kind, media))
-                    answer.bound.append(handle)
-                else:
-                    section.sender = None
-                    self._down_tracks.reject(handle)
-                    answer.unsupported.append(handle)
+                self._bind(handle, section, media, answer)
+
+    def _bind(
+        self, handle: DownTrackHandle, section: Section, media: MediaDescription, answer: Answer
+    ) -> None:
+        usable = self._down_tracks.source_codecs(handle, self._codecs(section, media))
+        if usable:
+            self._down_tracks.bind(handle, usable, self._extensions(handle.kind, media))
+            answer.bound.append(handle)
+        else:
+            section.sender = None
+            self._down_tracks.reject(handle)
+            answer.unsupported.append(handle)
 
     # -- the answer -------------------------------------------------------------------------------
 

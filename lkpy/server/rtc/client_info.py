@@ -32,6 +32,11 @@ def supports_transceiver_reuse(client: models.ClientInfo) -> bool:
     return client.protocol >= 4 and not is_safari(client)
 
 
+def supports_codec_change(client: models.ClientInfo) -> bool:
+    """Whether a track it receives may go on in another codec; else it has to be another track."""
+    return client.sdk not in (models.ClientInfo.GO, models.ClientInfo.UNKNOWN)
+
+
 def supports_ice_lite(client: models.ClientInfo) -> bool:
     """Whether it nominates properly towards a lite agent (protocol 6, not Firefox)."""
     return client.protocol >= 6 and not is_firefox(client)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 
 from lkpy.engine.api import CloseDownTrack, CreateDownTrack, MediaKind, RtpCodec, UpdateDownTrack
 from lkpy.sdp import Codec, HeaderExtension
@@ -27,7 +28,7 @@ class DownTracks:
     def add(
         self,
         *,
-        receiver: int,
+        receivers: Mapping[str, int],
         kind: MediaKind,
         track_sid: str,
         stream_id: str,
@@ -41,7 +42,7 @@ class DownTracks:
         """Make a down track that waits for a media section."""
         handle = DownTrackHandle(
             id=self._engine.new_id(),
-            receiver=receiver,
+            receivers=receivers,
             kind=kind,
             track_sid=track_sid,
             stream_id=stream_id,
@@ -102,26 +103,56 @@ class DownTracks:
         codecs: tuple[RtpCodec, ...],
         extensions: tuple[HeaderExtension, ...],
     ) -> None:
-        """The section is negotiated: forward into it."""
+        """The section is negotiated: forward into it, at once if its codec is published."""
         handle.bound = True
         handle.codecs = codecs
-        has_rtx = any(codec.rtx_payload_type is not None for codec in codecs)
+        handle.mime_type = codecs[0].mime_type
+        used = self._used_extensions[handle.kind]
+        handle.header_extensions = engine_extensions(extensions, used)
+        self._forward(handle)
+
+    def _forward(self, handle: DownTrackHandle) -> None:
+        receiver = handle.receivers.get(handle.mime_type)
+        if receiver is None:
+            return
+        handle.forwarding = True
+        has_rtx = any(codec.rtx_payload_type is not None for codec in handle.codecs)
         self._engine.submit(
             CreateDownTrack(
                 down_track=handle.id,
                 transport=self._transport,
-                receiver=handle.receiver,
+                receiver=receiver,
                 mid=handle.mid,
                 ssrc=handle.ssrc,
                 rtx_ssrc=handle.rtx_ssrc if has_rtx else None,
                 cname=handle.stream_id,
-                codecs=codecs,
-                header_extensions=engine_extensions(extensions, self._used_extensions[handle.kind]),
+                codecs=handle.codecs,
+                header_extensions=handle.header_extensions,
                 max_spatial=handle.max_spatial,
                 max_temporal=handle.max_temporal,
                 muted=handle.muted,
             )
         )
+
+    def published(
+        self, handle: DownTrackHandle, codecs: tuple[RtpCodec, ...], receivers: Mapping[str, int]
+    ) -> bool:
+        """The publisher's codecs or receivers changed. Returns whether the down track begins to
+        forward now."""
+        handle.source_codecs, handle.receivers = codecs, receivers
+        if handle.bound and not handle.forwarding:
+            self._forward(handle)
+            return handle.forwarding
+        return False
+
+    def renew(self, handle: DownTrackHandle) -> None:
+        """Negotiate the down track once more in its section, for another of its codecs. Its SSRCs
+        change, because another encoder's packets follow."""
+        self._unbind(handle)
+        self._ssrcs -= {handle.ssrc, handle.rtx_ssrc}
+        handle.id = self._engine.new_id()
+        handle.ssrc = self._new_ssrc()
+        handle.rtx_ssrc = self._new_ssrc() if handle.kind is MediaKind.VIDEO else None
 
     def reject(self, handle: DownTrackHandle) -> None:
         """The client can decode nothing of it; it stays out until removed."""
@@ -134,7 +165,7 @@ class DownTracks:
     ) -> None:
         """Change what may be sent, now or once bound."""
         handle.max_spatial, handle.max_temporal, handle.muted = max_spatial, max_temporal, muted
-        if handle.bound:
+        if handle.forwarding:
             self._engine.submit(UpdateDownTrack(handle.id, max_spatial, max_temporal, muted))
 
     def remove(self, handle: DownTrackHandle) -> None:
@@ -148,6 +179,8 @@ class DownTracks:
             self._waiting.remove(handle)
 
     def _unbind(self, handle: DownTrackHandle) -> None:
-        if handle.bound:
-            handle.bound = False
+        handle.bound = False
+        handle.mime_type = ""
+        if handle.forwarding:
+            handle.forwarding = False
             self._engine.submit(CloseDownTrack(handle.id))

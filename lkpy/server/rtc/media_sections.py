@@ -6,6 +6,7 @@ most one down track sent in it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from livekit.protocol import models
@@ -60,12 +61,13 @@ class DownTrackHandle:
 
     id: int
     """The engine's down track."""
-    receiver: int
+    receivers: Mapping[str, int]
+    """The engine's receiver by mime type; a codec that is not published yet has none."""
     kind: MediaKind
     track_sid: str
     stream_id: str
     source_codecs: tuple[RtpCodec, ...]
-    """The publisher's codecs; only these are of use to the subscriber."""
+    """The publisher's codecs, the preferred one first; only these are of use to the subscriber."""
     ssrc: int
     rtx_ssrc: int | None
     stereo: bool = False
@@ -73,7 +75,11 @@ class DownTrackHandle:
     mid: str = ""
     """Empty until it has a media section."""
     bound: bool = False
-    """Whether the section is negotiated and the engine forwards into it."""
+    """Whether the section is negotiated."""
+    mime_type: str = ""
+    """Of the codec that was negotiated, lower-case; empty before."""
+    forwarding: bool = False
+    """Whether the engine forwards into it: it is bound and its codec is published."""
     unsupported: bool = False
     """The client accepts none of the publisher's codecs."""
     removed: bool = False
@@ -81,6 +87,8 @@ class DownTrackHandle:
     max_temporal: int = 3
     muted: bool = False
     codecs: tuple[RtpCodec, ...] = field(default=())
+    """What was negotiated for it, once bound."""
+    header_extensions: tuple[RtpHeaderExtension, ...] = field(default=())
     """What was negotiated for it, once bound."""
 
 

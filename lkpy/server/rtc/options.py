@@ -27,10 +27,22 @@ class AudioOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class VideoOptions:
+    """What publishers are told to send (``video.*`` of livekit.yaml)."""
+
+    dynacast_pause_delay_s: float = 5.0
+    """Before a publisher is told that less of a track is needed."""
+    codec_regression_threshold: int = 5
+    """Participants below which all subscribers of a track are given its backup codec once it is
+    published; 0: always. Tracks may say otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
 class RoomOptions:
     """The same for every room of a server."""
 
     audio: AudioOptions = AudioOptions()
+    video: VideoOptions = VideoOptions()
     limits: Limits = DEFAULT_LIMITS
     ice_servers: tuple[rtc.ICEServer, ...] = field(default=())
     ice_lite: bool = False
@@ -38,6 +50,8 @@ class RoomOptions:
     """A client whose connection does not hold is given another kind of path."""
     update_batch_target_size: int = UPDATE_CHUNK
     """Bytes at which an update about many participants is split."""
+    reconnect_on_publication_error: bool = False
+    """A client that does not send a track it has announced has to join afresh."""
     reconnect_on_subscription_error: bool = False
     """A client that does not negotiate a subscription has to join afresh."""
     data_tracks: bool = True

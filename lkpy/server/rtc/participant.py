@@ -35,14 +35,16 @@ from lkpy.server.rtc.data_subscriptions import DataSubscriptions
 from lkpy.server.rtc.data_tracks import DataTracks
 from lkpy.server.rtc.ice_preference import IceFallback, IcePreference, with_relay
 from lkpy.server.rtc.media_sections import DownTrackHandle
+from lkpy.server.rtc.media_track import MediaTrack
 from lkpy.server.rtc.participant_room import ParticipantRoom
-from lkpy.server.rtc.published_tracks import MediaTrack, PublishedTracks
+from lkpy.server.rtc.published_tracks import PublishedTracks
 from lkpy.server.rtc.publishing import Publishing
 from lkpy.server.rtc.rpc_calls import RpcCalls
 from lkpy.server.rtc.session import MessageSink, StartSession
 from lkpy.server.rtc.signals import Action, SignalSender
 from lkpy.server.rtc.subscriber_permissions import SubscriberPermissions
 from lkpy.server.rtc.subscribing import Subscribing
+from lkpy.server.rtc.track_dynacast import TrackDynacast
 from lkpy.server.rtc.transport_manager import TransportManager
 from lkpy.server.rtc.transport_types import TransportOptions
 from lkpy.server.telemetry.events import TransportChanged
@@ -117,6 +119,12 @@ class Participant:
         self.transports.prefer_tcp(self.ice.preference is IcePreference.TCP)
         self.connectivity = Connectivity(self, self.transports, self.signals, room.timers)
         mimes = tuple(c.mime for c in self.publish_codecs if c.mime.lower() != "video/rtx")
+        self.dynacast = TrackDynacast(
+            self,
+            self.signals,
+            room.timers,
+            pause_delay_s=room.options.video.dynacast_pause_delay_s,
+        )
         self.publishing = Publishing(
             self,
             room.hub,
@@ -125,6 +133,7 @@ class Participant:
             PublishedTracks(mimes, claims.may_publish),
             self._deliver,
             room.telemetry,
+            self.dynacast,
             # The Go SDK offers every codec, whichever it sends.
             video_by_media=self.client.sdk == models.ClientInfo.GO,
         )
@@ -136,7 +145,7 @@ class Participant:
             room.timers,
             limits=room.options.limits,
             adaptive_stream=session.adaptive_stream,
-            protocol=self.client.protocol,
+            client=self.client,
         )
         self.data_tracks = DataTracks(self, room.hub, self.transports.publisher)
         self.data_subscriptions = DataSubscriptions(
@@ -282,6 +291,7 @@ class Participant:
         self.room.timers.cancel_of(self.sid)
         self.rpc.close()
         gone = self.publishing.close()
+        self.subscribing.close()
         self.transports.close()
         self._set_state(State.DISCONNECTED)
         return gone
@@ -423,6 +433,11 @@ class Participant:
         """Its claims changed: everybody hears, and its token says so."""
         self.touch()
         self.room.claims_changed(self)
+
+    def may_regress(self) -> bool:
+        """Whether the room is small enough for all subscribers of a track to share one codec."""
+        threshold = self.room.options.video.codec_regression_threshold
+        return threshold == 0 or self.room.size < threshold
 
     def track_published(self, track: MediaTrack) -> None:
         """A track may be told to the room."""

@@ -39,6 +39,10 @@ class ParticipantRoom(Protocol):
     tracks: RoomTracks
     data_tracks: RoomDataTracks
 
+    @property
+    def size(self) -> int:
+        """Participants, whatever their kind."""
+
     def deliver(self, participant: Participant, event: Event) -> None:
         """An engine event about the participant came; it is handled on the room's task."""
 

@@ -8,94 +8,32 @@ first of its kind, makes it a published one. Either may come first (LiveKit
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from livekit.protocol import models, rtc
 
-from lkpy.engine.api import MediaKind, RtpCodec
-from lkpy.ids import TRACK_PREFIX, new_id
+from lkpy.engine.api import MediaKind
 from lkpy.limits import MAX_PENDING_TRACKS, MAX_QUEUED_TRACKS_PER_CID
 from lkpy.server.rtc.media_sections import MediaSectionTrack
-from lkpy.server.rtc.quality import number_layers
+from lkpy.server.rtc.media_track import MediaTrack, Source
+from lkpy.server.rtc.track_info import mime_name, new_track_sid, requested_info, update_codecs
 
 Reason = rtc.RequestResponse.Reason
 
-_SOURCE_LETTERS = {
-    models.TrackSource.CAMERA: "C",
-    models.TrackSource.MICROPHONE: "M",
-    models.TrackSource.SCREEN_SHARE: "S",
-    models.TrackSource.SCREEN_SHARE_AUDIO: "s",
-}
-_STREAMS = {
-    models.TrackSource.CAMERA: "camera",
-    models.TrackSource.MICROPHONE: "camera",
-    models.TrackSource.SCREEN_SHARE: "screen",
-    models.TrackSource.SCREEN_SHARE_AUDIO: "screen",
-}
-_MIME_NAMES = {
-    name.lower(): f"{kind}/{name}"
-    for kind, names in {
-        "video": ("VP8", "VP9", "H264", "AV1", "H265"),
-        "audio": ("opus", "red", "PCMU", "PCMA"),
-    }.items()
-    for name in names
-}
-_SVC = ("video/VP9", "video/AV1")
 _NAMELESS = "-"
 """``sdp_cid`` of a track whose section names no track id."""
-
-
-def mime_name(mime_type: str) -> str:
-    """``vp8`` or ``video/vp8`` as LiveKit writes it: ``video/VP8``."""
-    name = mime_type.rpartition("/")[2].lower()
-    return _MIME_NAMES.get(name, mime_type)
 
 
 @dataclass(slots=True)
 class PendingTrack:
     """A track that was asked for and has no media section yet."""
 
+    cid: str
     info: models.TrackInfo
     cids: set[str]
     sdp_cid: str = ""
     """The section that it was matched with, if that names the track otherwise than AddTrack did."""
-
-
-@dataclass(slots=True, eq=False)
-class Source:
-    """One codec of a published track: its media section and receiver."""
-
-    mid: str
-    receiver: int
-    mime_type: str
-    """Lower-case; what the client was told to send."""
-    codecs: tuple[RtpCodec, ...]
-    """What a subscriber has to accept one of."""
-
-
-@dataclass(slots=True, eq=False)
-class MediaTrack:
-    """A published track."""
-
-    info: models.TrackInfo
-    cids: set[str]
-    sources: list[Source] = field(default_factory=list)
-    announced: bool = False
-    """Others know of it."""
-    flowing: bool = False
-    """Its media has begun."""
-    seen: bool = False
-    """Its publisher was told that somebody subscribed."""
-
-    @property
-    def sid(self) -> str:
-        return self.info.sid
-
-    @property
-    def kind(self) -> MediaKind:
-        audio = self.info.type == models.TrackType.AUDIO
-        return MediaKind.AUDIO if audio else MediaKind.VIDEO
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +65,7 @@ class PublishedTracks:
         self._enabled = tuple(mime_name(mime) for mime in enabled)
         self.may_publish = may_publish
         self._pending: list[PendingTrack] = []
-        self._queued: dict[str, deque[rtc.AddTrackRequest]] = {}
+        self._queued: dict[str, deque[PendingTrack]] = {}
         self._tracks: dict[str, MediaTrack] = {}
 
     def __iter__(self) -> Iterator[MediaTrack]:
@@ -137,9 +75,11 @@ class PublishedTracks:
         """A published track."""
         return self._tracks.get(sid)
 
-    def pending(self, sid: str) -> PendingTrack | None:
-        """A pending track."""
-        return next((p for p in self._pending if p.info.sid == sid), None)
+    def unpublished(self, sid: str) -> list[models.TrackInfo]:
+        """The descriptions of pending and queued tracks; a track that is queued behind one that
+        is pending has its sid."""
+        waiting = [*self._pending, *(p for queue in self._queued.values() for p in queue)]
+        return [pending.info for pending in waiting if pending.info.sid == sid]
 
     def by_receiver(self, receiver: int) -> MediaTrack | None:
         """The track that a receiver of the engine belongs to."""
@@ -160,107 +100,31 @@ class PublishedTracks:
             return self._add_codec(request)
         if len(self._pending) >= MAX_PENDING_TRACKS:
             return Refusal(Reason.LIMIT_EXCEEDED, "too many tracks are pending")
-        if self._is_taken(request):
+        before = next((p for p in self._pending if p.cid == request.cid), None)
+        sid = new_track_sid(request) if before is None else before.info.sid
+        info = requested_info(request, self._enabled, sid)
+        pending = PendingTrack(request.cid, info, _cids(request))
+        if before is not None or any(request.cid in t.cids for t in self._tracks.values()):
             queue = self._queued.setdefault(request.cid, deque())
             if len(queue) >= MAX_QUEUED_TRACKS_PER_CID:
                 return Refusal(Reason.LIMIT_EXCEEDED, "too many tracks are queued for this cid")
-            queue.append(request)
+            queue.append(pending)
             return Refusal(Reason.QUEUED, "a track with this cid is published")
-        return self._add(request)
+        return self._add(pending)
 
-    def _is_taken(self, request: rtc.AddTrackRequest) -> bool:
-        cids = _cids(request)
-        return any(cids & track.cids for track in self._all())
-
-    def _add(self, request: rtc.AddTrackRequest) -> Added:
-        info = self._info(request)
-        self._pending.append(PendingTrack(info, _cids(request)))
-        return Added(request.cid, _copy(info))
+    def _add(self, pending: PendingTrack) -> Added:
+        self._pending.append(pending)
+        return Added(pending.cid, _copy(pending.info))
 
     def _add_codec(self, request: rtc.AddTrackRequest) -> Added | Refusal:
-        track = self._tracks.get(request.sid) or self.pending(request.sid)
+        track = self._tracks.get(request.sid)
         if track is None:
-            return Refusal(Reason.NOT_FOUND, f"no track {request.sid}")
-        for codec in self._codecs(request):
-            known = next(
-                (c for c in track.info.codecs if mime_name(c.mime_type) == codec.mime_type), None
-            )
-            if known is None:
-                track.info.codecs.append(codec)
-            else:
-                known.cid = codec.cid
-                if codec.layers:
-                    del known.layers[:]
-                    known.layers.extend(codec.layers)
+            return Refusal(Reason.NOT_FOUND, f"no published track {request.sid}")
+        update_codecs(track.info, request.simulcast_codecs)
         track.cids |= _cids(request)
         return Added(request.cid, _copy(track.info))
 
-    def _info(self, request: rtc.AddTrackRequest) -> models.TrackInfo:
-        audio = request.type == models.TrackType.AUDIO
-        info = models.TrackInfo(
-            sid=new_id(
-                TRACK_PREFIX + ("A" if audio else "V") + _SOURCE_LETTERS.get(request.source, "")
-            ),
-            type=request.type,
-            name=request.name,
-            source=request.source,
-            width=request.width,
-            height=request.height,
-            muted=request.muted,
-            encryption=request.encryption,
-            stream=request.stream or _STREAMS.get(request.source, "unknown"),
-            backup_codec_policy=request.backup_codec_policy,
-            disable_red=request.disable_red,
-            packet_trailer_features=request.packet_trailer_features,
-            layers=_by_quality(request.layers),
-        )
-        if audio and request.backup_codec_policy != models.BackupCodecPolicy.REGRESSION:
-            info.backup_codec_policy = models.BackupCodecPolicy.SIMULCAST
-        features = set(request.audio_features)
-        if request.stereo:
-            features.add(models.AudioTrackFeature.TF_STEREO)
-        if request.disable_dtx:
-            features.add(models.AudioTrackFeature.TF_NO_DTX)
-        info.audio_features.extend(sorted(features))
-        info.stereo = models.AudioTrackFeature.TF_STEREO in features
-        info.disable_dtx = models.AudioTrackFeature.TF_NO_DTX in features
-        info.codecs.extend(self._codecs(request))
-        if not audio:
-            first = info.codecs[0]
-            single = first.video_layer_mode == models.VideoLayer.MULTIPLE_SPATIAL_LAYERS_PER_STREAM
-            info.simulcast = not single and len(first.layers) > 1
-        return info
-
-    def _codecs(self, request: rtc.AddTrackRequest) -> list[models.SimulcastCodecInfo]:
-        asked = list(request.simulcast_codecs) or [rtc.SimulcastCodec(cid=request.cid)]
-        kind = "audio/" if request.type == models.TrackType.AUDIO else "video/"
-        found: dict[str, models.SimulcastCodecInfo] = {}
-        for codec in asked:
-            mime = mime_name(kind + codec.codec.rpartition("/")[2]) if codec.codec else ""
-            if mime and mime not in self._enabled:
-                mime = next((known for known in self._enabled if known.startswith(kind)), mime)
-            if mime in found:
-                continue
-            mode = codec.video_layer_mode
-            if kind == "video/" and mode == models.VideoLayer.MODE_UNUSED:
-                mode = (
-                    models.VideoLayer.MULTIPLE_SPATIAL_LAYERS_PER_STREAM
-                    if mime in _SVC
-                    else models.VideoLayer.ONE_SPATIAL_LAYER_PER_STREAM
-                )
-            found[mime] = models.SimulcastCodecInfo(
-                mime_type=mime,
-                cid=codec.cid,
-                layers=_by_quality(codec.layers or request.layers),
-                video_layer_mode=mode,
-            )
-        return list(found.values())
-
     # -- media sections ---------------------------------------------------------------------------
-
-    def _all(self) -> Iterator[PendingTrack | MediaTrack]:
-        yield from self._pending
-        yield from self._tracks.values()
 
     def lookup(self, cid: str, kind: MediaKind) -> models.TrackInfo | None:
         """The track that a media section with ``cid`` carries. A pending track that no section
@@ -270,11 +134,11 @@ class PublishedTracks:
 
     def _match(self, cid: str, kind: MediaKind) -> PendingTrack | MediaTrack | None:
         if cid:
-            for track in self._all():
+            for track in self._tracks.values():
                 if cid in track.cids:
                     return track
             for pending in self._pending:
-                if pending.sdp_cid == cid:
+                if cid in pending.cids or pending.sdp_cid == cid:
                     return pending
         wanted = models.TrackType.AUDIO if kind is MediaKind.AUDIO else models.TrackType.VIDEO
         for pending in self._pending:
@@ -283,53 +147,35 @@ class PublishedTracks:
                 if cid and pending.info.codecs:
                     pending.info.codecs[0].sdp_cid = cid
                 return pending
+        return self._match_backup(cid, kind) if cid else None
+
+    def _match_backup(self, cid: str, kind: MediaKind) -> MediaTrack | None:
+        """A backup codec's section may name its track otherwise than AddTrack did, too."""
+        for track in self._tracks.values():
+            awaited = track.awaits_backup if track.kind is kind else None
+            if awaited is not None:
+                awaited.sdp_cid = cid
+                track.cids.add(cid)
+                return track
         return None
 
     def publish(
         self, section: MediaSectionTrack, receiver: Callable[[models.TrackInfo], int]
-    ) -> tuple[MediaTrack, bool] | None:
+    ) -> tuple[MediaTrack, Source] | None:
         """Join a section with its track; ``receiver`` makes the engine's receiver for it. Returns
-        the track and whether it begins now, or None while no AddTrackRequest fits."""
+        the track and its source, or None while no AddTrackRequest fits."""
         match = self._match(section.cid, section.kind)
         if match is None:
             return None
-        if isinstance(match, MediaTrack):
-            track, begins = match, False
-        else:
+        if isinstance(match, PendingTrack):
             self._pending.remove(match)
-            track, begins = MediaTrack(match.info, match.cids | {section.cid}), True
-            self._tracks[track.sid] = track
-        codec = _codec_of(track.info, section.cid)
-        mime = section.mime_types[0] if section.mime_types else ""
-        # A client that names its codec sends it. Otherwise, and between Opus and RED, it may send
-        # any that was negotiated.
-        named = bool(codec.mime_type) and section.kind is MediaKind.VIDEO
-        codecs = tuple(c for c in section.codecs if not named or c.mime_type == mime)
-        track.sources.append(Source(section.mid, receiver(track.info), mime, codecs))
-        _describe(track.info, codec, section, mime_name(mime))
-        return track, begins
+            match = MediaTrack(match.info, match.cids | {section.cid} - {""})
+            self._tracks[match.sid] = match
+        return match, match.begin(section, receiver(match.info))
 
-    def media_began(self, receiver: int, mime_type: str) -> MediaTrack | None:
-        """Media came in. Returns the track if its codec is another than was negotiated first."""
-        track = self.by_receiver(receiver)
-        if track is None:
-            return None
-        track.flowing = True
-        for source in track.sources:
-            if source.receiver == receiver and mime_type and source.mime_type != mime_type:
-                source.mime_type = mime_type
-                _set_mime(track.info, source.mid, mime_name(mime_type))
-                return track
-        return None
-
-    def section_closed(self, mid: str) -> tuple[MediaTrack, bool] | None:
-        """A section's sender went away. Returns its track and whether that was its last source."""
-        for track in self._tracks.values():
-            for source in track.sources:
-                if source.mid == mid:
-                    track.sources.remove(source)
-                    return track, not track.sources
-        return None
+    def section_closed(self, mid: str) -> MediaTrack | None:
+        """A section's sender went away. Returns its track, which may have other sources."""
+        return next((t for t in self._tracks.values() if t.section_closed(mid)), None)
 
     def remove(self, sid: str) -> list[Added]:
         """Forget a published track. Returns what was queued behind its cid and is pending now."""
@@ -352,47 +198,3 @@ def _copy(info: models.TrackInfo) -> models.TrackInfo:
     copy = models.TrackInfo()
     copy.CopyFrom(info)
     return copy
-
-
-def _by_quality(layers: Iterable[models.VideoLayer]) -> list[models.VideoLayer]:
-    return sorted(layers, key=lambda layer: layer.quality)
-
-
-def _codec_of(info: models.TrackInfo, cid: str) -> models.SimulcastCodecInfo:
-    """The codec that a section with ``cid`` carries; the first if none is named so."""
-    for codec in info.codecs:
-        if cid and cid in (codec.cid, codec.sdp_cid):
-            return codec
-    return info.codecs[0]
-
-
-def _describe(
-    info: models.TrackInfo,
-    codec: models.SimulcastCodecInfo,
-    section: MediaSectionTrack,
-    mime: str,
-) -> None:
-    """Write what the section's negotiation decided into the track's description."""
-    codec.mid = section.mid
-    _describe_layers(codec.layers, section)
-    if info.codecs[0].mid == section.mid:
-        info.mid = section.mid
-        _describe_layers(info.layers, section)
-    _set_mime(info, section.mid, mime)
-
-
-def _set_mime(info: models.TrackInfo, mid: str, mime: str) -> None:
-    for codec in info.codecs:
-        if codec.mid == mid:
-            codec.mime_type = mime
-    if info.mid == mid:
-        info.mime_type = mime
-
-
-def _describe_layers(layers: Sequence[models.VideoLayer], section: MediaSectionTrack) -> None:
-    number_layers(layers, [encoding.rid or "" for encoding in section.encodings])
-    for layer in layers:
-        for encoding in section.encodings:
-            if encoding.spatial == layer.spatial_layer:
-                layer.ssrc = encoding.ssrc or 0
-                layer.repair_ssrc = encoding.rtx_ssrc or 0

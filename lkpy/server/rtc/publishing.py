@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Protocol
 
 from livekit.protocol import models, rtc
@@ -10,8 +11,11 @@ from livekit.protocol import models, rtc
 from lkpy.engine.api import CloseReceiver, MediaKind, ReceiverLayersChanged, UpdateReceiver
 from lkpy.engine.hub import EngineHub, Handler
 from lkpy.server.rtc.media_sections import MediaSectionTrack
-from lkpy.server.rtc.published_tracks import Added, MediaTrack, PublishedTracks, Refusal
+from lkpy.server.rtc.media_track import MediaTrack
+from lkpy.server.rtc.published_tracks import Added, PublishedTracks, Refusal
 from lkpy.server.rtc.signals import SignalSender
+from lkpy.server.rtc.track_dynacast import TrackDynacast
+from lkpy.server.rtc.track_info import set_audio_features
 from lkpy.server.rtc.transport_manager import TransportManager
 from lkpy.server.rtc.transport_types import OfferResult
 from lkpy.server.telemetry.events import (
@@ -38,6 +42,9 @@ class PublishingOwner(TelemetryParticipant, Protocol):
     def track_unpublished(self, track: MediaTrack) -> None:
         """A track is gone."""
 
+    def may_regress(self) -> bool:
+        """Whether the room is small enough for all subscribers of a track to share one codec."""
+
     def wall(self) -> float:
         """Unix seconds."""
 
@@ -54,6 +61,7 @@ class Publishing:
         tracks: PublishedTracks,
         deliver: Handler,
         telemetry: Telemetry,
+        dynacast: TrackDynacast,
         *,
         video_by_media: bool = False,
     ) -> None:
@@ -63,6 +71,7 @@ class Publishing:
         self._transports = transports
         self._deliver = deliver
         self._telemetry = telemetry
+        self._dynacast = dynacast
         self._video_by_media = video_by_media
         """The client's video is known by its first packet, not by its description."""
         self._clock_group = hub.new_id()
@@ -75,13 +84,16 @@ class Publishing:
         match self.tracks.add(request):
             case Added() as added:
                 self._added(added)
-                # Its media section may have been negotiated before.
-                for section in self._transports.publisher.section_tracks():
-                    self._publish(section)
+                self._publish_waiting()
             case Refusal(reason, message):
                 self._signals.request_response(
                     rtc.RequestResponse(reason=reason, message=message, add_track=request)
                 )
+
+    def _publish_waiting(self) -> None:
+        """Media sections may have been negotiated before their tracks were added."""
+        for section in self._transports.publisher.section_tracks():
+            self._publish(section)
 
     def _added(self, added: Added) -> None:
         published = rtc.TrackPublishedResponse(cid=added.cid, track=added.info)
@@ -89,19 +101,46 @@ class Publishing:
         self._telemetry.tell(TrackPublishRequested(self._owner, added.info))
 
     def mute(self, sid: str, *, muted: bool) -> models.TrackInfo | None:
-        """Mute or unmute a published or pending track; None: there is no such track."""
-        pending = self.tracks.pending(sid)
-        if pending is not None:
-            pending.info.muted = muted
-            return pending.info
+        """Mute or unmute a published, pending or queued track; None: there is no such track."""
+        waiting = self.tracks.unpublished(sid)
+        for info in waiting:
+            info.muted = muted
         track = self.tracks.get(sid)
         if track is None:
-            return None
-        if track.info.muted != muted:
-            track.info.muted = muted
+            return waiting[0] if waiting else None
+        changed = track.info.muted != muted
+        track.info.muted = muted
+        if not muted:
+            self._dynacast.unmuted(sid)
+        if changed:
             self._hub.submit(*(UpdateReceiver(source.receiver, muted) for source in track.sources))
             self._changed(track)
         return track.info
+
+    def update_audio(self, sid: str, features: Iterable[models.AudioTrackFeature]) -> bool:
+        """Replace an audio track's features. Returns whether there is such a track."""
+        chosen = list(features)
+        waiting = self.tracks.unpublished(sid)
+        track = self.tracks.get(sid)
+        for info in waiting if track is None else [track.info]:
+            if info.type == models.TrackType.AUDIO:
+                set_audio_features(info, chosen)
+        return self._updated(track) or bool(waiting)
+
+    def update_video(self, sid: str, width: int, height: int) -> bool:
+        """Change a video track's size. Returns whether there is such a track."""
+        waiting = self.tracks.unpublished(sid)
+        track = self.tracks.get(sid)
+        for info in waiting if track is None else [track.info]:
+            if info.type == models.TrackType.VIDEO:
+                info.width, info.height = width, height
+        return self._updated(track) or bool(waiting)
+
+    def _updated(self, track: MediaTrack | None) -> bool:
+        if track is None:
+            return False
+        self._changed(track)
+        return True
 
     def _changed(self, track: MediaTrack) -> None:
         track.info.version.unix_micro = int(self._owner.wall() * 1e6)
@@ -113,16 +152,15 @@ class Publishing:
     def offer_handled(self, result: OfferResult) -> None:
         """Follow what a client's offer began and ended."""
         for section in result.closed:
-            closed = self.tracks.section_closed(section.mid)
             if section.receiver is not None:
                 self._hub.unbind(section.receiver)
-            if closed is None:
+            track = self.tracks.section_closed(section.mid)
+            if track is None:
                 continue
-            track, was_last = closed
-            if was_last:
-                self._unpublished(track)
-            else:
+            if track.sources:
                 self._changed(track)
+            else:
+                self._unpublished(track)
         for begun in result.tracks:
             self._publish(begun)
 
@@ -142,7 +180,13 @@ class Publishing:
         if joined is None:
             logger.debug("media section %s waits for its AddTrackRequest", section.mid)
             return
-        track, _ = joined
+        track, source = joined
+        if not self.tracks.may_publish(track.info.source):
+            self.unpublish(track)
+            return
+        self._dynacast.codec_published(track, source.mime_type)
+        for mime in track.regress(source, self._owner.may_regress):
+            self._dynacast.regressed(track.sid, mime, track.regression_target)
         track.info.version.unix_micro = int(self._owner.wall() * 1e6)
         if track.announced:
             self._owner.track_changed(track)
@@ -161,8 +205,8 @@ class Publishing:
 
     def layers_changed(self, event: ReceiverLayersChanged) -> None:
         """Media came: which codec it is in may be known only now."""
-        track = self.tracks.media_began(event.receiver, event.mime_type)
-        if track is not None:
+        track = self.tracks.by_receiver(event.receiver)
+        if track is not None and track.media_began(event.receiver, event.mime_type):
             mime = track.info.mime_type
             logger.debug("track comes in another codec", extra=fields(track=track.sid, mime=mime))
             self._changed(track)
@@ -187,11 +231,14 @@ class Publishing:
 
     def _unpublished(self, track: MediaTrack) -> None:
         queued = self.tracks.remove(track.sid)
+        self._dynacast.unpublished(track.sid)
         if track.announced:
             track.announced = False
             self._owner.track_unpublished(track)
         for added in queued:
             self._added(added)
+        if queued:
+            self._publish_waiting()
 
     def close(self) -> list[MediaTrack]:
         """The participant leaves. Returns the tracks that the room knew, for their subscribers."""
@@ -200,6 +247,7 @@ class Publishing:
             for source in track.sources:
                 self._hub.unbind(source.receiver)
             self.tracks.remove(track.sid)
+            self._dynacast.unpublished(track.sid)
             if track.announced:
                 gone.append(track)
         return gone

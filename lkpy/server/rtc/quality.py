@@ -82,6 +82,20 @@ def spatial_layer(quality: models.VideoQuality, published: Sequence[models.Video
     return len(qualities) - 1
 
 
+def quality_of_layer(info: models.TrackInfo, mime: str, spatial: int) -> models.VideoQuality:
+    """The quality that is published as the spatial layer; -1: OFF. A track that names no layers
+    has one, which is all of it."""
+    if spatial < 0:
+        return models.VideoQuality.OFF
+    layers = layers_of(info, mime)
+    if not layers:
+        return _HIGH
+    for layer in layers:
+        if layer.spatial_layer == spatial:
+            return layer.quality
+    return _HIGH
+
+
 def quality_for_size(
     info: models.TrackInfo, width: int, height: int, mime_type: str = ""
 ) -> models.VideoQuality:

@@ -150,6 +150,11 @@ class Room:
         """Everybody in the room."""
         return list(self._participants.values())
 
+    @property
+    def size(self) -> int:
+        """Participants, whatever their kind."""
+        return len(self._participants)
+
     def by_sid(self, sid: str) -> Participant | None:
         """A participant that is in the room."""
         return next((p for p in self._participants.values() if p.sid == sid), None)

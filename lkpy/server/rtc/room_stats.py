@@ -9,9 +9,9 @@ from livekit.protocol import models
 
 from lkpy.clock import Clock
 from lkpy.engine.api import DownTrackStats, LayerStats, StatsCollected, TransportStats
+from lkpy.server.rtc.media_track import MediaTrack
 from lkpy.server.rtc.participant import Participant
-from lkpy.server.rtc.published_tracks import MediaTrack
-from lkpy.server.rtc.subscribing import SubscribedTrack
+from lkpy.server.rtc.subscribed_tracks import SubscribedTrack
 from lkpy.server.rtc.transport import PeerTransport
 from lkpy.stats.v1 import stats_pb2
 

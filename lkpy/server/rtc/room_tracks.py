@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from livekit.protocol import models, rtc
 
-from lkpy.server.rtc.published_tracks import MediaTrack
+from lkpy.server.rtc.media_track import MediaTrack
 from lkpy.server.telemetry.events import (
     Telemetry,
     TelemetryRoom,

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from livekit.protocol import models, rtc
 
 from lkpy.engine.api import MediaKind
 from lkpy.limits import Limits
-from lkpy.server.rtc.codecs import RED
+from lkpy.server.rtc.client_info import supports_codec_change
 from lkpy.server.rtc.media_sections import DownTrackHandle
-from lkpy.server.rtc.published_tracks import MediaTrack, Source
-from lkpy.server.rtc.quality import initial_settings, wanted_layers
+from lkpy.server.rtc.media_track import MediaTrack
 from lkpy.server.rtc.signals import SignalSender
+from lkpy.server.rtc.subscribed_tracks import Followed, SubscribedTrack, SubscribedTracks
 from lkpy.server.rtc.subscriptions import (
     ActionKind,
     Availability,
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
     from lkpy.server.rtc.participant import Participant
 
 logger = logging.getLogger(__name__)
-
-_PACKED_STREAM_ID = 1
 
 
 class SubscribingOwner(TelemetryParticipant, Protocol):
@@ -75,18 +71,8 @@ class SubscribingOwner(TelemetryParticipant, Protocol):
         """The client does not negotiate a track."""
 
 
-@dataclass(slots=True, eq=False)
-class SubscribedTrack:
-    """One track being received, and by which of its codecs."""
-
-    publisher: Participant
-    track: MediaTrack
-    source: Source
-    handle: DownTrackHandle
-
-
 class Subscribing:
-    """Owns the down tracks of one participant."""
+    """Brings what one participant receives in line with what it wants, and tells its client."""
 
     def __init__(
         self,
@@ -98,7 +84,7 @@ class Subscribing:
         *,
         limits: Limits,
         adaptive_stream: bool,
-        protocol: int,
+        client: models.ClientInfo,
     ) -> None:
         self._owner = owner
         self._signals = signals
@@ -109,22 +95,24 @@ class Subscribing:
             MediaKind.AUDIO: limits.subscription_limit_audio,
             MediaKind.VIDEO: limits.subscription_limit_video,
         }
-        self._adaptive_stream = adaptive_stream
-        self._initial = initial_settings(adaptive_stream=adaptive_stream)
-        self._protocol = protocol
         self._subscriptions = Subscriptions()
-        self._tracks: dict[str, SubscribedTrack] = {}
-        self._publishers: Counter[str] = Counter()
-        """Tracks being received by the sid of their publisher."""
+        self._tracks = SubscribedTracks(
+            owner,
+            transports,
+            timers,
+            adaptive_stream=adaptive_stream,
+            protocol=client.protocol,
+            changes_codec=supports_codec_change(client),
+        )
 
     @property
     def tracks(self) -> list[SubscribedTrack]:
         """What is being received."""
-        return list(self._tracks.values())
+        return self._tracks.all
 
     def receives_from(self, publisher: str) -> bool:
         """Whether any track of the participant with this sid is received."""
-        return publisher in self._publishers
+        return self._tracks.receives_from(publisher)
 
     # -- signals ----------------------------------------------------------------------------------
 
@@ -147,20 +135,25 @@ class Subscribing:
         """The client says which quality it wants; it may say so before it subscribes."""
         for sid in settings.track_sids:
             self._subscriptions.set_settings(sid, settings)
-            subscribed = self._tracks.get(sid)
-            if subscribed is not None:
-                self._apply_settings(subscribed)
+            self._tracks.set_settings(sid, settings)
 
     def refresh(self, track: MediaTrack) -> None:
-        """The track's description changed: sizes may mean other layers, its codec may be gone."""
+        """The track's description changed: sizes may mean other layers, codecs come and go."""
         subscribed = self._tracks.get(track.sid)
         if subscribed is None:
             return
-        if subscribed.source in track.sources:
-            self._apply_settings(subscribed)
-        elif track.sources:
-            self._switch(subscribed, track.sources[0])
-            self._transports.negotiate_sending(self._owner.now())
+        match self._tracks.follow(track):
+            case Followed.FLOWS if self._transports.sending.connected:
+                self._owner.subscribed(subscribed.publisher, track)
+            case Followed.RENEGOTIATE:
+                self._transports.negotiate_sending(self._owner.now())
+            case Followed.RESUBSCRIBE:
+                self._unsubscribe(track.sid)
+                self._subscriptions.closed(track.sid)
+                self.reconcile([track.sid])
+                self._transports.negotiate_sending(self._owner.now())
+            case _:
+                pass
 
     # -- reconcile --------------------------------------------------------------------------------
 
@@ -209,7 +202,7 @@ class Subscribing:
         publisher, track = found
         if publisher.sid == self._owner.sid:
             return Resolution(Availability.NOT_ALLOWED)
-        if sid not in self._tracks and self._is_full(track.kind):
+        if self._tracks.get(sid) is None and self._is_full(track.kind):
             return Resolution(Availability.NOT_ALLOWED)
         allowed = self._owner.is_recorder or publisher.subscriber_permissions.allows(
             sid, self._owner.identity
@@ -217,8 +210,7 @@ class Subscribing:
         return Resolution(Availability.READY if allowed else Availability.NOT_ALLOWED, allowed)
 
     def _is_full(self, kind: MediaKind) -> bool:
-        received = sum(subscribed.track.kind is kind for subscribed in self._tracks.values())
-        return 0 < self._limits[kind] <= received
+        return 0 < self._limits[kind] <= self._tracks.count(kind)
 
     def _is_at_limit(self, sid: str) -> bool:
         subscribed = self._tracks.get(sid)
@@ -237,81 +229,22 @@ class Subscribing:
         if found is None:
             return False
         publisher, track = found
-        source = track.sources[0]
-        handle = self._add(publisher, track, source)
-        subscribed = SubscribedTrack(publisher, track, source, handle)
-        self._tracks[track.sid] = subscribed
-        self._publishers[publisher.sid] += 1
-        if self._publishers[publisher.sid] == 1:
+        first = not self._tracks.receives_from(publisher.sid)
+        self._tracks.add(publisher, track, self._subscriptions.settings(sid))
+        if first:
             self._owner.receiving(publisher)
         self._telemetry.tell(TrackSubscribeRequested(self._owner, track.info))
         return True
 
-    def _add(self, publisher: Participant, track: MediaTrack, source: Source) -> DownTrackHandle:
-        layers = wanted_layers(self._initial_settings(track.sid), track.info, source.mime_type)
-        packed = self._protocol >= _PACKED_STREAM_ID
-        return self._transports.sending.add_down_track(
-            receiver=source.receiver,
-            kind=track.kind,
-            track_sid=track.sid,
-            stream_id=f"{publisher.sid}|{track.sid}" if packed else publisher.sid,
-            codecs=source.codecs,
-            stereo=models.AudioTrackFeature.TF_STEREO in track.info.audio_features,
-            red=source.mime_type == RED,
-            max_spatial=layers.max_spatial,
-            max_temporal=layers.max_temporal,
-            muted=layers.muted,
-        )
-
-    def _initial_settings(self, sid: str) -> rtc.UpdateTrackSettings:
-        """Those of the client, if it has said what it wants. Adaptive clients find out what is
-        visible by what they see, so nothing begins disabled."""
-        known = self._subscriptions.settings(sid)
-        if known is None:
-            return self._initial
-        if known.disabled and self._adaptive_stream:
-            enabled = rtc.UpdateTrackSettings()
-            enabled.CopyFrom(known)
-            enabled.disabled = False
-            self._subscriptions.set_settings(sid, enabled)
-            return enabled
-        return known
-
-    def _apply_settings(self, subscribed: SubscribedTrack) -> None:
-        settings = self._subscriptions.settings(subscribed.track.sid) or self._initial
-        layers = wanted_layers(settings, subscribed.track.info, subscribed.source.mime_type)
-        handle = subscribed.handle
-        known = (handle.max_spatial, handle.max_temporal, handle.muted)
-        if (layers.max_spatial, layers.max_temporal, layers.muted) != known:
-            self._transports.sending.update_down_track(
-                handle,
-                max_spatial=layers.max_spatial,
-                max_temporal=layers.max_temporal,
-                muted=layers.muted,
-            )
-
-    def _switch(self, subscribed: SubscribedTrack, source: Source) -> None:
-        """Receive the track in another of its codecs."""
-        self._transports.sending.remove_down_track(subscribed.handle)
-        subscribed.source = source
-        subscribed.handle = self._add(subscribed.publisher, subscribed.track, source)
-
     def _unsubscribe(self, sid: str) -> bool:
-        subscribed = self._tracks.get(sid)
+        subscribed = self._tracks.remove(sid)
         if subscribed is None:
             return False
-        self._transports.sending.remove_down_track(subscribed.handle)
-        self._forget(subscribed)
-        return True
-
-    def _forget(self, subscribed: SubscribedTrack) -> None:
-        del self._tracks[subscribed.track.sid]
         publisher = subscribed.publisher.sid
-        self._publishers[publisher] -= 1
-        if not self._publishers[publisher]:
-            del self._publishers[publisher]
+        if not self._tracks.receives_from(publisher):
             # Who speaks is told of publishers that are received; this one is no more.
             self._signals.speakers([models.SpeakerInfo(sid=publisher, level=0, active=False)])
+        return True
 
     def _failed(self, sid: str, error: models.SubscriptionError) -> None:
         response = rtc.SubscriptionResponse(track_sid=sid, err=error)
@@ -323,40 +256,25 @@ class Subscribing:
     def bound(self, handles: Iterable[DownTrackHandle]) -> None:
         """Down tracks are negotiated."""
         for handle in handles:
-            subscribed = self._tracks.get(handle.track_sid)
-            if subscribed is not None and subscribed.handle is handle:
-                self._subscriptions.bound(handle.track_sid)
+            subscribed = self._tracks.of(handle)
+            if subscribed is not None:
+                self._subscriptions.bound(subscribed.sid)
+                self._tracks.bound(subscribed)
 
     def flowing(self, handles: Iterable[DownTrackHandle]) -> None:
         """Down tracks are negotiated and connected."""
         for handle in handles:
-            subscribed = self._tracks.get(handle.track_sid)
-            if subscribed is not None and subscribed.handle is handle:
+            subscribed = self._tracks.of(handle)
+            if subscribed is not None and handle.forwarding:
                 self._owner.subscribed(subscribed.publisher, subscribed.track)
 
     def unsupported(self, handles: Iterable[DownTrackHandle]) -> None:
-        """The client takes none of these down tracks' codecs."""
-        retry = [handle for handle in handles if self._next_source(handle)]
-        if retry:
-            self._transports.negotiate_sending(self._owner.now())
-
-    def _next_source(self, handle: DownTrackHandle) -> bool:
-        """Try the track's next codec; without one the subscription has failed."""
-        sid = handle.track_sid
-        subscribed = self._tracks.get(sid)
-        if subscribed is None or subscribed.handle is not handle:
-            return False
-        sources = subscribed.track.sources
-        tried = sources.index(subscribed.source) + 1 if subscribed.source in sources else 0
-        following = sources[tried:]
-        if following:
-            self._switch(subscribed, following[0])
-            return True
-        self._transports.sending.remove_down_track(handle)
-        self._forget(subscribed)
-        self._subscriptions.lost(sid)
-        self._failed(sid, models.SubscriptionError.SE_CODEC_UNSUPPORTED)
-        return False
+        """The client takes none of the codecs of these down tracks' tracks."""
+        for handle in handles:
+            if self._tracks.of(handle) is not None:
+                self._unsubscribe(handle.track_sid)
+                self._subscriptions.lost(handle.track_sid)
+                self._failed(handle.track_sid, models.SubscriptionError.SE_CODEC_UNSUPPORTED)
 
     def lost(self, sids: Iterable[str]) -> None:
         """Tracks were unpublished."""
@@ -369,3 +287,7 @@ class Subscribing:
             self._transports.negotiate_sending(self._owner.now())
         if relieved:
             self.reconcile()
+
+    def close(self) -> None:
+        """The participant leaves."""
+        self._tracks.close()

@@ -23,7 +23,7 @@ def unknown_track(state: rtc.SyncState, participant: Participant) -> str | None:
         if not published.HasField("track"):
             return f"track {published.cid} without its description"
         sid = published.track.sid
-        if tracks.get(sid) is None and tracks.pending(sid) is None:
+        if tracks.get(sid) is None and not tracks.unpublished(sid):
             return f"track {sid}"
     known = {track.sid for track in participant.to_proto().data_tracks}
     for response in state.publish_data_tracks:

@@ -7,6 +7,7 @@ media sections, :mod:`down_tracks` what is sent in them, :mod:`ice_dtls` the way
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 
 from livekit.protocol import models, rtc
 
@@ -319,7 +320,7 @@ class PeerTransport:
     def add_down_track(
         self,
         *,
-        receiver: int,
+        receivers: Mapping[str, int],
         kind: MediaKind,
         track_sid: str,
         stream_id: str,
@@ -332,10 +333,11 @@ class PeerTransport:
     ) -> DownTrackHandle:
         """Send a published track to this client. Call :meth:`negotiate` after the last of a batch.
 
-        ``codecs`` are the publisher's, ``stream_id`` is ``PA_x|TR_y``.
+        ``codecs`` are the publisher's, the preferred one first, ``receivers`` the engine's by mime
+        type; ``stream_id`` is ``PA_x|TR_y``.
         """
         return self._down_tracks.add(
-            receiver=receiver,
+            receivers=receivers,
             kind=kind,
             track_sid=track_sid,
             stream_id=stream_id,
@@ -354,6 +356,17 @@ class PeerTransport:
         self._down_tracks.update(
             handle, max_spatial=max_spatial, max_temporal=max_temporal, muted=muted
         )
+
+    def publish_to_down_track(
+        self, handle: DownTrackHandle, codecs: tuple[RtpCodec, ...], receivers: Mapping[str, int]
+    ) -> bool:
+        """The publisher's codecs or receivers changed. Returns whether the down track begins to
+        forward now."""
+        return self._down_tracks.published(handle, codecs, receivers)
+
+    def renew_down_track(self, handle: DownTrackHandle) -> None:
+        """Negotiate another of its codecs. Call :meth:`negotiate` after the last of a batch."""
+        self._down_tracks.renew(handle)
 
     def remove_down_track(self, handle: DownTrackHandle) -> None:
         """Stop sending. Idempotent. Call :meth:`negotiate` after the last of a batch."""
