@@ -8,6 +8,7 @@ covered and passed, and fails when one that matters was not.
 from __future__ import annotations
 
 import os
+import socket
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 
@@ -30,7 +31,8 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         secret = os.environ.get("LIVEKIT_API_SECRET", "secret")
         yield Target(url.replace("ws", "http", 1).rstrip("/"), key, secret, ours=False)
         return
-    with run_server(tmp_path_factory.mktemp("conformance")) as running:
+    directory = tmp_path_factory.mktemp("conformance")
+    with run_server(directory, "--tcp-port", str(_free_tcp_port())) as running:
         yield Target(running.http_url, running.api_key, running.api_secret, ours=True)
 
 
@@ -39,6 +41,13 @@ async def lobby(target: Target, request: pytest.FixtureRequest) -> AsyncIterator
     """A room of the test's own on the server, and everything opened in it is closed again."""
     async with aiohttp.ClientSession() as session, Lobby(target, session) as opened:
         yield opened
+
+
+def _free_tcp_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -65,6 +65,8 @@ class Participant:
 
     signal: Signal
     """The current signal connection."""
+    joined: rtc.JoinResponse
+    """What the first connection began with."""
 
     def __init__(self, identity: str, *, single: bool) -> None:
         self.identity = identity
@@ -97,7 +99,7 @@ class Participant:
     @property
     def sid(self) -> str:
         """Participant sid."""
-        return self.signal.join.participant.sid
+        return self.joined.participant.sid
 
     def _open_channels(self) -> None:
         for label, options in (
@@ -113,6 +115,8 @@ class Participant:
     def listen(self, signal: Signal) -> None:
         """Follow a signal connection: the first one, or the one of a resume."""
         self.signal = signal
+        if signal.kinds[:1] == ["join"]:
+            self.joined = signal.join
         for take in (self._trickle, self._inbox.put_nowait):
             for response in signal.log:
                 take(response)
@@ -250,7 +254,7 @@ class Participant:
 
     async def connected(self) -> None:
         """Wait until the connection that makes the participant active is there."""
-        primary = self.subscriber if self.signal.join.subscriber_primary else self.publisher
+        primary = self.subscriber if self.joined.subscriber_primary else self.publisher
         await until(lambda: primary.connectionState == "connected", "peer connection")
 
     async def ready(self) -> None:
