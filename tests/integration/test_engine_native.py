@@ -334,6 +334,48 @@ async def test_a_message_comes_back_on_every_channel_it_is_sent_to(
     assert (event.payload, event.binary) == (b"x" * 60_000, True)
 
 
+async def test_data_track_packets_go_from_channel_to_channel(
+    driver: Driver, peers: tuple[Peer, Peer]
+) -> None:
+    received: asyncio.Queue[bytes] = asyncio.Queue()
+    channels: list[RTCDataChannel] = []
+
+    def listen(channel: RTCDataChannel) -> None:
+        channels.append(channel)
+        channel.on("message", received.put_nowait)
+
+    publisher, subscriber = peers
+    for peer in peers:
+        driver.submit(
+            api.OpenDataChannel(peer.transport, "_data_track", ordered=False, max_retransmits=0)
+        )
+        sctp = await peer.start_data()
+        sctp.on("datachannel", listen)
+        await driver.expect(
+            api.DataChannelOpened, lambda event, id=peer.transport: event.transport == id
+        )
+    track, down = driver.new_id(), driver.new_id()
+    driver.submit(
+        api.CreateDataTrack(track, publisher.transport, 0x0102),
+        api.CreateDataDownTrack(down, subscriber.transport, track, 0xFEFF),
+        api.CreateDataTrack(driver.new_id(), publisher.transport, 0x0102),
+    )
+    failed = await driver.expect(api.CommandFailed)
+    assert (failed.command, failed.code) == ("CreateDataTrack", Code.INVALID_ARGUMENT)
+    header = bytes([0b0001_1000, 0, 1, 2, 0, 7, 0, 8, 0, 0, 0, 9])
+    channels[0].send(header + b"payload")
+    async with asyncio.timeout(10):
+        packet = await received.get()
+    assert packet == header[:2] + b"\xfe\xff" + header[4:] + b"payload"
+    assert not any(isinstance(event, api.DataReceived) for event in driver.events)
+    stats = await driver.stats()
+    assert stats.data_tracks == (api.DataTrackStats(track, 1, 19, 1, 0),)
+    assert stats.data_down_tracks == (api.DataDownTrackStats(down, 1, 19, 0),)
+    driver.submit(api.CloseDataTrack(track), api.CloseDataDownTrack(down))
+    stats = await driver.stats()
+    assert (stats.data_tracks, stats.data_down_tracks) == ((), ())
+
+
 async def test_commands_that_cannot_be_carried_out_are_answered(driver: Driver) -> None:
     candidate = api.IceCandidate("1", 1, "udp", 1, "192.0.2.1", 70_000)
     driver.submit(api.RequestKeyFrame(5), api.AddRemoteCandidate(6, candidate))

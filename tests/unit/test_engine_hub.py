@@ -8,8 +8,11 @@ import pytest
 
 from lkpy.engine.api import (
     AudioLevels,
+    CloseDataTrack,
     CloseTransport,
     CommandFailed,
+    CreateDataDownTrack,
+    CreateDataTrack,
     CreateTransport,
     DataReceived,
     DtlsState,
@@ -131,3 +134,30 @@ def test_the_fake_engine_keeps_what_exists_and_its_descriptor() -> None:
     with pytest.raises(LkpyError) as closed:
         engine.submit([CloseTransport(1)])
     assert closed.value.code is Code.UNAVAILABLE
+
+
+def test_the_fake_engine_refuses_data_tracks_as_the_engine_does(engine: FakeEngine) -> None:
+    ice = IceParameters("u", "p")
+    engine.submit([CreateTransport(1, 0, ice), CreateTransport(2, 0, ice)])
+    engine.submit([CreateDataTrack(10, 1, 7), CreateDataTrack(10, 1, 7)])
+    engine.submit([CreateDataDownTrack(20, 2, 10, 9), CreateDataDownTrack(20, 2, 10, 9)])
+    assert engine.drain() == []
+    engine.submit(
+        [
+            CreateDataTrack(11, 1, 7),
+            CreateDataTrack(12, 3, 7),
+            CreateDataDownTrack(21, 2, 99, 9),
+            CreateDataDownTrack(22, 3, 10, 9),
+        ]
+    )
+    failed = [event for event in engine.drain() if isinstance(event, CommandFailed)]
+    assert [(event.command, event.subject, event.code) for event in failed] == [
+        ("CreateDataTrack", 11, Code.INVALID_ARGUMENT),
+        ("CreateDataTrack", 12, Code.NOT_FOUND),
+        ("CreateDataDownTrack", 21, Code.FAILED_PRECONDITION),
+        ("CreateDataDownTrack", 22, Code.NOT_FOUND),
+    ]
+    engine.submit([CloseDataTrack(10)])
+    assert (engine.data_tracks, list(engine.data_down_tracks)) == ({}, [20])
+    engine.submit([CloseTransport(2)])
+    assert engine.data_down_tracks == {}

@@ -9,7 +9,7 @@ import pytest
 from lkpy.errors import ConfigError
 from lkpy.server.config import PortRange, ServerConfig, parse_duration
 from lkpy.server.config_load import Override, load, parse_keys
-from lkpy.server.media import engine_config, media_addresses
+from lkpy.server.media import engine_config, media_addresses, room_options
 
 KEYS = f"keys: {{key: {'s' * 32}}}\n"
 
@@ -132,6 +132,29 @@ def test_room_presets_are_room_configurations() -> None:
     with pytest.raises(ConfigError, match="max_participant") as refused:
         body("room: {room_configurations: {small: {max_participant: 4}}}")
     assert refused.value.message.startswith("--config-body:")
+
+
+def test_data_tracks_and_blobs_are_configured() -> None:
+    options = room_options(body(""))
+    assert (options.data_tracks, options.data_blobs) == (True, False)
+    assert engine_config(body("")).data_track_target_latency_ms == 100
+    config = body(
+        """
+enable_data_tracks: false
+enable_participant_data_blob: true
+rtc: {datachannel_data_track_target_latency: 1.5s}
+limit:
+  max_data_blob_key_length: 1
+  max_data_blobs_size: 2
+  max_data_track_custom_encoding_length: 3
+"""
+    )
+    options = room_options(config)
+    assert (options.data_tracks, options.data_blobs) == (False, True)
+    assert options.limits.max_data_blob_key_length == 1
+    assert options.limits.max_data_blobs_size == 2
+    assert options.limits.max_data_track_custom_encoding_length == 3
+    assert engine_config(config).data_track_target_latency_ms == 1500
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "just words", "5"])

@@ -71,12 +71,9 @@ class DataSubscriptions:
         self._wishes = Subscriptions(settle_s=0.0)
         self._received: dict[str, _Subscription] = {}
         """By track sid."""
+        self._handles: set[int] = set()
+        """Those in use."""
         self._last_handle = secrets.randbelow(256)
-
-    @property
-    def handles(self) -> dict[int, str]:
-        """Sids of the tracks that are received, by handle."""
-        return {received.handle: sid for sid, received in self._received.items()}
 
     # -- what is wanted ---------------------------------------------------------------------------
 
@@ -150,16 +147,16 @@ class DataSubscriptions:
         track = self._find(sid)
         if track is None:
             return False
-        self._received[sid] = _Subscription(track, self._next_handle())
-        self.attach()
+        received = self._received[sid] = _Subscription(track, self._next_handle())
+        self._attach(received)
         return True
 
     def _next_handle(self) -> int:
         """The next that is free; 0 is none."""
-        taken = self.handles.keys() | {0}
         handle = (self._last_handle + 1) % _HANDLES
-        while handle in taken:
+        while handle == 0 or handle in self._handles:
             handle = (handle + 1) % _HANDLES
+        self._handles.add(handle)
         self._last_handle = handle
         return handle
 
@@ -167,22 +164,23 @@ class DataSubscriptions:
         received = self._received.pop(sid, None)
         if received is None:
             return False
+        self._handles.discard(received.handle)
         if received.engine_id is not None:
             self._hub.submit(CloseDataDownTrack(received.engine_id))
         return True
 
     def attach(self) -> None:
         """Let packets flow of what has a transport at both ends."""
-        transport = self._transports.primary
-        if not transport.created:
-            return
         for received in self._received.values():
-            source = received.track.engine_id
-            if received.engine_id is None and source is not None:
-                received.engine_id = self._hub.new_id()
-                self._hub.submit(
-                    CreateDataDownTrack(received.engine_id, transport.id, source, received.handle)
-                )
+            self._attach(received)
+
+    def _attach(self, received: _Subscription) -> None:
+        transport, source = self._transports.primary, received.track.engine_id
+        if received.engine_id is None and source is not None and transport.created:
+            received.engine_id = self._hub.new_id()
+            self._hub.submit(
+                CreateDataDownTrack(received.engine_id, transport.id, source, received.handle)
+            )
 
     def _send_handles(self) -> None:
         handles = rtc.DataTrackSubscriberHandles()
