@@ -123,6 +123,8 @@ NEGOTIATION_FAILED_S = 15.0
 RECONCILE_INTERVAL_S = 3.0
 SUBSCRIPTION_NOT_FOUND_S = 60.0
 SUBSCRIPTION_FAILED_S = 15.0
+PUBLICATION_FAILED_S = 30.0
+"""A track that was announced should have come by then (``pkg/rtc/supervisor``)."""
 UNSUBSCRIBE_SETTLE_S = 0.2
 """A subscription that ends is gone from the client's description after this (the blank frames of
 ``pkg/sfu/downtrack.go``)."""

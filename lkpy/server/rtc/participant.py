@@ -134,6 +134,7 @@ class Participant:
             self._deliver,
             room.telemetry,
             self.dynacast,
+            room.timers,
             # The Go SDK offers every codec, whichever it sends.
             video_by_media=self.client.sdk == models.ClientInfo.GO,
         )
@@ -273,6 +274,7 @@ class Participant:
         connection."""
         for response in first:
             self.signals.send(response)
+        self.dynacast.restart()
         self.transports.resume(self.now())
 
     def give_up(self, reason: models.DisconnectReason, action: Action | None) -> None:
@@ -433,6 +435,12 @@ class Participant:
         """Its claims changed: everybody hears, and its token says so."""
         self.touch()
         self.room.claims_changed(self)
+
+    def publication_failed(self, sid: str) -> None:
+        """The client does not send a track that it has announced; it may have to join afresh."""
+        logger.warning("track is not sent", extra=fields(participant=self.identity, track=sid))
+        if self.room.options.reconnect_on_publication_error:
+            self.room.close_participant(self, Reason.STATE_MISMATCH, Action.RECONNECT)
 
     def may_regress(self) -> bool:
         """Whether the room is small enough for all subscribers of a track to share one codec."""

@@ -12,8 +12,10 @@ from lkpy.engine.api import CloseReceiver, MediaKind, ReceiverLayersChanged, Upd
 from lkpy.engine.hub import EngineHub, Handler
 from lkpy.server.rtc.media_sections import MediaSectionTrack
 from lkpy.server.rtc.media_track import MediaTrack
+from lkpy.server.rtc.publication_watch import PublicationWatch
 from lkpy.server.rtc.published_tracks import Added, PublishedTracks, Refusal
 from lkpy.server.rtc.signals import SignalSender
+from lkpy.server.rtc.timers import Timers
 from lkpy.server.rtc.track_dynacast import TrackDynacast
 from lkpy.server.rtc.track_info import set_audio_features
 from lkpy.server.rtc.transport_manager import TransportManager
@@ -45,6 +47,12 @@ class PublishingOwner(TelemetryParticipant, Protocol):
     def may_regress(self) -> bool:
         """Whether the room is small enough for all subscribers of a track to share one codec."""
 
+    def publication_failed(self, sid: str) -> None:
+        """The client does not send a track that it has announced."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+
     def wall(self) -> float:
         """Unix seconds."""
 
@@ -62,6 +70,7 @@ class Publishing:
         deliver: Handler,
         telemetry: Telemetry,
         dynacast: TrackDynacast,
+        timers: Timers,
         *,
         video_by_media: bool = False,
     ) -> None:
@@ -72,6 +81,7 @@ class Publishing:
         self._deliver = deliver
         self._telemetry = telemetry
         self._dynacast = dynacast
+        self._watch = PublicationWatch(owner, timers, owner.publication_failed)
         self._video_by_media = video_by_media
         """The client's video is known by its first packet, not by its description."""
         self._clock_group = hub.new_id()
@@ -99,9 +109,12 @@ class Publishing:
         published = rtc.TrackPublishedResponse(cid=added.cid, track=added.info)
         self._signals.send(rtc.SignalResponse(track_published=published))
         self._telemetry.tell(TrackPublishRequested(self._owner, added.info))
+        if self.tracks.get(added.info.sid) is None:
+            self._watch.expect(added.info.sid, muted=added.info.muted)
 
     def mute(self, sid: str, *, muted: bool) -> models.TrackInfo | None:
         """Mute or unmute a published, pending or queued track; None: there is no such track."""
+        self._watch.muted(sid, muted=muted)
         waiting = self.tracks.unpublished(sid)
         for info in waiting:
             info.muted = muted
@@ -181,6 +194,7 @@ class Publishing:
             logger.debug("media section %s waits for its AddTrackRequest", section.mid)
             return
         track, source = joined
+        self._watch.arrived(track.sid)
         if not self.tracks.may_publish(track.info.source):
             self.unpublish(track)
             return
@@ -197,6 +211,7 @@ class Publishing:
         """Tell the room of tracks that it does not know, once the publisher is connected."""
         if not self._transports.publisher.connected:
             return
+        self._watch.connected()
         for track in self.tracks:
             waits = self._video_by_media and track.kind is MediaKind.VIDEO and not track.flowing
             if not track.announced and not waits:

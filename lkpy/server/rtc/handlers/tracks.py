@@ -27,4 +27,33 @@ def mute(participant: Participant, request: rtc.MuteTrackRequest) -> None:
         )
 
 
-HANDLERS: Mapping[str, Callable[[Participant, Any], None]] = {"add_track": add_track, "mute": mute}
+def update_audio_track(participant: Participant, request: rtc.UpdateLocalAudioTrack) -> None:
+    """An audio track's features change."""
+    if not participant.publishing.update_audio(request.track_sid, request.features):
+        participant.signals.request_response(
+            rtc.RequestResponse(
+                reason=rtc.RequestResponse.Reason.NOT_FOUND,
+                message=f"no track {request.track_sid}",
+                update_audio_track=request,
+            )
+        )
+
+
+def update_video_track(participant: Participant, request: rtc.UpdateLocalVideoTrack) -> None:
+    """A video track's size changes."""
+    if not participant.publishing.update_video(request.track_sid, request.width, request.height):
+        participant.signals.request_response(
+            rtc.RequestResponse(
+                reason=rtc.RequestResponse.Reason.NOT_FOUND,
+                message=f"no track {request.track_sid}",
+                update_video_track=request,
+            )
+        )
+
+
+HANDLERS: Mapping[str, Callable[[Participant, Any], None]] = {
+    "add_track": add_track,
+    "mute": mute,
+    "update_audio_track": update_audio_track,
+    "update_video_track": update_video_track,
+}
