@@ -169,6 +169,11 @@ WEBHOOK_FLUSH_S = 3.0
 """For the last webhooks when the server stops."""
 
 # -- lkpy's own ---------------------------------------------------------------------------------
+MEDIA_SAMPLE_INTERVAL_S = 5.0
+"""Between two looks at media for its metrics, as LiveKit's connection statistics."""
+PROFILE_DEFAULT_S = 30.0
+PROFILE_MAX_S = 300.0
+"""Length of a profile (``/debug/pprof/profile``)."""
 STATS_INTERVAL_MIN_MS = 200
 STATS_INTERVAL_DEFAULT_MS = 1000
 STATS_INTERVAL_MAX_MS = 10_000

@@ -31,7 +31,7 @@ from lkpy.server.http.rtc_service import RTCService
 from lkpy.server.http.service import HttpService
 from lkpy.server.http.stats import StatsService
 from lkpy.server.http.twirp import TwirpService
-from lkpy.server.reporting import Reporting
+from lkpy.server.reporting import Reporting, Sources
 from lkpy.server.rooms.allocator import RoomAllocator
 from lkpy.server.rooms.managed_room import ManagedRoom
 from lkpy.server.rooms.manager import RoomManager
@@ -109,10 +109,19 @@ class Server:
         self._clock = clock or SystemClock()
         self._limits = config.limit.to_limits()
         self._tracks = (0, 0)
-        self._reporting = Reporting(config, self._clock)
         self._store = LocalStore()
         self._node = LocalNode(
             ip=media.node_ip, region=config.region, started_at=self._clock.wall()
+        )
+        self._reporting = Reporting(
+            config,
+            self._clock,
+            Sources(
+                node_id=self._node.id,
+                collect=lambda: self._collect(),
+                rooms=lambda: self._manager.rooms,
+                sockets=lambda: self._rtc.sockets,
+            ),
         )
         self._bus = LocalBus()
         self._router = LocalRouter(self._node, SignalClient(self._bus), self._clock)
@@ -134,6 +143,7 @@ class Server:
             self._limits,
             self._clock,
             connect_attempts=config.signal_relay.connect_attempts,
+            telemetry=self._reporting.telemetry,
         )
         collector = SnapshotCollector(
             self._node, lambda: self._manager.rooms, media.collect_stats, self._clock
@@ -150,13 +160,14 @@ class Server:
         """Listen, then start the engine and serve. Raises :class:`lkpy.errors.LkpyError`."""
         sockets = listen(self.config.bind_addresses, self.config.port)
         try:
+            await self._reporting.start()
             self._media.start(self._node)
         except BaseException:
             for listener in sockets:
                 listener.close()
+            await self._reporting.stop()
             raise
         self._undo.callback(self._media.stop)
-        self._reporting.start()
         self._signal_server.start()
         self._update_node()
         self._node_task = asyncio.create_task(self._keep_node_fresh())
@@ -270,7 +281,10 @@ class Server:
         service.add("/rtc/validate", self._rtc.v0_validate)
         service.add("/rtc/v1/validate", self._rtc.v1_validate)
         service.add("/lkpy/v1/stats", self._stats.serve)
+        if self.config.development:
+            service.add_prefix("/debug/", lambda request, _: self._reporting.debug.serve(request))
         for twirp in self._twirp_services():
+            twirp.telemetry = self._reporting.telemetry
             service.add_prefix(twirp.prefix, twirp.serve)
         return service
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from livekit.protocol import models, rtc
 
+from lkpy.engine.api import DataReceived
 from lkpy.server.rtc.participant import Reason
 from lkpy.server.telemetry.events import (
     NO_TELEMETRY,
+    MessageDropped,
     ParticipantActive,
     ParticipantLeft,
     RoomStarted,
@@ -104,3 +106,14 @@ async def test_nobody_has_to_listen() -> None:
         world.room.telemetry = NO_TELEMETRY
         await world.join("alice")
         assert names(world.told) == ["RoomStarted"]
+
+
+async def test_what_a_full_inbox_refuses_is_told() -> None:
+    async with running() as world:
+        alice = await world.join("alice")
+        inbox = world.room._task.inbox
+        size, inbox._size = inbox._size, 0
+        event = DataReceived(alice.participant.transports.publisher.id, 0, b"x", True)
+        world.room.deliver(alice.participant, event)
+        inbox._size = size
+        assert world.told[-1] == MessageDropped("room_inbox")

@@ -21,6 +21,12 @@ from lkpy.server.http.signal_socket import SignalSocket, SocketRegistry
 from lkpy.server.routing.router import Router
 from lkpy.server.routing.signal_client import SignalConnection
 from lkpy.server.rtc.session import StartSession
+from lkpy.server.telemetry.events import (
+    NO_TELEMETRY,
+    SignalConnected,
+    SignalFailed,
+    Telemetry,
+)
 from lkpy.server.telemetry.log import fields
 
 logger = logging.getLogger(__name__)
@@ -44,12 +50,14 @@ class RTCService:
         clock: Clock,
         *,
         connect_attempts: int = 3,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         self._router = router
         self._allocator = allocator
         self._limits = limits
         self._clock = clock
         self._connect_attempts = connect_attempts
+        self._telemetry = telemetry
         self.sockets = SocketRegistry()
 
     async def v0(self, request: web.Request, token: Verified | None) -> web.StreamResponse:
@@ -91,7 +99,12 @@ class RTCService:
         """Join step 1: validate, start the session, and only then upgrade."""
         if not handshake.wants_upgrade(request.headers):
             return web.Response(status=404)
-        start = await self._validate(request, token, required=required, strict=False)
+        began = self._clock.now()
+        try:
+            start = await self._validate(request, token, required=required, strict=False)
+        except LkpyError:
+            self._telemetry.tell(SignalFailed("signal_validation_failed"))
+            raise
         refused = handshake.refusal(request)
         if refused is not None:
             return refused
@@ -101,8 +114,11 @@ class RTCService:
         try:
             connection, first = await self._connect(start)
         except LkpyError as error:
+            self._telemetry.tell(SignalFailed("signal_failed"))
             logger.warning("could not connect participant", extra=about(error=error.message))
             raise
+        latency_s = self._clock.now() - began
+        self._telemetry.tell(SignalConnected(start.client.protocol, latency_s))
         try:
             return await self._pump(request, connection, first)
         finally:

@@ -27,6 +27,8 @@ class SocketRegistry:
         self.encoder = SharedEncoder()
         self.deflate = SharedDeflate()
         self._sockets: set[SignalSocket] = set()
+        self._past_requests = 0
+        self._past_responses = 0
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -37,12 +39,23 @@ class SocketRegistry:
 
     def discard(self, socket: SignalSocket) -> None:
         """Forget a socket. Idempotent."""
-        self._sockets.discard(socket)
+        if socket in self._sockets:
+            self._sockets.remove(socket)
+            self._past_requests += socket.requests
+            self._past_responses += socket.responses
         if not self._sockets:
             self._empty.set()
 
     def __len__(self) -> int:
         return len(self._sockets)
+
+    def messages(self) -> tuple[int, int]:
+        """Requests received and responses sent by every socket that ever was; pings and their
+        answers do not count."""
+        return (
+            self._past_requests + sum(socket.requests for socket in self._sockets),
+            self._past_responses + sum(socket.responses for socket in self._sockets),
+        )
 
     async def wait_empty(self) -> None:
         """Return once every socket has ended."""
@@ -65,6 +78,8 @@ class SignalSocket:
             deflate, max_msg_size=limits.signal_message_size_limit, timeout=WS_WRITE_TIMEOUT_S
         )
         self._encoding = Encoding.BINARY
+        self.requests = 0
+        self.responses = 0
         # Two tasks send: responses, and answers to pings. A frame must not enter another.
         self._sending = asyncio.Lock()
 
@@ -107,8 +122,10 @@ class SignalSocket:
     async def _write_responses(self, first: rtc.SignalResponse, encoder: SharedEncoder) -> None:
         with contextlib.suppress(ConnectionError):
             await self._send(encode(first, self._encoding))
+            self.responses += 1
             async for response in self._connection.responses:
                 await self._send(encoder.encode(response, self._encoding))
+                self.responses += 1
 
     async def _read_requests(self) -> None:
         async for message in self._socket:
@@ -137,6 +154,7 @@ class SignalSocket:
             self._connection.requests.write(request)
         elif kind is not None:
             self._connection.requests.write(request)
+            self.requests += 1
 
     async def _answer(self, response: rtc.SignalResponse) -> None:
         await self._send(encode(response, self._encoding))

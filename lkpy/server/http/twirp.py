@@ -21,6 +21,7 @@ from lkpy.auth.grants import Grants
 from lkpy.auth.token import Verified
 from lkpy.errors import Code, LkpyError, TwirpError
 from lkpy.server.http.service import path_of
+from lkpy.server.telemetry.events import NO_TELEMETRY, ApiCalled
 from lkpy.server.telemetry.log import fields
 from lkpy.signal.codec import parse_json
 
@@ -51,6 +52,8 @@ class TwirpService:
             raise ValueError(f"{descriptor.full_name} has no methods {sorted(unknown)}")
         self._descriptor = descriptor
         self._methods = methods
+        self.telemetry = NO_TELEMETRY
+        """Hears of every call."""
 
     @property
     def prefix(self) -> str:
@@ -58,7 +61,26 @@ class TwirpService:
         return f"/twirp/{self._descriptor.full_name}/"
 
     async def serve(self, request: web.Request, token: Verified | None) -> web.StreamResponse:
-        """Answer one call."""
+        """Answer one call and tell of it."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        answer, code = await self._answer(request, token)
+        method = path_of(request).removeprefix(self.prefix)
+        called = ApiCalled(
+            service=self._descriptor.name,
+            # What clients make up must not become labels without end.
+            method=method if method in self._descriptor.methods_by_name else "",
+            status=answer.status,
+            code=code,
+            duration_s=loop.time() - began,
+        )
+        self.telemetry.tell(called)
+        return answer
+
+    async def _answer(
+        self, request: web.Request, token: Verified | None
+    ) -> tuple[web.Response, str]:
+        """The response, and its error code."""
         try:
             method = self._route(request)
             call = _decode(method, await request.read(), request.content_type)
@@ -78,7 +100,7 @@ class TwirpService:
             # One call's failure stays its own; the client learns no details.
             logger.exception("API call failed", extra=fields(path=path_of(request)))
             return _error(Code.INTERNAL, "internal error", 500)
-        return _encode(answer, request.content_type)
+        return _encode(answer, request.content_type), ""
 
     def _route(self, request: web.Request) -> MethodDescriptor:
         path = path_of(request)
@@ -142,8 +164,9 @@ def _encode(answer: Message, content_type: str) -> web.Response:
 
 def _error(
     code: str, message: str, status: int, meta: Mapping[str, str] | None = None
-) -> web.Response:
+) -> tuple[web.Response, str]:
     body: dict[str, Any] = {"code": str(code), "msg": message}
     if meta:
         body["meta"] = meta
-    return web.Response(status=status, body=json.dumps(body).encode(), content_type=_JSON)
+    response = web.Response(status=status, body=json.dumps(body).encode(), content_type=_JSON)
+    return response, str(code)

@@ -48,6 +48,7 @@ from lkpy.server.rtc.simulation import ResumeFaults
 from lkpy.server.rtc.updates import responses
 from lkpy.server.telemetry.events import (
     NO_TELEMETRY,
+    MessageDropped,
     ParticipantActive,
     ParticipantJoined,
     ParticipantLeft,
@@ -274,7 +275,8 @@ class Room:
         """Take an engine event; what a peer can send without end may be lost, the rest may not."""
         handle = partial(self._handle_event, participant, event)
         if isinstance(event, DataReceived | AudioLevels):
-            self._task.inbox.offer(handle)
+            if not self._task.inbox.offer(handle):
+                self.telemetry.tell(MessageDropped("room_inbox"))
         else:
             self._task.inbox.post(handle)
 

@@ -181,6 +181,13 @@ class ApiCalled:
     duration_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class MessageDropped:
+    """A full queue refused what may be lost."""
+
+    queue: str
+
+
 TelemetryEvent: TypeAlias = (
     RoomStarted
     | RoomEnded
@@ -197,6 +204,7 @@ TelemetryEvent: TypeAlias = (
     | SignalConnected
     | SignalFailed
     | ApiCalled
+    | MessageDropped
 )
 
 Listener: TypeAlias = Callable[[TelemetryEvent], None]

@@ -11,8 +11,12 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_PLAIN_FROM, _PLAIN_BELOW = -4, 6
+"""Powers of ten between which numbers are written without an exponent."""
 
 Labels = tuple[str, ...]
 """Values, in the order of an instrument's label names."""
@@ -47,6 +51,10 @@ class _Scalar(Instrument):
         """Add to a series, which begins at zero."""
         self._values[labels] = self._values.get(labels, 0.0) + by
 
+    def set(self, *labels: str, to: float) -> None:
+        """Replace a series' value, of a counter by the total that somebody else keeps."""
+        self._values[labels] = to
+
     def value(self, *labels: str) -> float:
         """A series' value."""
         return self._values.get(labels, 0.0)
@@ -66,10 +74,6 @@ class Gauge(_Scalar):
     """A number that comes and goes."""
 
     kind = "gauge"
-
-    def set(self, *labels: str, to: float) -> None:
-        """Replace a series' value."""
-        self._values[labels] = to
 
     def zero(self) -> None:
         """Set every known series to zero: what is gone is told as gone, not left out."""
@@ -119,10 +123,30 @@ class Histogram(Instrument):
             yield "_count", pairs, below
 
 
-def exponential_buckets(low: float, high: float, count: int) -> tuple[float, ...]:
-    """``count`` bounds from ``low`` to ``high`` that grow by the same factor."""
-    factor = (high / low) ** (1 / (count - 1))
-    return tuple(low * factor**step for step in range(count))
+def exponential_buckets(low: float, factor: float, count: int) -> tuple[float, ...]:
+    """``count`` bounds from ``low`` on that grow by ``factor``.
+
+    Bounds become label values: they have to be LiveKit's to the last digit to be added up with
+    them, so powers are taken as Go takes them.
+    """
+    return tuple(low * _power(factor, step) for step in range(count))
+
+
+def _power(base: float, exponent: int) -> float:
+    """Go's ``math.Pow`` for whole exponents: repeated squaring of the fraction."""
+    fraction, power = math.frexp(base)
+    result, scale = 1.0, 0
+    while exponent:
+        if exponent & 1:
+            result *= fraction
+            scale += power
+        fraction *= fraction
+        power *= 2
+        if fraction < 0.5:
+            fraction += fraction
+            power -= 1
+        exponent >>= 1
+    return math.ldexp(result, scale)
 
 
 def render(instruments: Iterable[Instrument], constant: Mapping[str, str]) -> str:
@@ -148,9 +172,16 @@ def render(instruments: Iterable[Instrument], constant: Mapping[str, str]) -> st
 
 
 def _number(value: float) -> str:
+    """As Go writes it (``strconv.FormatFloat`` with ``'g'``)."""
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
+    number = Decimal(repr(float(value))).normalize()
+    if _PLAIN_FROM <= number.adjusted() < _PLAIN_BELOW or not number:
+        return f"{number:f}"
+    _, digits, _ = number.as_tuple()
+    first, *rest = map(str, digits)
+    mantissa = first + ("." + "".join(rest) if rest else "")
+    return f"{'-' if number < 0 else ''}{mantissa}e{number.adjusted():+03d}"
 
 
 def _escape(text: str) -> str:

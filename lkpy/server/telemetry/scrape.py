@@ -1,0 +1,102 @@
+"""One scrape: every source brought up to date, then the text."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Awaitable, Callable
+
+from lkpy.clock import Clock
+from lkpy.errors import LkpyError
+from lkpy.limits import MEDIA_SAMPLE_INTERVAL_S
+from lkpy.server.telemetry.exposition import Counter, Gauge, render
+from lkpy.server.telemetry.log import fields
+from lkpy.server.telemetry.media_metrics import MediaMetrics
+from lkpy.server.telemetry.metrics import ServerMetrics
+from lkpy.server.telemetry.process_metrics import InterfaceMetrics, ProcessMetrics
+from lkpy.server.telemetry.webhook_metrics import WebhookMetrics
+from lkpy.stats.v1 import stats_pb2
+
+logger = logging.getLogger(__name__)
+
+
+class Scraper:
+    """Owns the metrics of a server.
+
+    Media is also looked at every few seconds, so that little is lost of what closes between two
+    scrapes. ``collect`` observes the whole server.
+    """
+
+    def __init__(
+        self,
+        node_id: str,
+        clock: Clock,
+        webhooks: WebhookMetrics,
+        collect: Callable[[], Awaitable[stats_pb2.Snapshot]],
+    ) -> None:
+        self.server = ServerMetrics(clock)
+        self._signal_messages = Counter("livekit_node_messages", ("type", "status", "direction"))
+        self._signal_connections = Gauge("lkpy_signal_connections", (), "Open signal connections.")
+        self._webhook_queue = Gauge(
+            "lkpy_webhook_queue_length", (), "Events that wait to be sent, of all URLs."
+        )
+        self._labels = {"node_id": node_id, "node_type": "SERVER"}
+        self._media = MediaMetrics()
+        self._process = ProcessMetrics()
+        self._interfaces = InterfaceMetrics()
+        self._webhooks = webhooks
+        self._collect = collect
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to sample, on the running loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="media metrics")
+
+    async def stop(self) -> None:
+        """Sample no more. Idempotent."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(MEDIA_SAMPLE_INTERVAL_S)
+            snapshot = await self._snapshot()
+            if snapshot is not None:
+                self._media.update(snapshot)
+                self._media.sample(snapshot)
+
+    async def _snapshot(self) -> stats_pb2.Snapshot | None:
+        try:
+            return await self._collect()
+        except LkpyError as error:
+            logger.warning("observing media failed", extra=fields(error=error.message))
+            return None
+
+    async def text(
+        self,
+        *,
+        signal_messages: tuple[int, int],
+        signal_connections: int,
+        webhooks_queued: int,
+    ) -> str:
+        """Everything, in Prometheus' text format. An engine that does not answer leaves what was
+        known of media before. ``signal_messages``: requests and responses so far."""
+        for direction, count in zip(("request", "response"), signal_messages, strict=True):
+            self._signal_messages.set("signal", "success", direction, to=count)
+        self._signal_connections.set(to=signal_connections)
+        self._webhook_queue.set(to=webhooks_queued)
+        snapshot = await self._snapshot()
+        if snapshot is not None:
+            self._media.update(snapshot)
+        self._process.update()
+        self._interfaces.update()
+        instruments = itertools.chain(
+            self.server.instruments(),
+            self._media.instruments(),
+            (self._signal_messages, self._signal_connections, self._webhook_queue),
+            (self._webhooks.dispatch, self._webhooks.queue_length, self._interfaces.packets),
+        )
+        return render(instruments, self._labels) + render(self._process.instruments(), {})
