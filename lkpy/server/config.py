@@ -5,78 +5,25 @@ Only keys with an effect are fields here; :mod:`lkpy.server.config_keys` lists t
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from dataclasses import dataclass
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from google.protobuf import json_format
 from livekit.protocol import room as room_pb
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from lkpy import limits
+from lkpy.server.config_rtc import RtcConfig
+from lkpy.server.config_types import (
+    Count,
+    Duration,
+    Port,
+    PortRange,
+    Section,
+    parse_duration,
+)
 
-_DURATION = re.compile(r"([0-9]*\.?[0-9]+)(ns|us|µs|ms|s|m|h)")
-_UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def parse_duration(value: object) -> object:
-    """Go's durations (``1m30s``, ``500ms``) as seconds; bare integers are nanoseconds."""
-    if isinstance(value, bool):
-        raise ValueError("expected a duration such as 500ms")  # noqa: TRY004 - pydantic's way
-    if isinstance(value, int):
-        return value * 1e-9
-    if isinstance(value, str):
-        parts = _DURATION.findall(value)
-        if not parts or "".join(number + unit for number, unit in parts) != value:
-            raise ValueError("expected a duration such as 500ms, 2s or 1m30s")
-        return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
-    return value
-
-
-@dataclass(frozen=True, slots=True)
-class PortRange:
-    """Ports ``start`` to ``end``, both included."""
-
-    start: int
-    end: int
-
-
-def parse_ports(value: object) -> object:
-    """``7882`` or ``7882-7892``."""
-    if isinstance(value, PortRange) or value is None:
-        return value
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(value))
-    if match is None or isinstance(value, bool):
-        raise ValueError("expected a port or a range such as 7882-7892")
-    start, end = int(match[1]), int(match[2] or match[1])
-    if not start <= end <= 65535:
-        raise ValueError("ports are 0 to 65535, the lower one first")
-    return PortRange(start, end)
-
-
-def parse_node_ip(value: object) -> object:
-    """``v4[,v6]``, or LiveKit's mapping of families to addresses."""
-    if isinstance(value, dict):
-        value = ",".join(str(part) for part in value.values() if part)
-    if not isinstance(value, str):
-        return value
-    addresses = [part.strip() for part in value.split(",") if part.strip()]
-    for address in addresses:
-        ipaddress.ip_address(address)
-    return tuple(addresses)
-
-
-Duration = Annotated[float, BeforeValidator(parse_duration)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Count = Annotated[int, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """A part of the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+__all__ = ["PortRange", "RtcConfig", "ServerConfig", "parse_duration"]
 
 
 class CodecSpec(Section):
@@ -84,35 +31,6 @@ class CodecSpec(Section):
 
     mime: str
     fmtp_line: str = ""
-
-
-class PliThrottleConfig(Section):
-    """Least time between key-frame requests to a publisher."""
-
-    low_quality: Duration = 0.5
-    mid_quality: Duration = 1.0
-    high_quality: Duration = 1.0
-
-
-class RtcConfig(Section):
-    """Media sockets."""
-
-    udp_port: Annotated[PortRange | None, BeforeValidator(parse_ports)] = None
-    port_range_start: Port = 0
-    port_range_end: Port = 0
-    tcp_port: Port = 7881
-    node_ip: Annotated[tuple[str, ...], BeforeValidator(parse_node_ip)] = ()
-    use_ice_lite: bool = False
-    allow_tcp_fallback: bool = True
-    data_channel_max_buffered_amount: Count = 0
-    enable_loopback_candidate: bool = False
-    stun_servers: tuple[str, ...] = ()
-    packet_buffer_size_video: Annotated[int, Field(ge=16, le=16384)] = 500
-    packet_buffer_size_audio: Annotated[int, Field(ge=16, le=16384)] = 200
-    pli_throttle: PliThrottleConfig = PliThrottleConfig()
-    datachannel_data_track_target_latency: Duration = 0.1
-    reconnect_on_publication_error: bool = False
-    reconnect_on_subscription_error: bool = False
 
 
 DEFAULT_CODECS = tuple(
@@ -157,7 +75,11 @@ class RoomConfig(Section):
     enable_full_room_in_webhooks: bool = False
     update_batch_target_size: Count = limits.UPDATE_CHUNK
     """Bytes at which an update about many participants is split."""
-    room_configurations: dict[str, RoomPreset] = {}
+    max_metadata_size: Count = 0
+    max_room_name_length: Count = 0
+    max_participant_identity_length: Count = 0
+    """LiveKit's older places of three limits, which win over ``limit`` when they are not 0."""
+    room_configurations: dict[str, RoomPreset] = Field(default_factory=dict)
 
 
 class AudioConfig(Section):
@@ -268,9 +190,11 @@ class ServerConfig(Section):
     port: Port = 7880
     bind_addresses: tuple[str, ...] = ()
     """Empty: every interface; in development loopback."""
-    keys: dict[str, str] = {}
+    keys: dict[str, str] = Field(default_factory=dict)
     key_file: str = ""
     development: bool = False
+    log_level: str = ""
+    """LiveKit's older name of ``logging.level``, which it wins over."""
     region: str = ""
     enable_data_tracks: bool = True
     enable_participant_data_blob: bool = False

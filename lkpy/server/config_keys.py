@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _NAMES: Mapping[str, str] = {
-    "": "log_level",
+    "": "",
     "rtc": (
-        "use_external_ip advertise_internal_ip external_ip_only skip_external_ip_validation "
-        "interfaces ips additional_host_ips require_ipv4 use_mdns batch_io use_stun_port_as_ice "
+        "skip_external_ip_validation require_ipv4 use_mdns batch_io use_stun_port_as_ice "
         "sctp_min_cwnd sctp_min_cwnd_mtu_factor srflx_acceptance_min_wait "
         "host_acceptance_min_wait prflx_acceptance_min_wait relay_acceptance_min_wait "
-        "enable_warp strict_acks turn_servers force_tcp packet_buffer_size "
+        "enable_warp strict_acks force_tcp packet_buffer_size "
         "tcp_fallback_rtt_threshold allow_udp_unstable_fallback reconnect_on_data_channel_error "
         "datachannel_slow_threshold datachannel_lossy_target_latency "
         "enable_rtp_stream_restart_detection forward_stats"
@@ -26,12 +25,7 @@ _NAMES: Mapping[str, str] = {
         "stream_allocator remote_bwe send_side_bwe"
     ),
     "signal_relay": "retry_timeout min_retry_interval max_retry_interval stream_buffer_size",
-    "room": (
-        "playout_delay sync_streams "
-        "create_room_timeout "
-        "create_room_attempts max_metadata_size max_room_name_length "
-        "max_participant_identity_length"
-    ),
+    "room": ("playout_delay sync_streams create_room_timeout create_room_attempts"),
     "audio": "active_red_encoding enable_loss_proxying",
     "video": "stream_tracker_manager",
     "limit": "bytes_per_sec agent_signal_message_size_limit",
@@ -70,12 +64,7 @@ REFUSED: Mapping[str, str] = {
     "redis.sentinel_addresses": "several nodes are not supported: remove the redis section",
     "redis.cluster_addresses": "several nodes are not supported: remove the redis section",
     "turn.enabled": "there is no TURN server: run one beside lkpy, or set turn.enabled to false",
-    "rtc.turn_servers": "TURN servers are not passed on to clients: remove rtc.turn_servers",
-    "rtc.use_external_ip": "set rtc.node_ip to the public address instead",
     "rtc.force_tcp": "media always prefers UDP: remove rtc.force_tcp",
-    "rtc.interfaces": "list the addresses in bind_addresses instead",
-    "rtc.ips": "list the addresses in bind_addresses instead",
-    "rtc.additional_host_ips": "set rtc.node_ip instead",
     "room.playout_delay.enabled": "playout delay is not applied: remove room.playout_delay",
     "room.sync_streams": "stream synchronisation is always on by the publisher's clock: remove it",
     "trace.jaeger_url": "traces are not exported: remove the trace section",
@@ -86,7 +75,6 @@ REFUSED: Mapping[str, str] = {
 
 DEFAULTS: Mapping[str, object] = {
     "rtc.congestion_control.enabled": True,
-    "rtc.use_external_ip": False,
     "logging.pion_level": "error",
 }
 """Values that need no warning because they are LiveKit's defaults."""

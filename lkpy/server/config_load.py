@@ -29,6 +29,10 @@ _LISTS = (
     "bind_addresses",
     "enabled_codecs",
     "stun_servers",
+    "turn_servers",
+    "includes",
+    "excludes",
+    "additional_host_ips",
     "urls",
     "include_events",
     "exclude_events",
@@ -74,12 +78,13 @@ def load(
     outside = {**_from_environment(environ), **(overrides or {})}
     for key, override in outside.items():
         _assign(values, tuple(key.split(".")), override.value)
+    _move_older_names(values)
     _expand_keys(values)
     try:
         config = ServerConfig.model_validate(values)
     except ValidationError as error:
         raise _config_error(error.errors()[0], document, outside) from error
-    config = _with_development(config)
+    config = _with_turn_secrets(_with_development(config))
     if not config.keys:
         raise ConfigError(
             "one of key_file or keys must be provided",
@@ -214,7 +219,7 @@ def _scalar_paths(model: type[BaseModel] = ServerConfig, path: Path = ()) -> dic
     for name in model.model_fields:
         below = (*path, name)
         nested = _model_at(below)
-        if nested is not None and name != "enabled_codecs":
+        if nested is not None and name not in _LISTS:
             names |= _scalar_paths(nested, below)
         elif name not in _LISTS:
             names["LIVEKIT_" + "_".join(below).upper()] = below
@@ -245,23 +250,62 @@ def _assign(values: dict[str, Any], path: Path, value: object) -> None:
     values[path[-1]] = value
 
 
-def _expand_keys(values: dict[str, Any]) -> None:
-    """Replace ``key_file`` by the keys it holds."""
-    name = values.get("key_file")
-    if not name or not isinstance(name, str):
-        return
+_OLDER_NAMES = {
+    "log_level": ("logging", "level"),
+    "room.max_metadata_size": ("limit", "max_metadata_size"),
+    "room.max_room_name_length": ("limit", "max_room_name_length"),
+    "room.max_participant_identity_length": ("limit", "max_participant_identity_length"),
+}
+
+
+def _move_older_names(values: dict[str, Any]) -> None:
+    for name, path in _OLDER_NAMES.items():
+        found: Any = values
+        for part in name.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        if found:
+            _assign(values, path, found)
+
+
+def _private_text(name: str, what: str) -> str:
+    """What a file holds that others must not read. Raises :class:`ConfigError`."""
     file = FilePath(os.path.expandvars(name)).expanduser()
     try:
         mode = file.stat().st_mode
         text = file.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{file}: cannot read key file: {error.strerror}") from error
+        raise ConfigError(f"{file}: cannot read {what} file: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: not UTF-8 text") from error
     if mode & (stat.S_IRWXO):
         raise ConfigError(
-            f"{file}: key file others permissions must be set to 0", hint=f"chmod o-rwx {file}"
+            f"{file}: {what} file others permissions must be set to 0", hint=f"chmod o-rwx {file}"
         )
-    document = parse(text, str(file))
-    values["keys"] = {str(key): str(value) for key, value in document.values.items()}
+    return text
+
+
+def _expand_keys(values: dict[str, Any]) -> None:
+    """Replace ``key_file`` by the keys it holds."""
+    name = values.get("key_file")
+    if name and isinstance(name, str):
+        document = parse(_private_text(name, "key"), name)
+        values["keys"] = {str(key): str(value) for key, value in document.values.items()}
+
+
+def _with_turn_secrets(config: ServerConfig) -> ServerConfig:
+    """Read the ``secret_file`` of TURN servers that have no ``secret``."""
+    servers = tuple(
+        server.model_copy(
+            update={"secret": _private_text(server.secret_file, "turn secret").strip()}
+        )
+        if server.secret_file and not server.secret
+        else server
+        for server in config.rtc.turn_servers
+    )
+    if servers == config.rtc.turn_servers:
+        return config
+    rtc = config.rtc.model_copy(update={"turn_servers": servers})
+    return config.model_copy(update={"rtc": rtc})
 
 
 def _config_error(
@@ -274,6 +318,8 @@ def _config_error(
     override = outside.get(".".join(path))
     place = document.place(path) if override is None else override.origin
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "missing":
+        message = f"'{error['loc'][-1]}' is missing"
     return ConfigError(f"{place}: '{'.'.join(path)}': {message}")
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
-import socket
 from collections.abc import Sequence
 
-import psutil
-from livekit.protocol import models, rtc
+from livekit.protocol import models
 
 from lkpy.auth.grants import Grants
 from lkpy.auth.token import refresh
@@ -19,7 +16,8 @@ from lkpy.engine.hub import EngineHub
 from lkpy.errors import Blame, Code, LkpyError
 from lkpy.ids import NodeID
 from lkpy.server.config import PortRange, ServerConfig
-from lkpy.server.config_load import is_loopback
+from lkpy.server.ice_servers import IceServers
+from lkpy.server.media_addresses import media_addresses
 from lkpy.server.routing.node import LocalNode
 from lkpy.server.rtc.options import AudioOptions, NodeInfo, RoomOptions, VideoOptions
 from lkpy.server.rtc.room import Room, RoomObserver
@@ -29,54 +27,18 @@ DEFAULT_UDP_PORTS = PortRange(7882, 7913)
 """One port per worker; LiveKit takes 50000 to 60000, one per participant."""
 
 
-def media_addresses(config: ServerConfig) -> tuple[str, ...]:
-    """Addresses to bind media sockets on.
-
-    As with LiveKit's development mode, media also uses this machine's other addresses when only
-    signalling is confined to loopback: some browsers never use loopback candidates.
-    """
-    named = [address for address in config.bind_addresses if not _is_wildcard(address)]
-    loopback_only = bool(named) and all(is_loopback(address) for address in named)
-    if named and not loopback_only:
-        return tuple(named)
-    found = interface_addresses()
-    if loopback_only or config.rtc.enable_loopback_candidate or not found:
-        return ("127.0.0.1", *found)
-    return tuple(found)
-
-
-def interface_addresses() -> list[str]:
-    """Unicast addresses of the interfaces that are up, without loopback and link-local ones."""
-    up = {name for name, stats in psutil.net_if_stats().items() if stats.isup}
-    found: list[str] = []
-    for name, addresses in psutil.net_if_addrs().items():
-        if name not in up:
-            continue
-        for address in addresses:
-            if address.family not in (socket.AF_INET, socket.AF_INET6):
-                continue
-            text = address.address.partition("%")[0]
-            parsed = ipaddress.ip_address(text)
-            if not (parsed.is_loopback or parsed.is_link_local or parsed.is_multicast):
-                found.append(text)
-    return found
-
-
-def _is_wildcard(address: str) -> bool:
-    return address in ("0.0.0.0", "::")
-
-
 def engine_config(config: ServerConfig) -> EngineConfig:
-    """The engine's part of the configuration."""
+    """The engine's part of the configuration. Asks for public addresses where it has to."""
     rtc, throttle = config.rtc, config.rtc.pli_throttle
+    addresses = media_addresses(config)
     ports = _udp_ports(config)
     cores = max(1, (os.cpu_count() or 1) - 1)
     return EngineConfig(
         workers=min(cores, ports.end - ports.start + 1),
-        bind=media_addresses(config),
+        bind=addresses.bind,
         udp_port=ports.start,
         tcp_port=rtc.tcp_port or None,
-        advertise=rtc.node_ip or None,
+        advertise=addresses.advertise,
         packet_buffer_size_video=rtc.packet_buffer_size_video,
         packet_buffer_size_audio=rtc.packet_buffer_size_audio,
         pli_throttle_ms=(
@@ -177,7 +139,7 @@ class EnginePlane:
         )
         room = Room(
             info,
-            options=room_options(self._config),
+            options=room_options(self._config, self._clock),
             node=self._node,
             hub=self._hub,
             clock=self._clock,
@@ -212,21 +174,7 @@ class EnginePlane:
             self._engine.close()
 
 
-PUBLIC_STUN = (
-    "global.stun.twilio.com:3478",
-    "stun.l.google.com:19302",
-    "stun1.l.google.com:19302",
-)
-"""What LiveKit tells clients when nothing else is configured."""
-
-
-def ice_servers(config: ServerConfig) -> tuple[rtc.ICEServer, ...]:
-    """What clients ask for their public address."""
-    servers = config.rtc.stun_servers or PUBLIC_STUN
-    return (rtc.ICEServer(urls=[f"stun:{server}" for server in servers]),)
-
-
-def room_options(config: ServerConfig) -> RoomOptions:
+def room_options(config: ServerConfig, clock: Clock) -> RoomOptions:
     """The rooms' part of the configuration."""
     audio = config.audio
     return RoomOptions(
@@ -241,7 +189,7 @@ def room_options(config: ServerConfig) -> RoomOptions:
             codec_regression_threshold=config.video.codec_regression_threshold,
         ),
         limits=config.limit.to_limits(),
-        ice_servers=ice_servers(config),
+        ice_servers=IceServers(config.rtc, clock),
         ice_lite=config.rtc.use_ice_lite,
         allow_tcp_fallback=config.rtc.allow_tcp_fallback,
         update_batch_target_size=config.room.update_batch_target_size,

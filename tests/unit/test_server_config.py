@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from lkpy.clock import ManualClock
 from lkpy.errors import ConfigError
 from lkpy.server.config import PortRange, ServerConfig, parse_duration
 from lkpy.server.config_load import Override, load, parse_keys
-from lkpy.server.media import engine_config, media_addresses, room_options
+from lkpy.server.media import engine_config, room_options
+from lkpy.server.media_addresses import media_addresses
 
 KEYS = f"keys: {{key: {'s' * 32}}}\n"
 
@@ -106,8 +108,14 @@ logging: {level: warn, json: true}
         ("prometheus: {port: 1, password: p}", "2:23: 'prometheus.password' is set alone"),
         ("prometheus: {port: 70000}", "2:14: 'prometheus.port'"),
         ("debug_handler: {prt: 1}", "unknown key 'debug_handler.prt', did you mean 'port'?"),
-        ("rtc: {use_external_ip: true}", "2:7: 'rtc.use_external_ip' is set"),
-        ("rtc: {turn_servers: [{host: x}]}", "2:7: 'rtc.turn_servers' is set"),
+        ("rtc: {force_tcp: true}", "2:7: 'rtc.force_tcp' is set"),
+        ("rtc: {ips: {includes: [10.0.0.1]}}", "2:24: 'rtc.ips.includes.0': expected a CIDR"),
+        ("rtc: {ips: {excludes: [x/8]}}", "2:24: 'rtc.ips.excludes.0': 'x/8' does not appear"),
+        ("rtc: {interfaces: {include: [a]}}", "2:20: unknown key 'rtc.interfaces.include'"),
+        ("rtc: {additional_host_ips: [home]}", "2:29: 'rtc.additional_host_ips.0'"),
+        ("rtc: {turn_servers: [{port: 3}]}", "2:22: 'rtc.turn_servers.0': 'host' is missing"),
+        ("rtc: {turn_servers: [{host: a, protocol: x}]}", "'rtc.turn_servers.0.protocol'"),
+        ("rtc: {turn_servers: [{host: a, sekret: x}]}", "2:32: 'rtc.turn_servers.0.sekret'"),
     ],
 )
 def test_errors_name_the_place(text: str, message: str) -> None:
@@ -119,8 +127,8 @@ def test_errors_name_the_place(text: str, message: str) -> None:
 
 def test_a_refused_feature_says_what_to_do() -> None:
     with pytest.raises(ConfigError) as refused:
-        body("rtc: {use_external_ip: true}")
-    assert refused.value.hint == "set rtc.node_ip to the public address instead"
+        body("rtc: {force_tcp: true}")
+    assert refused.value.hint == "media always prefers UDP: remove rtc.force_tcp"
 
 
 def test_room_presets_are_room_configurations() -> None:
@@ -135,7 +143,7 @@ def test_room_presets_are_room_configurations() -> None:
 
 
 def test_data_tracks_and_blobs_are_configured() -> None:
-    options = room_options(body(""))
+    options = room_options(body(""), ManualClock())
     assert (options.data_tracks, options.data_blobs) == (True, False)
     assert engine_config(body("")).data_track_target_latency_ms == 100
     config = body(
@@ -149,7 +157,7 @@ limit:
   max_data_track_custom_encoding_length: 3
 """
     )
-    options = room_options(config)
+    options = room_options(config, ManualClock())
     assert (options.data_tracks, options.data_blobs) == (False, True)
     assert options.limits.max_data_blob_key_length == 1
     assert options.limits.max_data_blobs_size == 2
@@ -166,7 +174,7 @@ def test_a_file_that_is_no_mapping(text: str) -> None:
 def test_keys_without_effect_are_accepted_with_a_warning() -> None:
     loaded = load(
         config_body=KEYS
-        + "rtc:\n  batch_io: {batch_size: 128}\n  use_external_ip: false\n"
+        + "rtc:\n  batch_io: {batch_size: 128}\n  force_tcp: false\n"
         + "redis: {}\nturn: {enabled: false, udp_port: 3478}\nenable_data_tracks: true\n"
     )
     assert loaded.warnings == (
@@ -209,6 +217,29 @@ def test_the_key_file_must_be_private(tmp_path: Path) -> None:
     assert load(config_body=text).config.keys == {"key": "s" * 32}
     with pytest.raises(ConfigError, match="cannot read key file"):
         load(config_body=f"key_file: {tmp_path}/absent")
+
+
+def test_turn_secrets_may_be_in_a_private_file(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("hush\n")
+    file.chmod(0o604)
+    text = f"rtc: {{turn_servers: [{{host: t.example, secret_file: {file}}}]}}"
+    with pytest.raises(ConfigError, match="turn secret file others permissions must be set to 0"):
+        body(text)
+    file.chmod(0o600)
+    (server,) = body(text).rtc.turn_servers
+    assert (server.secret, server.protocol, server.ttl) == ("hush", "tcp", 14_400)
+
+
+def test_older_names() -> None:
+    config = body(
+        "log_level: warn\nlogging: {level: debug}\nlimit: {max_room_name_length: 7}\n"
+        "room: {max_metadata_size: 1, max_room_name_length: 0, max_participant_identity_length: 3}"
+    )
+    assert config.logging.level == "warn"
+    assert config.limit.max_metadata_size == 1
+    assert config.limit.max_room_name_length == 7
+    assert config.limit.max_participant_identity_length == 3
 
 
 def test_no_keys() -> None:
@@ -275,7 +306,7 @@ def test_development() -> None:
     assert config.rtc.udp_port == PortRange(7882, 7882)
     assert config.logging.level == "debug"
     assert engine_config(config).workers == 1
-    assert media_addresses(config)[0] == "127.0.0.1"
+    assert media_addresses(config).bind[0] == "127.0.0.1"
     named = load(config_body="bind_addresses: [0.0.0.0]\ndevelopment: true").config
     assert named.bind_addresses == ("0.0.0.0",)
     own = load(config_body=KEYS + "development: true").config

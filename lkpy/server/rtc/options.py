@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from livekit.protocol import rtc
 
-from lkpy.ids import NodeID
+from lkpy.ids import NodeID, ParticipantID
 from lkpy.limits import DEFAULT_LIMITS, UPDATE_CHUNK, Limits
 
 LIVEKIT_VERSION = "1.13.5"
@@ -44,7 +45,8 @@ class RoomOptions:
     audio: AudioOptions = AudioOptions()
     video: VideoOptions = VideoOptions()
     limits: Limits = DEFAULT_LIMITS
-    ice_servers: tuple[rtc.ICEServer, ...] = field(default=())
+    ice_servers: Callable[[ParticipantID], tuple[rtc.ICEServer, ...]] = lambda _: ()
+    """What a participant is told; credentials may be its own."""
     ice_lite: bool = False
     allow_tcp_fallback: bool = True
     """A client whose connection does not hold is given another kind of path."""

@@ -208,7 +208,7 @@ class Room:
             participant=participant.to_proto(),
             others=others,
             node=self._node,
-            ice_servers=self.options.ice_servers,
+            ice_servers=self.options.ice_servers(participant.sid),
             publish_codecs=participant.publish_codecs,
             configuration=participant.configuration,
             subscriber_primary=participant.subscriber_primary,
@@ -234,7 +234,7 @@ class Room:
         if supports_reconnect_response(participant.client):
             reconnect = reconnect_response(
                 node=self._node,
-                ice_servers=self.options.ice_servers,
+                ice_servers=self.options.ice_servers(participant.sid),
                 configuration=participant.configuration,
                 last_message_seq=participant.data.last_sequence,
             )
