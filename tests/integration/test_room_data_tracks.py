@@ -132,6 +132,24 @@ async def test_others_hear_of_tracks_and_of_the_publisher() -> None:
         assert world.engine.data_tracks == {}
 
 
+async def test_updates_come_in_livekits_order() -> None:
+    async with running() as world:
+        bob = await world.join("bob", auto_subscribe_data_track=True)
+        alice = await world.join("alice")
+        alice.fresh(), bob.fresh()
+        subscribed = ["update", "subscription_permission_update", "data_track_subscriber_handles"]
+        await publish(alice, 1)
+        assert alice.kinds() == ["publish_data_track_response", "update"]
+        assert bob.kinds() == subscribed
+        await publish(alice, 2)
+        assert alice.kinds() == ["update", "publish_data_track_response"]
+        assert bob.kinds() == subscribed
+        request = rtc.UnpublishDataTrackRequest(pub_handle=2)
+        await alice.send(unpublish_data_track_request=request)
+        assert alice.kinds() == ["update", "unpublish_data_track_response"]
+        assert bob.kinds() == ["update", "data_track_subscriber_handles"]
+
+
 async def test_a_participant_that_leaves_takes_its_tracks_and_subscriptions_along() -> None:
     async with running() as world:
         alice, bob = await world.join("alice"), await world.join("bob")

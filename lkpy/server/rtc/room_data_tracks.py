@@ -56,8 +56,8 @@ class RoomDataTracks:
     def unpublished(self, participant: Participant, tracks: Iterable[DataTrack]) -> None:
         """The others hear that tracks are gone, and receive them no more."""
         participant.touch()
-        self.forget(tracks)
         self._owner.info_changed(participant)
+        self.forget(tracks)
 
     def forget(self, tracks: Iterable[DataTrack]) -> None:
         """Tracks are gone without a word about each."""

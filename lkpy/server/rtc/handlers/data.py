@@ -25,9 +25,16 @@ def publish_data_track(participant: Participant, request: rtc.PublishDataTrackRe
         )
         return
     track = participant.data_tracks.publish(request)
-    response = rtc.PublishDataTrackResponse(info=track.info)
-    participant.signals.send(rtc.SignalResponse(publish_data_track_response=response))
-    participant.room.data_tracks.published(participant, track)
+    answer = rtc.PublishDataTrackResponse(info=track.info)
+    response = rtc.SignalResponse(publish_data_track_response=answer)
+    tracks = participant.room.data_tracks
+    # In LiveKit's order: who becomes a publisher by the track has its answer before the update.
+    if participant.is_publisher:
+        tracks.published(participant, track)
+        participant.signals.send(response)
+    else:
+        participant.signals.send(response)
+        tracks.published(participant, track)
 
 
 def unpublish_data_track(participant: Participant, request: rtc.UnpublishDataTrackRequest) -> None:
@@ -38,9 +45,9 @@ def unpublish_data_track(participant: Participant, request: rtc.UnpublishDataTra
             rtc.RequestResponse(reason=_Reason.NOT_FOUND, unpublish_data_track=request)
         )
         return
+    participant.room.data_tracks.unpublished(participant, [track])
     response = rtc.UnpublishDataTrackResponse(info=track.info)
     participant.signals.send(rtc.SignalResponse(unpublish_data_track_response=response))
-    participant.room.data_tracks.unpublished(participant, [track])
 
 
 def update_data_subscription(participant: Participant, request: rtc.UpdateDataSubscription) -> None:
