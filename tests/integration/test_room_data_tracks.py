@@ -12,11 +12,16 @@ from lkpy.engine.api import (
     CloseDataTrack,
     CreateDataDownTrack,
     CreateDataTrack,
+    DataDownTrackStats,
+    DataTrackStats,
     OpenDataChannel,
+    StatsCollected,
+    WorkerStats,
 )
 from lkpy.limits import MAX_DATA_TRACKS, Limits
 from lkpy.server.rtc.options import RoomOptions
 from lkpy.server.rtc.permissions import set_permission
+from lkpy.stats.v1 import stats_pb2
 from tests.room_kit import JOIN_OFFER, Client, World, running
 
 Reason = rtc.RequestResponse.Reason
@@ -246,6 +251,46 @@ async def test_a_participant_publishes_so_many_tracks() -> None:
         await alice.send(publish_data_track_request=request)
         assert alice.last("request_response").reason == Reason.LIMIT_EXCEEDED
         assert len(world.engine.of(CreateDataTrack)) == MAX_DATA_TRACKS
+
+
+async def test_a_snapshot_counts_packets_and_subscribers() -> None:
+    async with running() as world:
+        alice, bob = await world.join("alice"), await world.join("bob")
+        info = await publish(alice, 7)
+        await subscribe(bob, info.sid)
+        (track,), (down,) = world.engine.data_tracks, world.engine.data_down_tracks
+        counted = StatsCollected(
+            request=1,
+            worker=WorkerStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0),
+            transports=(),
+            layers=(),
+            down_tracks=(),
+            data_tracks=(DataTrackStats(track, packets=5, bytes=60, frames=4, packets_lost=1),),
+            data_down_tracks=(DataDownTrackStats(down, packets=3, bytes=36, packets_dropped=2),),
+        )
+        publisher, subscriber = world.room.snapshot([counted]).participants
+        assert list(publisher.data_tracks) == [
+            stats_pb2.DataTrack(
+                sid=info.sid,
+                name="t7",
+                handle=7,
+                subscribers=1,
+                packets=5,
+                bytes=60,
+                frames=4,
+                packets_lost=1,
+            )
+        ]
+        assert list(subscriber.data_subscribed) == [
+            stats_pb2.DataDownTrack(
+                track_sid=info.sid,
+                publisher_identity="alice",
+                handle=handles(bob)[info.sid],
+                packets=3,
+                bytes=36,
+                packets_dropped=2,
+            )
+        ]
 
 
 # -- blobs --------------------------------------------------------------------------------------

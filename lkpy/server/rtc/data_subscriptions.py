@@ -44,7 +44,9 @@ class DataSubscriber(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class _Subscription:
+class DataSubscription:
+    """One data track that is received."""
+
     track: DataTrack
     handle: int
     engine_id: int | None = None
@@ -69,11 +71,16 @@ class DataSubscriptions:
         self._find = find
         # No description is negotiated that should lose one track before it gains another.
         self._wishes = Subscriptions(settle_s=0.0)
-        self._received: dict[str, _Subscription] = {}
+        self._received: dict[str, DataSubscription] = {}
         """By track sid."""
         self._handles: set[int] = set()
         """Those in use."""
         self._last_handle = secrets.randbelow(256)
+
+    @property
+    def received(self) -> list[DataSubscription]:
+        """What is received."""
+        return list(self._received.values())
 
     # -- what is wanted ---------------------------------------------------------------------------
 
@@ -147,7 +154,7 @@ class DataSubscriptions:
         track = self._find(sid)
         if track is None:
             return False
-        received = self._received[sid] = _Subscription(track, self._next_handle())
+        received = self._received[sid] = DataSubscription(track, self._next_handle())
         self._attach(received)
         return True
 
@@ -174,7 +181,7 @@ class DataSubscriptions:
         for received in self._received.values():
             self._attach(received)
 
-    def _attach(self, received: _Subscription) -> None:
+    def _attach(self, received: DataSubscription) -> None:
         transport, source = self._transports.primary, received.track.engine_id
         if received.engine_id is None and source is not None and transport.created:
             received.engine_id = self._hub.new_id()

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from livekit.protocol import models
 
 from lkpy.clock import Clock
-from lkpy.engine.api import DownTrackStats, LayerStats, StatsCollected, TransportStats
+from lkpy.engine.api import (
+    DataDownTrackStats,
+    DataTrackStats,
+    DownTrackStats,
+    LayerStats,
+    StatsCollected,
+    TransportStats,
+)
+from lkpy.server.rtc.data_subscriptions import DataSubscription
+from lkpy.server.rtc.data_tracks import DataTrack
 from lkpy.server.rtc.media_track import MediaTrack
 from lkpy.server.rtc.participant import Participant
 from lkpy.server.rtc.subscribed_tracks import SubscribedTrack
@@ -32,9 +42,13 @@ class _Index:
         self.transports: dict[int, TransportStats] = {}
         self.layers: dict[int, list[LayerStats]] = {}
         self.down_tracks: dict[int, DownTrackStats] = {}
+        self.data_tracks: dict[int | None, DataTrackStats] = {}
+        self.data_down_tracks: dict[int | None, DataDownTrackStats] = {}
         for worker in stats:
             self.transports.update((t.transport, t) for t in worker.transports)
             self.down_tracks.update((d.down_track, d) for d in worker.down_tracks)
+            self.data_tracks.update((t.data_track, t) for t in worker.data_tracks)
+            self.data_down_tracks.update((d.data_down_track, d) for d in worker.data_down_tracks)
             for layer in worker.layers:
                 self.layers.setdefault(layer.receiver, []).append(layer)
 
@@ -72,11 +86,10 @@ class RoomStats:
 
     @staticmethod
     def _subscribers(participants: Sequence[Participant]) -> dict[str, int]:
-        counts: dict[str, int] = {}
+        counts: Counter[str] = Counter()
         for participant in participants:
-            for subscribed in participant.subscribing.tracks:
-                sid = subscribed.track.sid
-                counts[sid] = counts.get(sid, 0) + 1
+            counts.update(s.track.sid for s in participant.subscribing.tracks)
+            counts.update(s.track.sid for s in participant.data_subscriptions.received)
         return counts
 
     def _participant(
@@ -103,6 +116,10 @@ class RoomStats:
                 self._track(track, index, counts) for track in participant.publishing.tracks
             ],
             subscribed=[_down_track(s, index) for s in participant.subscribing.tracks],
+            data_tracks=[_data_track(t, index, counts) for t in participant.data_tracks],
+            data_subscribed=[
+                _data_down_track(s, index) for s in participant.data_subscriptions.received
+            ],
         )
         described.bitrate_in_bps = sum(track.bitrate_bps for track in described.published)
         described.bitrate_out_bps = sum(track.bitrate_bps for track in described.subscribed)
@@ -211,4 +228,34 @@ def _down_track(subscribed: SubscribedTrack, index: _Index) -> stats_pb2.DownTra
         described.plis_received = counted.plis_received
         described.key_frames = counted.key_frames
         described.active = counted.spatial >= 0
+    return described
+
+
+def _data_track(track: DataTrack, index: _Index, counts: dict[str, int]) -> stats_pb2.DataTrack:
+    described = stats_pb2.DataTrack(
+        sid=track.sid,
+        name=track.info.name,
+        handle=track.info.pub_handle,
+        subscribers=counts.get(track.sid, 0),
+    )
+    counted = index.data_tracks.get(track.engine_id)
+    if counted is not None:
+        described.packets = counted.packets
+        described.bytes = counted.bytes
+        described.frames = counted.frames
+        described.packets_lost = counted.packets_lost
+    return described
+
+
+def _data_down_track(subscribed: DataSubscription, index: _Index) -> stats_pb2.DataDownTrack:
+    described = stats_pb2.DataDownTrack(
+        track_sid=subscribed.track.sid,
+        publisher_identity=subscribed.track.publisher.identity,
+        handle=subscribed.handle,
+    )
+    counted = index.data_down_tracks.get(subscribed.engine_id)
+    if counted is not None:
+        described.packets = counted.packets
+        described.bytes = counted.bytes
+        described.packets_dropped = counted.packets_dropped
     return described

@@ -256,6 +256,8 @@ class Participant(_message.Message):
     IS_SPEAKING_FIELD_NUMBER: _builtins.int
     BITRATE_IN_BPS_FIELD_NUMBER: _builtins.int
     BITRATE_OUT_BPS_FIELD_NUMBER: _builtins.int
+    DATA_TRACKS_FIELD_NUMBER: _builtins.int
+    DATA_SUBSCRIBED_FIELD_NUMBER: _builtins.int
     sid: _builtins.str
     identity: _builtins.str
     name: _builtins.str
@@ -277,6 +279,10 @@ class Participant(_message.Message):
     def published(self) -> _containers.RepeatedCompositeFieldContainer[Global___Track]: ...
     @_builtins.property
     def subscribed(self) -> _containers.RepeatedCompositeFieldContainer[Global___DownTrack]: ...
+    @_builtins.property
+    def data_tracks(self) -> _containers.RepeatedCompositeFieldContainer[Global___DataTrack]: ...
+    @_builtins.property
+    def data_subscribed(self) -> _containers.RepeatedCompositeFieldContainer[Global___DataDownTrack]: ...
     def __init__(
         self,
         *,
@@ -295,10 +301,12 @@ class Participant(_message.Message):
         is_speaking: _builtins.bool = ...,
         bitrate_in_bps: _builtins.float = ...,
         bitrate_out_bps: _builtins.float = ...,
+        data_tracks: _abc.Iterable[Global___DataTrack] | None = ...,
+        data_subscribed: _abc.Iterable[Global___DataDownTrack] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bitrate_in_bps", b"bitrate_in_bps", "bitrate_out_bps", b"bitrate_out_bps", "identity", b"identity", "is_speaking", b"is_speaking", "joined_at_ms", b"joined_at_ms", "kind", b"kind", "name", b"name", "published", b"published", "sdk", b"sdk", "sdk_version", b"sdk_version", "sid", b"sid", "state", b"state", "subscribed", b"subscribed", "topology", b"topology", "transports", b"transports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bitrate_in_bps", b"bitrate_in_bps", "bitrate_out_bps", b"bitrate_out_bps", "data_subscribed", b"data_subscribed", "data_tracks", b"data_tracks", "identity", b"identity", "is_speaking", b"is_speaking", "joined_at_ms", b"joined_at_ms", "kind", b"kind", "name", b"name", "published", b"published", "sdk", b"sdk", "sdk_version", b"sdk_version", "sid", b"sid", "state", b"state", "subscribed", b"subscribed", "topology", b"topology", "transports", b"transports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -567,3 +575,85 @@ class DownTrack(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DownTrack: _TypeAlias = DownTrack  # noqa: Y015
+
+@_typing.final
+class DataTrack(_message.Message):
+    """A published data track."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    HANDLE_FIELD_NUMBER: _builtins.int
+    SUBSCRIBERS_FIELD_NUMBER: _builtins.int
+    PACKETS_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    PACKETS_LOST_FIELD_NUMBER: _builtins.int
+    sid: _builtins.str
+    name: _builtins.str
+    handle: _builtins.int
+    """The publisher's."""
+    subscribers: _builtins.int
+    packets: _builtins.int
+    bytes: _builtins.int
+    frames: _builtins.int
+    """Frames whose last packet came."""
+    packets_lost: _builtins.int
+    def __init__(
+        self,
+        *,
+        sid: _builtins.str = ...,
+        name: _builtins.str = ...,
+        handle: _builtins.int = ...,
+        subscribers: _builtins.int = ...,
+        packets: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        frames: _builtins.int = ...,
+        packets_lost: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "frames", b"frames", "handle", b"handle", "name", b"name", "packets", b"packets", "packets_lost", b"packets_lost", "sid", b"sid", "subscribers", b"subscribers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DataTrack: _TypeAlias = DataTrack  # noqa: Y015
+
+@_typing.final
+class DataDownTrack(_message.Message):
+    """One data track as sent to one subscriber."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRACK_SID_FIELD_NUMBER: _builtins.int
+    PUBLISHER_IDENTITY_FIELD_NUMBER: _builtins.int
+    HANDLE_FIELD_NUMBER: _builtins.int
+    PACKETS_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    PACKETS_DROPPED_FIELD_NUMBER: _builtins.int
+    track_sid: _builtins.str
+    publisher_identity: _builtins.str
+    handle: _builtins.int
+    """The subscriber's."""
+    packets: _builtins.int
+    bytes: _builtins.int
+    packets_dropped: _builtins.int
+    """The channel was not open, or too far behind."""
+    def __init__(
+        self,
+        *,
+        track_sid: _builtins.str = ...,
+        publisher_identity: _builtins.str = ...,
+        handle: _builtins.int = ...,
+        packets: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        packets_dropped: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "handle", b"handle", "packets", b"packets", "packets_dropped", b"packets_dropped", "publisher_identity", b"publisher_identity", "track_sid", b"track_sid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DataDownTrack: _TypeAlias = DataDownTrack  # noqa: Y015
