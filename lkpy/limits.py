@@ -138,6 +138,8 @@ TRACK_SETTINGS_DEBOUNCE_S = 0.1
 SUBSCRIBER_UPDATE_INTERVAL_S = 3.0
 """Batching of updates about participants who only watch."""
 ROOM_UPDATE_INTERVAL_S = 5.0
+CONNECTION_QUALITY_INTERVAL_S = 5.0
+"""Window of connection quality scores (livekit-server ``sfu/connectionquality``)."""
 ROOM_IDLE_CHECK_S = 1.0
 NODE_STATS_INTERVAL_S = 2.0
 NODE_STATS_MAX_AGE_S = 4.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from lkpy.engine.api import Engine, EngineConfig, EngineInfo, StatsCollected
 from lkpy.engine.hub import EngineHub
 from lkpy.errors import Blame, Code, LkpyError
 from lkpy.ids import NodeID
+from lkpy.limits import CONNECTION_QUALITY_INTERVAL_S
 from lkpy.server.config import PortRange, ServerConfig
 from lkpy.server.ice_servers import IceServers
 from lkpy.server.media_addresses import media_addresses
@@ -22,6 +24,8 @@ from lkpy.server.routing.node import LocalNode
 from lkpy.server.rtc.options import AudioOptions, NodeInfo, RoomOptions, VideoOptions
 from lkpy.server.rtc.room import Room, RoomObserver
 from lkpy.server.telemetry.events import Telemetry
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_UDP_PORTS = PortRange(7882, 7913)
 """One port per worker; LiveKit takes 50000 to 60000, one per participant."""
@@ -105,6 +109,7 @@ class EnginePlane:
         self._hub: EngineHub | None = None
         self._node: NodeInfo | None = None
         self._rooms: list[Room] = []
+        self._measuring: asyncio.Task[None] | None = None
 
     @property
     def node_ip(self) -> str:
@@ -128,6 +133,23 @@ class EnginePlane:
         self._hub = EngineHub(self._engine)
         self._hub.start(asyncio.get_running_loop())
         self._node = NodeInfo(NodeID(node.id), region=node.region)
+        self._measuring = asyncio.get_running_loop().create_task(self._measure(self._hub))
+
+    async def _measure(self, hub: EngineHub) -> None:
+        """Ask the engine once per window and give every room its part."""
+        while True:
+            await asyncio.sleep(CONNECTION_QUALITY_INTERVAL_S)
+            rooms = self._live()
+            if not rooms:
+                continue
+            try:
+                async with asyncio.timeout(CONNECTION_QUALITY_INTERVAL_S):
+                    stats = await hub.collect_stats()
+            except (LkpyError, TimeoutError):
+                logger.warning("the media engine gave no statistics")
+                continue
+            for room in rooms:
+                room.measure(stats)
 
     def make_room(self, info: models.Room, observer: RoomObserver, telemetry: Telemetry) -> Room:
         """A room on the least used worker, not started yet."""
@@ -167,6 +189,9 @@ class EnginePlane:
 
     def stop(self) -> None:
         """Stop the engine. Idempotent."""
+        if self._measuring is not None:
+            self._measuring.cancel()
+            self._measuring = None
         if self._hub is not None:
             self._hub.stop()
             self._hub = None

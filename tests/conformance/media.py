@@ -172,6 +172,10 @@ class Participant:
     async def negotiate(self) -> rtc.SessionDescription:
         """Offer on the publisher (or single) connection and take the answer."""
         async with self._negotiating:
+            if self.publisher.remoteDescription is not None:
+                # aiortc does not begin to receive in sections that come while DTLS connects.
+                dtls = self.publisher.sctp.transport
+                await until(lambda: dtls.state == "connected", "publisher's DTLS")
             offer = await self.offer()
             await self.signal.send(offer=offer)
             return await self.answered(offer)

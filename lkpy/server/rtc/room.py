@@ -27,6 +27,7 @@ from lkpy.server.rtc.active_speakers import ActiveSpeakers
 from lkpy.server.rtc.announcements import Announcements
 from lkpy.server.rtc.claims import Claims
 from lkpy.server.rtc.client_info import supports_reconnect_response
+from lkpy.server.rtc.connection_quality import ConnectionQuality
 from lkpy.server.rtc.departures import Departures
 from lkpy.server.rtc.handlers import handle_request
 from lkpy.server.rtc.ice_preference import IcePreference, IcePreferences
@@ -133,7 +134,8 @@ class Room:
         self._updates = RoomUpdates(self._state.info, self.timers, clock, self._tell)
         self._speakers = ActiveSpeakers(options.audio, self.members, self.timers, clock)
         self.tell_speakers = self._speakers.tell_all
-        self.tracks.greetings.append(self._speakers.tell)
+        self._quality = ConnectionQuality(self.members, clock)
+        self.tracks.greetings += [self._speakers.tell, self._quality.tell]
         self._stats = RoomStats(clock)
         self.api = RoomApi(self)
         self._sif_trailer = secrets.token_urlsafe(32).encode()
@@ -421,6 +423,10 @@ class Room:
     def participants(self) -> list[models.ParticipantInfo]:
         """Everybody in the room."""
         return [participant.to_proto() for participant in self._participants.values()]
+
+    def measure(self, stats: Sequence[StatsCollected]) -> None:
+        """Score everybody's connection quality; call it once per window."""
+        self._task.inbox.offer(partial(self._quality.measure, stats))
 
     def snapshot(self, stats: Sequence[StatsCollected]) -> stats_pb2.Room:
         """The room with its participants and tracks, for the statistics route."""

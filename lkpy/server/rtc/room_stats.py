@@ -4,53 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 from livekit.protocol import models
 
 from lkpy.clock import Clock
-from lkpy.engine.api import (
-    DataDownTrackStats,
-    DataTrackStats,
-    DownTrackStats,
-    LayerStats,
-    StatsCollected,
-    TransportStats,
-)
+from lkpy.engine.api import LayerStats, StatsCollected
 from lkpy.server.rtc.data_subscriptions import DataSubscription
 from lkpy.server.rtc.data_tracks import DataTrack
 from lkpy.server.rtc.media_track import MediaTrack
 from lkpy.server.rtc.participant import Participant
+from lkpy.server.rtc.stats_index import StatsIndex
 from lkpy.server.rtc.subscribed_tracks import SubscribedTrack
 from lkpy.server.rtc.transport import PeerTransport
 from lkpy.stats.v1 import stats_pb2
-
-
-class _Index:
-    """One collection's figures by the ids they are about."""
-
-    _latest: ClassVar[tuple[Sequence[StatsCollected], _Index] | None] = None
-
-    @classmethod
-    def of(cls, stats: Sequence[StatsCollected]) -> _Index:
-        """The index of ``stats``; made once although every room of the server asks for it."""
-        if cls._latest is None or cls._latest[0] is not stats:
-            cls._latest = (stats, cls(stats))
-        return cls._latest[1]
-
-    def __init__(self, stats: Sequence[StatsCollected]) -> None:
-        self.transports: dict[int, TransportStats] = {}
-        self.layers: dict[int, list[LayerStats]] = {}
-        self.down_tracks: dict[int, DownTrackStats] = {}
-        self.data_tracks: dict[int | None, DataTrackStats] = {}
-        self.data_down_tracks: dict[int | None, DataDownTrackStats] = {}
-        for worker in stats:
-            self.transports.update((t.transport, t) for t in worker.transports)
-            self.down_tracks.update((d.down_track, d) for d in worker.down_tracks)
-            self.data_tracks.update((t.data_track, t) for t in worker.data_tracks)
-            self.data_down_tracks.update((d.data_down_track, d) for d in worker.data_down_tracks)
-            for layer in worker.layers:
-                self.layers.setdefault(layer.receiver, []).append(layer)
 
 
 class RoomStats:
@@ -68,7 +34,7 @@ class RoomStats:
         stats: Sequence[StatsCollected],
     ) -> stats_pb2.Room:
         """The whole room."""
-        index = _Index.of(stats)
+        index = StatsIndex.of(stats)
         counts = self._subscribers(participants)
         room = stats_pb2.Room(
             sid=info.sid,
@@ -96,7 +62,7 @@ class RoomStats:
         self,
         participant: Participant,
         level: Callable[[str], float | None],
-        index: _Index,
+        index: StatsIndex,
         counts: dict[str, int],
     ) -> stats_pb2.Participant:
         client = participant.client
@@ -125,7 +91,9 @@ class RoomStats:
         described.bitrate_out_bps = sum(track.bitrate_bps for track in described.subscribed)
         return described
 
-    def _track(self, track: MediaTrack, index: _Index, counts: dict[str, int]) -> stats_pb2.Track:
+    def _track(
+        self, track: MediaTrack, index: StatsIndex, counts: dict[str, int]
+    ) -> stats_pb2.Track:
         layers = [
             layer
             for source in track.sources
@@ -176,7 +144,7 @@ class RoomStats:
         return rate
 
 
-def _transport(transport: PeerTransport, index: _Index) -> stats_pb2.Transport:
+def _transport(transport: PeerTransport, index: StatsIndex) -> stats_pb2.Transport:
     publisher = transport.target == 0
     described = stats_pb2.Transport(
         target="publisher" if publisher else "subscriber",
@@ -198,7 +166,7 @@ def _transport(transport: PeerTransport, index: _Index) -> stats_pb2.Transport:
     return described
 
 
-def _down_track(subscribed: SubscribedTrack, index: _Index) -> stats_pb2.DownTrack:
+def _down_track(subscribed: SubscribedTrack, index: StatsIndex) -> stats_pb2.DownTrack:
     info = subscribed.track.info
     described = stats_pb2.DownTrack(
         track_sid=info.sid,
@@ -231,7 +199,7 @@ def _down_track(subscribed: SubscribedTrack, index: _Index) -> stats_pb2.DownTra
     return described
 
 
-def _data_track(track: DataTrack, index: _Index, counts: dict[str, int]) -> stats_pb2.DataTrack:
+def _data_track(track: DataTrack, index: StatsIndex, counts: dict[str, int]) -> stats_pb2.DataTrack:
     described = stats_pb2.DataTrack(
         sid=track.sid,
         name=track.info.name,
@@ -247,7 +215,7 @@ def _data_track(track: DataTrack, index: _Index, counts: dict[str, int]) -> stat
     return described
 
 
-def _data_down_track(subscribed: DataSubscription, index: _Index) -> stats_pb2.DataDownTrack:
+def _data_down_track(subscribed: DataSubscription, index: StatsIndex) -> stats_pb2.DataDownTrack:
     described = stats_pb2.DataDownTrack(
         track_sid=subscribed.track.sid,
         publisher_identity=subscribed.track.publisher.identity,

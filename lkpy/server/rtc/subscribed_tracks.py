@@ -104,6 +104,11 @@ class SubscribedTracks:
         subscribed = self._tracks.get(handle.track_sid)
         return subscribed if subscribed is not None and subscribed.handle is handle else None
 
+    @property
+    def publishers(self) -> list[str]:
+        """Sids of the participants of whom something is received."""
+        return list(self._publishers)
+
     def receives_from(self, publisher: str) -> bool:
         """Whether any track of the participant with this sid is received."""
         return publisher in self._publishers

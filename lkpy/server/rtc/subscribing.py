@@ -110,6 +110,11 @@ class Subscribing:
         """What is being received."""
         return self._tracks.all
 
+    @property
+    def publishers(self) -> list[str]:
+        """Sids of the participants of whom something is received."""
+        return self._tracks.publishers
+
     def receives_from(self, publisher: str) -> bool:
         """Whether any track of the participant with this sid is received."""
         return self._tracks.receives_from(publisher)
