@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 
 from tests.conformance.kit import Lobby, Target
+from tests.conformance.reporting_kit import Reporting, other_server, reporting_server
 from tests.conformance.rows import BY_NUMBER, ROWS, WITHOUT_TEST
 from tests.interop.conftest import run_server
 
@@ -26,14 +27,22 @@ _ROWS = pytest.StashKey[dict[int, list[str]]]()
 @pytest.fixture(scope="session")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """The server under test."""
-    if url := os.environ.get("LIVEKIT_URL"):
-        key = os.environ.get("LIVEKIT_API_KEY", "devkey")
-        secret = os.environ.get("LIVEKIT_API_SECRET", "secret")
-        yield Target(url.replace("ws", "http", 1).rstrip("/"), key, secret, ours=False)
+    if os.environ.get("LIVEKIT_URL"):
+        yield _target_of_environment()
         return
     directory = tmp_path_factory.mktemp("conformance")
     with run_server(directory, "--tcp-port", str(_free_tcp_port())) as running:
         yield Target(running.http_url, running.api_key, running.api_secret, ours=True)
+
+
+@pytest.fixture(scope="session")
+def reporting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reporting]:
+    """A server that reports to the suite (:mod:`reporting_kit`)."""
+    if os.environ.get("LIVEKIT_URL"):
+        yield other_server(_target_of_environment())
+        return
+    with reporting_server(tmp_path_factory.mktemp("reporting")) as running:
+        yield running
 
 
 @pytest_asyncio.fixture
@@ -41,6 +50,13 @@ async def lobby(target: Target, request: pytest.FixtureRequest) -> AsyncIterator
     """A room of the test's own on the server, and everything opened in it is closed again."""
     async with aiohttp.ClientSession() as session, Lobby(target, session) as opened:
         yield opened
+
+
+def _target_of_environment() -> Target:
+    key = os.environ.get("LIVEKIT_API_KEY", "devkey")
+    secret = os.environ.get("LIVEKIT_API_SECRET", "secret")
+    url = os.environ["LIVEKIT_URL"]
+    return Target(url.replace("ws", "http", 1).rstrip("/"), key, secret, ours=False)
 
 
 def _free_tcp_port() -> int:
