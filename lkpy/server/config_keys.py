@@ -9,55 +9,118 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_NAMES: Mapping[str, str] = {
-    "": "",
-    "rtc": (
-        "skip_external_ip_validation require_ipv4 use_mdns batch_io use_stun_port_as_ice "
-        "sctp_min_cwnd sctp_min_cwnd_mtu_factor srflx_acceptance_min_wait "
-        "host_acceptance_min_wait prflx_acceptance_min_wait relay_acceptance_min_wait "
-        "enable_warp strict_acks force_tcp packet_buffer_size "
-        "tcp_fallback_rtt_threshold allow_udp_unstable_fallback reconnect_on_data_channel_error "
-        "datachannel_slow_threshold datachannel_lossy_target_latency "
-        "enable_rtp_stream_restart_detection forward_stats"
-    ),
-    "rtc.congestion_control": (
-        "enabled allow_pause use_send_side_bwe use_send_side_bwe_interceptor send_side_bwe_pacer "
-        "stream_allocator remote_bwe send_side_bwe"
-    ),
-    "signal_relay": "retry_timeout min_retry_interval max_retry_interval stream_buffer_size",
-    "room": ("playout_delay sync_streams create_room_timeout create_room_attempts"),
-    "audio": "active_red_encoding enable_loss_proxying",
-    "video": "stream_tracker_manager",
-    "limit": "bytes_per_sec agent_signal_message_size_limit",
-    "logging": "sample pion_level component_levels sample_initial sample_interval",
-    "redis": (
-        "address username password db use_tls tls sentinel_master_name sentinel_addresses "
-        "sentinel_username sentinel_password cluster_addresses dial_timeout read_timeout "
-        "write_timeout max_redirects pool_timeout pool_size"
-    ),
-    "turn": (
-        "enabled domain cert_file key_file tls_port udp_port relay_range_start relay_range_end "
-        "external_tls bind_addresses per_user_relay_allocation_limit ttl_seconds "
-        "allow_restricted_peer_cidrs deny_peer_cidrs"
-    ),
-    "webhook": "url_notifier",
-    "node_selector": "kind sort_by algorithm cpu_load_limit sysload_limit regions",
-    "psrpc": "max_attempts timeout backoff buffer_size",
-    "node_stats": "stats_update_interval stats_rate_measurement_intervals stats_max_delay",
-    "api": (
-        "execution_timeout check_interval max_check_interval enable_psrpc_for_get_list_participants"
-    ),
-    "agents": "enable_user_data_recording enable_user_data_redaction target_load",
-    "ingress": "rtmp_base_url whip_base_url",
-    "sip": "",
-    "trace": "jaeger_url",
-    "metric": "timestamper collector",
+_NAMES: Mapping[str, Mapping[str, str]] = {
+    "rtc": {
+        "bool": (
+            "skip_external_ip_validation require_ipv4 use_mdns use_stun_port_as_ice "
+            "enable_warp strict_acks force_tcp allow_udp_unstable_fallback "
+            "reconnect_on_data_channel_error enable_rtp_stream_restart_detection"
+        ),
+        "int": (
+            "sctp_min_cwnd packet_buffer_size tcp_fallback_rtt_threshold "
+            "datachannel_slow_threshold sctp_fast_rtx_wnd sctp_cwnd_ca_step"
+        ),
+        "float": "sctp_min_cwnd_mtu_factor",
+        "duration": (
+            "srflx_acceptance_min_wait host_acceptance_min_wait prflx_acceptance_min_wait "
+            "relay_acceptance_min_wait datachannel_lossy_target_latency"
+        ),
+        "map": "batch_io forward_stats",
+    },
+    "rtc.congestion_control": {
+        "bool": "enabled allow_pause use_send_side_bwe use_send_side_bwe_interceptor",
+        "str": "send_side_bwe_pacer",
+        "map": "stream_allocator remote_bwe send_side_bwe",
+    },
+    "signal_relay": {
+        "int": "stream_buffer_size",
+        "duration": "retry_timeout min_retry_interval max_retry_interval",
+    },
+    "room": {
+        "bool": "sync_streams",
+        "int": "create_room_attempts",
+        "duration": "create_room_timeout",
+        "map": "playout_delay",
+    },
+    "audio": {
+        "bool": "active_red_encoding enable_loss_proxying",
+    },
+    "video": {
+        "map": "stream_tracker_manager",
+    },
+    "limit": {
+        "int": "agent_signal_message_size_limit",
+        "float": "bytes_per_sec",
+    },
+    "logging": {
+        "bool": "sample",
+        "int": (
+            "sample_initial sample_interval item_sample_seconds item_sample_initial "
+            "item_sample_interval"
+        ),
+        "str": "pion_level",
+        "map": "component_levels",
+    },
+    "redis": {
+        "bool": "use_tls",
+        "int": "db dial_timeout read_timeout write_timeout max_redirects pool_size",
+        "duration": "pool_timeout",
+        "str": (
+            "address username password sentinel_master_name sentinel_username sentinel_password"
+        ),
+        "list": "sentinel_addresses cluster_addresses",
+        "map": "tls",
+    },
+    "turn": {
+        "bool": "enabled external_tls",
+        "int": (
+            "tls_port udp_port relay_range_start relay_range_end "
+            "per_user_relay_allocation_limit ttl_seconds"
+        ),
+        "str": "domain cert_file key_file",
+        "list": "bind_addresses allow_restricted_peer_cidrs deny_peer_cidrs",
+    },
+    "webhook": {
+        "map": "url_notifier",
+    },
+    "node_selector": {
+        "float": "cpu_load_limit sysload_limit",
+        "str": "kind sort_by algorithm",
+        "list": "regions",
+    },
+    "psrpc": {
+        "int": "max_attempts buffer_size",
+        "duration": "timeout backoff",
+    },
+    "node_stats": {
+        "duration": "stats_update_interval stats_max_delay",
+        "list": "stats_rate_measurement_intervals",
+    },
+    "api": {
+        "bool": "enable_psrpc_for_get_list_participants",
+        "duration": "execution_timeout check_interval max_check_interval",
+    },
+    "agents": {
+        "bool": "enable_user_data_recording enable_user_data_redaction",
+        "float": "target_load",
+    },
+    "ingress": {
+        "str": "rtmp_base_url whip_base_url",
+    },
+    "sip": {},
+    "trace": {
+        "str": "jaeger_url",
+    },
+    "metric": {
+        "map": "timestamper collector",
+    },
 }
 
-PENDING: Mapping[str, tuple[str, ...]] = {
-    section: tuple(names.split()) for section, names in _NAMES.items()
+PENDING: Mapping[str, Mapping[str, str]] = {
+    section: {name: kind for kind, names in kinds.items() for name in names.split()}
+    for section, kinds in _NAMES.items()
 }
-"""Names by the section they are in."""
+"""Name to kind of value (:class:`lkpy.server.config_schema.Kind`), by the section it is in."""
 
 REFUSED: Mapping[str, str] = {
     "redis.address": "several nodes are not supported: remove the redis section",

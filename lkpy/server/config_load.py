@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import ipaddress
+import copy
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from lkpy.errors import ConfigError
 from lkpy.server.config import PortRange, ServerConfig
-from lkpy.server.config_keys import DEFAULTS, PENDING, REFUSED
+from lkpy.server.config_checks import check_keys, from_text
+from lkpy.server.config_schema import model_at, scalars
 from lkpy.server.config_yaml import Document, Path, parse, suggestion
 from lkpy.server.telemetry.webhook_events import EVENTS
 
@@ -23,24 +24,6 @@ DEV_KEY, DEV_SECRET = "devkey", "secret"
 DEV_ADDRESSES = ("127.0.0.1", "::1")
 DEV_UDP_PORT = 7882
 SECRET_LENGTH = 32
-
-_LISTS = (
-    "keys",
-    "bind_addresses",
-    "enabled_codecs",
-    "stun_servers",
-    "turn_servers",
-    "includes",
-    "excludes",
-    "additional_host_ips",
-    "urls",
-    "include_events",
-    "exclude_events",
-)
-"""Keys with several values: the environment has no name for them."""
-
-_FREE_FORM = ("keys", "room.room_configurations")
-"""Mappings whose keys are the operator's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +35,29 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True)
+class Sources:
+    """Where values were written."""
+
+    document: Document
+    outside: Mapping[str, Override]
+
+    def knows(self, path: Path) -> bool:
+        """Whether somebody wrote exactly this key."""
+        return path in self.document.marks or ".".join(path) in self.outside
+
+    def place(self, path: Path) -> str:
+        """The flag or variable that gave a key its value, else its place in the file."""
+        override = self.outside.get(".".join(path))
+        return self.document.place(path) if override is None else override.origin
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration and what the operator should hear about it."""
+    """A configuration, what the operator should hear about it, and where it is from."""
 
     config: ServerConfig
     warnings: tuple[str, ...]
+    sources: Sources
 
 
 def load(
@@ -65,38 +66,53 @@ def load(
     config_body: str | None = None,
     overrides: Mapping[str, Override] | None = None,
     environ: Mapping[str, str] | None = None,
+    strict: bool = True,
 ) -> Loaded:
     """Read the configuration. ``overrides`` maps dotted keys to values from flags.
 
-    ``config_body`` (``LIVEKIT_CONFIG`` where it is not given) wins over ``config_file``. Raises
-    :class:`ConfigError`.
+    ``config_body`` (``LIVEKIT_CONFIG`` where it is not given) wins over ``config_file``. Unless
+    ``strict``, unknown keys are only warned of. Raises one :class:`ConfigError` with a line for
+    each thing that is wrong.
     """
     environ = {} if environ is None else environ
     document = _document(config_file, config_body, environ)
-    warnings = list(_check_keys(document))
-    values = _without_pending(document.values)
     outside = {**_from_environment(environ), **(overrides or {})}
-    for key, override in outside.items():
-        _assign(values, tuple(key.split(".")), override.value)
-    _move_older_names(values)
-    _expand_keys(values)
+    sources = Sources(document, outside)
     try:
-        config = ServerConfig.model_validate(values)
+        values = copy.deepcopy(document.values)
+        for key, override in outside.items():
+            _assign(values, tuple(key.split(".")), override.value)
+        checked = check_keys(values, sources.place, strict=strict)
+    except RecursionError as error:
+        raise ConfigError(f"{document.source}: nested too deeply") from error
+    _move_older_names(checked.values)
+    _expand_keys(checked.values)
+    try:
+        read = ServerConfig.model_validate(checked.values)
     except ValidationError as error:
-        raise _config_error(error.errors()[0], document, outside) from error
-    config = _with_turn_secrets(_with_development(config))
+        wrong = [_config_error(item, sources) for item in error.errors()]
+        raise _together([*checked.errors, *wrong]) from error
+    if checked.errors:
+        raise _together(checked.errors)
+    config = _with_turn_secrets(_with_development(read))
     if not config.keys:
         raise ConfigError(
             "one of key_file or keys must be provided",
             hint="use --dev for devkey/secret, or --keys 'key: secret', or `keys:` in the file",
         )
-    config = _with_telemetry(config, document, warnings)
-    warnings += [
+    config = _with_telemetry(config, document, checked.warnings)
+    checked.warnings += [
         f"secret of API key '{key}' is shorter than {SECRET_LENGTH} characters"
         for key, secret in config.keys.items()
         if len(secret) < SECRET_LENGTH and not config.development
     ]
-    return Loaded(config, tuple(warnings))
+    return Loaded(config, tuple(checked.warnings), sources)
+
+
+def _together(errors: Sequence[ConfigError]) -> ConfigError:
+    lines = dict.fromkeys(error.message for error in errors)
+    hints = dict.fromkeys(error.hint for error in errors if error.hint)
+    return ConfigError("\n".join(lines), hint="; ".join(hints) or None)
 
 
 def parse_keys(text: str) -> dict[str, str]:
@@ -126,118 +142,31 @@ def _document(file: str | None, body: str | None, environ: Mapping[str, str]) ->
     return Document("configuration")
 
 
-# -- keys ---------------------------------------------------------------------------------------
-
-
-def _model_at(path: Path) -> type[BaseModel] | None:
-    model: type[BaseModel] = ServerConfig
-    for name in path:
-        item = next((f for n, f in model.model_fields.items() if (f.alias or n) == name), None)
-        annotation = None if item is None else item.annotation
-        candidates = (annotation, *get_args(annotation))
-        found = next(
-            (c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None
-        )
-        if found is None:
-            return None
-        model = found
-    return model
-
-
-def _names_at(path: Path) -> set[str] | None:
-    """Keys known under ``path``, or None when what is below is not checked here."""
-    model = _model_at(path)
-    names = set(PENDING.get(".".join(path), ()))
-    names |= {section.split(".")[-1] for section in PENDING if _parent(section) == path}
-    if model is not None:
-        names |= {item.alias or name for name, item in model.model_fields.items()}
-    return names or None
-
-
-def _parent(section: str) -> Path | None:
-    return tuple(section.split(".")[:-1]) if section else None
-
-
-def _check_keys(document: Document) -> list[str]:
-    """Refuse unknown keys and missing features; return warnings for keys without effect."""
-    warnings: list[str] = []
-    try:
-        _walk(document, document.values, (), warnings)
-    except RecursionError as error:
-        raise ConfigError(f"{document.source}: nested too deeply") from error
-    return warnings
-
-
-def _walk(document: Document, value: object, path: Path, warnings: list[str]) -> None:
-    dotted = ".".join(path)
-    if dotted in REFUSED and value:
-        raise ConfigError(
-            f"{document.place(path)}: '{dotted}' is set, but not supported", hint=REFUSED[dotted]
-        )
-    names = _names_at(path)
-    if isinstance(value, dict) and dotted not in _FREE_FORM:
-        for key, inner in value.items():
-            below = (*path, str(key))
-            if names is not None and str(key) not in names:
-                raise ConfigError(
-                    f"{document.place(below)}: unknown key '{'.'.join(below)}'"
-                    + suggestion(str(key), names)
-                )
-            _walk(document, inner, below, warnings)
-    elif _is_pending(path) and value and DEFAULTS.get(dotted) != value:
-        warnings.append(f"{document.place(path)}: '{dotted}' has no effect")
-
-
-def _is_pending(path: Path) -> bool:
-    """Whether the key, or a section above it, is one of those without effect."""
-    for depth in range(1, len(path) + 1):
-        section, name = ".".join(path[: depth - 1]), path[depth - 1]
-        if name in PENDING.get(section, ()):
-            return True
-        if ".".join(path[:depth]) in PENDING and _model_at(path[:depth]) is None:
-            return True
-    return False
-
-
-def _without_pending(values: dict[str, Any], path: Path = ()) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
-    for key, value in values.items():
-        below = (*path, str(key))
-        if _is_pending(below):
-            continue
-        nested = isinstance(value, dict) and _model_at(below) is not None
-        kept[str(key)] = _without_pending(value, below) if nested else value
-    return kept
-
-
 # -- environment and flags ----------------------------------------------------------------------
 
 
-def _scalar_paths(model: type[BaseModel] = ServerConfig, path: Path = ()) -> dict[str, Path]:
-    """``LIVEKIT_<PATH>`` names of the keys that are single values."""
-    names: dict[str, Path] = {}
-    for name in model.model_fields:
-        below = (*path, name)
-        nested = _model_at(below)
-        if nested is not None and name not in _LISTS:
-            names |= _scalar_paths(nested, below)
-        elif name not in _LISTS:
-            names["LIVEKIT_" + "_".join(below).upper()] = below
-    return names
+_SHORT_NAMES = {
+    "NODE_IP": "rtc.node_ip",
+    "UDP_PORT": "rtc.udp_port",
+    "REDIS_HOST": "redis.address",
+    "REDIS_PASSWORD": "redis.password",
+    "LIVEKIT_TURN_CERT": "turn.cert_file",
+    "LIVEKIT_TURN_KEY": "turn.key_file",
+}
+"""Variables of LiveKit that are not named after their keys."""
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Override]:
     values: dict[str, Override] = {}
-    for variable, path in _scalar_paths().items():
-        if variable in environ:
-            values[".".join(path)] = Override(environ[variable], variable)
-    for variable, key in (("NODE_IP", "rtc.node_ip"), ("UDP_PORT", "rtc.udp_port")):
+    for scalar in scalars():
+        text = environ.get(scalar.variable)
+        if text is not None:
+            values[".".join(scalar.path)] = Override(from_text(text, scalar.kind), scalar.variable)
+    for variable, key in _SHORT_NAMES.items():
         if environ.get(variable):
             values[key] = Override(environ[variable], variable)
     if environ.get("LIVEKIT_KEYS"):
         values["keys"] = Override(parse_keys(environ["LIVEKIT_KEYS"]), "LIVEKIT_KEYS")
-    if environ.get("REDIS_HOST"):
-        raise ConfigError("REDIS_HOST is set, but not supported", hint=REFUSED["redis.address"])
     return values
 
 
@@ -308,23 +237,19 @@ def _with_turn_secrets(config: ServerConfig) -> ServerConfig:
     return config.model_copy(update={"rtc": rtc})
 
 
-def _config_error(
-    error: ErrorDetails, document: Document, outside: Mapping[str, Override]
-) -> ConfigError:
+def _config_error(error: ErrorDetails, sources: Sources) -> ConfigError:
     path = tuple(str(part) for part in error["loc"])
     # pydantic may add names of its own types after the last key of ours.
-    while len(path) > 1 and path not in document.marks and not _is_field(path):
+    while len(path) > 1 and not sources.knows(path) and not _is_field(path):
         path = path[:-1]
-    override = outside.get(".".join(path))
-    place = document.place(path) if override is None else override.origin
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "missing":
         message = f"'{error['loc'][-1]}' is missing"
-    return ConfigError(f"{place}: '{'.'.join(path)}': {message}")
+    return ConfigError(f"{sources.place(path)}: '{'.'.join(path)}': {message}")
 
 
 def _is_field(path: Path) -> bool:
-    model = _model_at(path[:-1])
+    model = model_at(path[:-1])
     return model is not None and any(
         path[-1] == (item.alias or name) for name, item in model.model_fields.items()
     )
@@ -377,11 +302,3 @@ def _with_telemetry(config: ServerConfig, document: Document, warnings: list[str
             hint="set both prometheus.username and prometheus.password, or none",
         )
     return config
-
-
-def is_loopback(address: str) -> bool:
-    """Whether an address cannot be reached from other machines."""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"

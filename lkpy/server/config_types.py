@@ -74,6 +74,14 @@ def parse_network(value: str) -> str:
     return value
 
 
+def is_loopback(address: str) -> bool:
+    """Whether an address cannot be reached from other machines."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=0)]

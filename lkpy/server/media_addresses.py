@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import psutil
 
 from lkpy.server.config import ServerConfig
-from lkpy.server.config_load import is_loopback
 from lkpy.server.config_rtc import RtcConfig
+from lkpy.server.config_types import is_loopback
 from lkpy.server.external_address import PUBLIC_STUN, external_addresses
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,127 @@
+"""Which keys a configuration has, of what kind, and how flags and the environment name them."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, BeforeValidator
+from pydantic.fields import FieldInfo
+
+from lkpy.server.config import ServerConfig
+from lkpy.server.config_keys import PENDING
+from lkpy.server.config_types import parse_duration, parse_node_ip, parse_ports
+from lkpy.server.config_yaml import Path
+
+FREE_FORM = ("keys", "room.room_configurations")
+"""Mappings whose keys are the operator's."""
+
+
+class Kind(enum.StrEnum):
+    """What a value is."""
+
+    BOOL = "bool"
+    INT = "int"
+    FLOAT = "float"
+    DURATION = "duration"
+    TEXT = "str"
+    LIST = "list"
+    MAP = "map"
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A key with one value, which therefore has a flag and a variable."""
+
+    path: Path
+    kind: Kind
+
+    @property
+    def flag(self) -> str:
+        """``--rtc.tcp_port``."""
+        return "--" + ".".join(self.path)
+
+    @property
+    def variable(self) -> str:
+        """``LIVEKIT_RTC_TCP_PORT``."""
+        return "LIVEKIT_" + "_".join(self.path).upper()
+
+
+@functools.cache
+def scalars() -> tuple[Scalar, ...]:
+    """Every key with one value, in the order of their names."""
+    found = {scalar.path: scalar for scalar in (*_of_model(ServerConfig, ()), *_of_pending())}
+    return tuple(found[path] for path in sorted(found))
+
+
+def model_at(path: Path) -> type[BaseModel] | None:
+    """The model of a section, None where there is none."""
+    model: type[BaseModel] = ServerConfig
+    for name in path:
+        annotation = next(
+            (f.annotation for n, f in model.model_fields.items() if (f.alias or n) == name), None
+        )
+        if not _is_model(annotation):
+            return None
+        model = typing.cast("type[BaseModel]", annotation)
+    return model
+
+
+def names_at(path: Path) -> set[str] | None:
+    """Keys known under ``path``, None when what is below is not known here."""
+    model = model_at(path)
+    names = set(PENDING.get(".".join(path), ()))
+    names |= {section.split(".")[-1] for section in PENDING if _parent(section) == path}
+    if model is not None:
+        names |= {item.alias or name for name, item in model.model_fields.items()}
+    return names or (set() if ".".join(path) in PENDING else None)
+
+
+def pending_kind(path: Path) -> Kind | None:
+    """The kind of a key whose feature is not here; of a whole section of them MAP."""
+    kind = PENDING.get(".".join(path[:-1]), {}).get(path[-1])
+    if kind is not None:
+        return Kind(kind)
+    return Kind.MAP if ".".join(path) in PENDING and model_at(path) is None else None
+
+
+def _of_model(model: type[BaseModel], path: Path) -> Iterator[Scalar]:
+    for name, item in model.model_fields.items():
+        below = (*path, item.alias or name)
+        if _is_model(item.annotation):
+            yield from _of_model(typing.cast("type[BaseModel]", item.annotation), below)
+        elif (kind := _kind(item)) not in (Kind.LIST, Kind.MAP):
+            yield Scalar(below, kind)
+
+
+def _of_pending() -> Iterator[Scalar]:
+    for section, kinds in PENDING.items():
+        for name, kind in kinds.items():
+            if kind not in (Kind.LIST, Kind.MAP):
+                yield Scalar((*section.split("."), name), Kind(kind))
+
+
+def _parent(section: str) -> Path | None:
+    return tuple(section.split(".")[:-1]) if section else None
+
+
+def _is_model(annotation: Any) -> bool:  # noqa: ANN401 - any annotation
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _kind(item: FieldInfo) -> Kind:
+    readers = {part.func for part in item.metadata if isinstance(part, BeforeValidator)}
+    if parse_duration in readers:
+        return Kind.DURATION
+    if readers & {parse_ports, parse_node_ip}:
+        return Kind.TEXT
+    annotation: Any = item.annotation
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        annotation = typing.get_args(annotation)[0]
+    plain = {bool: Kind.BOOL, int: Kind.INT, float: Kind.FLOAT, tuple: Kind.LIST, dict: Kind.MAP}
+    return plain.get(typing.get_origin(annotation) or annotation, Kind.TEXT)
