@@ -11,6 +11,7 @@ from livekit.protocol import room as room_pb
 
 from tests.conformance.kit import Lobby, Signal, until
 from tests.conformance.media import Participant, join
+from tests.conformance.resume_kit import SDK, come_back
 
 Reason = rtc.RequestResponse.Reason
 Schema = models.DataTrackSchemaEncoding
@@ -326,3 +327,26 @@ async def test_packets_stop_with_the_subscription(lobby: Lobby) -> None:
         packet(first[two.sid], 1, b"behind it"),
         packet(again[one.sid], 2, b"again"),
     ]
+
+
+@pytest.mark.row(161)
+async def test_tracks_outlast_a_lost_signal_connection(lobby: Lobby) -> None:
+    # A subscriber's connection would be repaired by an ICE restart, which aiortc does not know.
+    alice = await join(lobby, "alice", single=True, sdk=SDK)
+    bob = await join(lobby, "bob", single=True, sdk=SDK)
+    for participant in (alice, bob):
+        await participant.ready()
+    info = await publish(alice.signal, 5)
+    await subscribe(bob.signal, info.sid)
+    handle = (await handles(bob.signal, info.sid))[info.sid]
+    for participant, state in (
+        (alice, rtc.SyncState(publish_data_tracks=[rtc.PublishDataTrackResponse(info=info)])),
+        (bob, rtc.SyncState()),
+    ):
+        signal = await come_back(lobby, participant)
+        await signal.send(sync_state=state)
+    alice.channels["_data_track"].send(packet(5, 1, b"still there"))
+    await until(lambda: received(bob), "the packet")
+    assert received(bob) == [packet(handle, 1, b"still there")]
+    await answered(alice.signal)
+    assert alice.signal.all("leave") == []
