@@ -162,7 +162,10 @@ async def test_remote_unmute_is_off_unless_configured(server: Harness) -> None:
 async def test_muting_an_unknown_track_answers_without_a_track(server: Harness) -> None:
     await receive(await server.join(server.token()))
     call = {"room": "lobby", "identity": "alice", "track_sid": "nope", "muted": True}
-    assert await server.twirp("MutePublishedTrack", call, server.token(**ADMIN)) == (200, {})
+    assert await server.twirp("MutePublishedTrack", call, server.token(**ADMIN)) == (
+        200,
+        {"track": None},
+    )
 
 
 BIG_METADATA = "m" * (512 * 1024 + 1)

@@ -6,7 +6,6 @@ https://twitchtv.github.io/twirp/docs/spec_v7.html
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from lkpy.auth.grants import Grants
 from lkpy.auth.token import Verified
 from lkpy.errors import Code, LkpyError, TwirpError
+from lkpy.server.http.proto_json import full_dict, write_json
 from lkpy.server.http.service import path_of
 from lkpy.server.telemetry.events import NO_TELEMETRY, ApiCalled
 from lkpy.server.telemetry.log import fields
@@ -150,15 +150,8 @@ def _decode(method: MethodDescriptor, body: bytes, content_type: str) -> Message
 
 
 def _encode(answer: Message, content_type: str) -> web.Response:
-    if content_type == _JSON:
-        body = json_format.MessageToJson(
-            answer,
-            preserving_proto_field_name=True,
-            always_print_fields_with_no_presence=True,
-            indent=None,
-        ).encode()
-    else:
-        body = answer.SerializeToString()
+    as_json = content_type == _JSON
+    body = write_json(full_dict(answer)) if as_json else answer.SerializeToString()
     return web.Response(body=body, content_type=content_type)
 
 
@@ -168,5 +161,5 @@ def _error(
     body: dict[str, Any] = {"code": str(code), "msg": message}
     if meta:
         body["meta"] = meta
-    response = web.Response(status=status, body=json.dumps(body).encode(), content_type=_JSON)
+    response = web.Response(status=status, body=write_json(body), content_type=_JSON)
     return response, str(code)
