@@ -298,7 +298,7 @@ async def test_an_answer_without_acknowledgement_is_an_answer(calls: Calls) -> N
         (1400, "no such method", "", Code.INVALID_ARGUMENT, "RpcError 1400: no such method"),
         (1401, "m", "", Code.NOT_FOUND, "RpcError 1401: m"),
         (1403, "m", "", Code.UNIMPLEMENTED, "RpcError 1403: m"),
-        (1504, "m", "", Code.MALFORMED, "RpcError 1504: m"),
+        (1504, "m", "", Code.INTERNAL, "RpcError 1504: m"),
         (301, "moved", "there", Code.INTERNAL, "RpcError 301: moved: there"),
     ],
 )
@@ -347,7 +347,7 @@ async def test_a_participant_that_leaves_answers_no_more(calls: Calls) -> None:
 async def test_calls_that_cannot_be_made(calls: Calls) -> None:
     with pytest.raises(LkpyError, match="RpcError 1402: Request payload too large") as failed:
         await calls.begin(payload="x" * 15_361)
-    assert failed.value.code is Code.MALFORMED
+    assert failed.value.code is Code.INVALID_ARGUMENT
     waiting = [calls.begin() for _ in range(MAX_RPC_CALLS)]
     await calls.world.settle()
     with pytest.raises(LkpyError) as full:

@@ -26,17 +26,19 @@ _RESPONSE_TIMEOUT = 1502
 _RECIPIENT_DISCONNECTED = 1503
 _REQUEST_TOO_LARGE = 1402
 
+# psrpc has codes of its own for a malformed request (1402) and response (1504); Twirp's callers see
+# what they become on the way (psrpc ``errors.go`` ToGRPC).
 _CODES = {
     1400: Code.INVALID_ARGUMENT,
     1401: Code.NOT_FOUND,
-    _REQUEST_TOO_LARGE: Code.MALFORMED,
+    _REQUEST_TOO_LARGE: Code.INVALID_ARGUMENT,
     1403: Code.UNIMPLEMENTED,
     1404: Code.UNIMPLEMENTED,
     1500: Code.INTERNAL,
     _CONNECTION_TIMEOUT: Code.CANCELED,
     _RESPONSE_TIMEOUT: Code.CANCELED,
     _RECIPIENT_DISCONNECTED: Code.UNAVAILABLE,
-    1504: Code.MALFORMED,
+    1504: Code.INTERNAL,
     1505: Code.INTERNAL,
 }
 _MESSAGES = {
