@@ -8,9 +8,11 @@ from lkpy.engine.api import DataReceived
 from lkpy.server.rtc.participant import Reason
 from lkpy.server.telemetry.events import (
     NO_TELEMETRY,
+    DataStreamBegan,
     MessageDropped,
     ParticipantActive,
     ParticipantLeft,
+    QualityMeasured,
     RoomStarted,
     Telemetry,
     TelemetryEvent,
@@ -117,3 +119,34 @@ async def test_what_a_full_inbox_refuses_is_told() -> None:
         world.room.deliver(alice.participant, event)
         inbox._size = size
         assert world.told[-1] == MessageDropped("room_inbox")
+
+
+async def test_a_data_stream_is_told_when_it_begins() -> None:
+    async with running() as world:
+        alice = await world.join("alice")
+        await alice.open_channels()
+        header = models.DataStream.Header(mime_type="text/plain", total_length=3)
+        await alice.send_data(
+            models.DataPacket(stream_header=header, destination_identities=["bob", "carol"])
+        )
+        await alice.send_data(models.DataPacket(stream_chunk=models.DataStream.Chunk()))
+        (told,) = [event for event in world.told if isinstance(event, DataStreamBegan)]
+        assert told.header.mime_type == "text/plain"
+        assert told.destinations == 2
+
+
+async def test_a_connection_with_data_channels_is_fully_established() -> None:
+    async with running() as world:
+        alice = await world.join("alice")
+        await alice.open_channels()
+        states = [event.state for event in world.told if isinstance(event, TransportChanged)]
+        assert states == ["ice_connected", "connected", "fully_established"]
+
+
+async def test_connection_quality_is_told_per_window() -> None:
+    async with running() as world:
+        await world.join("alice")
+        world.room.measure([])
+        await world.settle()
+        measured = [event for event in world.told if isinstance(event, QualityMeasured)]
+        assert [len(event.qualities) for event in measured] == [1]

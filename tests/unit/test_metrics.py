@@ -10,10 +10,12 @@ from livekit.protocol import models, rtc
 from lkpy.clock import ManualClock
 from lkpy.server.telemetry.events import (
     ApiCalled,
+    DataStreamBegan,
     MessageDropped,
     ParticipantActive,
     ParticipantJoined,
     ParticipantLeft,
+    QualityMeasured,
     RoomEnded,
     RoomStarted,
     SignalConnected,
@@ -172,6 +174,47 @@ def test_calls(metrics: ServerMetrics) -> None:
     assert status.value("RoomService", "DeleteRoom", "4xx", "not_found") == 1
     assert status.value("RoomService", "DeleteRoom", "5xx", "unavailable") == 1
     assert metrics.api_latency.count("RoomService", "ListRooms", "200") == 1
+
+
+def test_connection_quality(metrics: ServerMetrics) -> None:
+    good = rtc.ConnectionQualityInfo(quality=models.ConnectionQuality.GOOD, score=3.5)
+    best = rtc.ConnectionQualityInfo(quality=models.ConnectionQuality.EXCELLENT, score=4.5)
+    metrics(QualityMeasured((good, best)))
+    assert [v for s, _, v in metrics.quality_rating.samples() if s == "_bucket"] == [0, 1, 2, 2]
+    assert [v for s, _, v in metrics.quality_score.samples() if s == "_sum"] == [8]
+
+
+@pytest.mark.parametrize(
+    ("header", "labels", "sizes"),
+    [
+        (
+            models.DataStream.Header(
+                mime_type="Text/Plain",
+                total_length=10,
+                text_header=models.DataStream.TextHeader(),
+            ),
+            ("text", "text"),
+            1,
+        ),
+        (
+            models.DataStream.Header(
+                mime_type="made/up", byte_header=models.DataStream.ByteHeader()
+            ),
+            ("bytes", "unknown"),
+            0,
+        ),
+        (models.DataStream.Header(), ("unknown", "unknown"), 0),
+    ],
+)
+def test_data_streams(
+    metrics: ServerMetrics,
+    header: models.DataStream.Header,
+    labels: tuple[str, str],
+    sizes: int,
+) -> None:
+    metrics(DataStreamBegan(header, 3))
+    assert metrics.stream_destinations.count(*labels) == 1
+    assert metrics.stream_bytes.count(*labels) == sizes
 
 
 def test_messages_that_a_full_queue_refused(metrics: ServerMetrics) -> None:

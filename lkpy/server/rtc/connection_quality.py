@@ -27,6 +27,7 @@ from lkpy.server.rtc.quality_score import (
     quality_of,
 )
 from lkpy.server.rtc.stats_index import StatsIndex
+from lkpy.server.telemetry.events import NO_TELEMETRY, QualityMeasured, Telemetry
 
 if TYPE_CHECKING:
     from lkpy.server.rtc.media_track import MediaTrack, Source
@@ -61,9 +62,15 @@ class _Stream:
 class ConnectionQuality:
     """Scores of the streams of one room's participants, by the engine's ids."""
 
-    def __init__(self, members: Callable[[], Iterable[Participant]], clock: Clock) -> None:
+    def __init__(
+        self,
+        members: Callable[[], Iterable[Participant]],
+        clock: Clock,
+        telemetry: Telemetry = NO_TELEMETRY,
+    ) -> None:
         self._members = members
         self._clock = clock
+        self._telemetry = telemetry
         self._streams: dict[int, _Stream] = {}
         self._infos: dict[str, rtc.ConnectionQualityInfo] = {}
         """By participant sid, as of the last window."""
@@ -76,6 +83,7 @@ class ConnectionQuality:
         before = self._infos
         self._infos = {p.sid: self._participant(p, index, streams) for p in active}
         self._streams = streams
+        self._telemetry.tell(QualityMeasured(tuple(self._infos.values())))
         if any(
             sid not in before or before[sid].quality != info.quality
             for sid, info in self._infos.items()

@@ -42,6 +42,8 @@ class Routed:
     """The sender's number of a reliable packet; 0: it gave none."""
     only_active: bool = False
     """Participants that still join never get it."""
+    stream: models.DataStream.Header | None = None
+    """A stream begins with it."""
 
     def reaches(self, sid: str, identity: str) -> bool:
         """Whether it is meant for this participant."""
@@ -145,6 +147,7 @@ def route(
         sids,
         sequence=packet.sequence if reliable else 0,
         only_active=not reliable,
+        stream=packet.stream_header if kind == "stream_header" else None,
     )
 
 

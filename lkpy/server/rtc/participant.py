@@ -393,6 +393,8 @@ class Participant:
         if before is not None:
             self.data.reader.interrupted(self.room.data.log.next)
         if channel is not None:
+            target = self.transports.primary.target
+            self.room.telemetry.tell(TransportChanged(self, target, "fully_established"))
             self.room.data.catch_up(self)
 
     def reopen_channels(self) -> None:

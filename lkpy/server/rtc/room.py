@@ -127,14 +127,14 @@ class Room:
         self._departures = Departures()
         self.ice_preferences = IcePreferences()
         self.resume_faults = ResumeFaults()
-        self.data = RoomData(hub, self._participants.values, clock)
+        self.data = RoomData(hub, self._participants.values, clock, telemetry)
         self._announcements = Announcements(
             self.members, self.timers, clock, target_size=options.update_batch_target_size
         )
         self._updates = RoomUpdates(self._state.info, self.timers, clock, self._tell)
         self._speakers = ActiveSpeakers(options.audio, self.members, self.timers, clock)
         self.tell_speakers = self._speakers.tell_all
-        self._quality = ConnectionQuality(self.members, clock)
+        self._quality = ConnectionQuality(self.members, clock, telemetry)
         self.tracks.greetings += [self._speakers.tell, self._quality.tell]
         self._stats = RoomStats(clock)
         self.api = RoomApi(self)

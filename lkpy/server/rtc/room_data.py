@@ -13,6 +13,7 @@ from lkpy.engine.api import SendData
 from lkpy.engine.hub import EngineHub
 from lkpy.server.rtc.data_packets import NonceFilter, Routed, Sender, route
 from lkpy.server.rtc.reliable_log import ReliableLog
+from lkpy.server.telemetry.events import NO_TELEMETRY, DataStreamBegan, Telemetry
 
 if TYPE_CHECKING:
     from lkpy.server.rtc.participant import Participant
@@ -24,18 +25,25 @@ class RoomData:
     """Only the room's task touches it."""
 
     def __init__(
-        self, hub: EngineHub, members: Callable[[], Iterable[Participant]], clock: Clock
+        self,
+        hub: EngineHub,
+        members: Callable[[], Iterable[Participant]],
+        clock: Clock,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         self.nonces = NonceFilter()
         self.log = ReliableLog()
         self._hub = hub
         self._members = members
         self._clock = clock
+        self._telemetry = telemetry
 
     def broadcast(self, sender: Participant | None, packet: Routed) -> None:
         """Send a data packet to whom it is for, but its sender: one command for all.
 
         Those who have no channel yet find a reliable packet in the log when they have one."""
+        if packet.stream is not None:
+            self._telemetry.tell(DataStreamBegan(packet.stream, len(packet.identities)))
         if packet.reliable:
             self.log.add(self._clock.now(), "" if sender is None else sender.sid, packet)
         channels = [

@@ -84,12 +84,13 @@ class ParticipantLeft:
 
 @dataclass(frozen=True, slots=True)
 class TransportChanged:
-    """A peer connection's ICE or DTLS is connected. Told again when it comes back."""
+    """A peer connection came up to some point. Told again when it comes back."""
 
     participant: TelemetryParticipant
     target: rtc.SignalTarget
     state: str
-    """``ice_connected`` or ``connected``, the words of ``livekit_peer_connection_state``."""
+    """``ice_connected``, ``connected`` or ``fully_established`` (with data channels), the words of
+    ``livekit_peer_connection_state``."""
 
 
 # -- tracks ---------------------------------------------------------------------------------------
@@ -147,6 +148,22 @@ class TrackSubscribeFailed:
     error: models.SubscriptionError
 
 
+@dataclass(frozen=True, slots=True)
+class QualityMeasured:
+    """The connection quality of everybody in a room, once per window."""
+
+    qualities: tuple[rtc.ConnectionQualityInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DataStreamBegan:
+    """A text or byte stream goes through a room."""
+
+    header: models.DataStream.Header
+    destinations: int
+    """Participants it names; 0: everybody."""
+
+
 # -- routes ---------------------------------------------------------------------------------------
 
 
@@ -201,6 +218,8 @@ TelemetryEvent: TypeAlias = (
     | TrackSubscribeRequested
     | TrackSubscribed
     | TrackSubscribeFailed
+    | QualityMeasured
+    | DataStreamBegan
     | SignalConnected
     | SignalFailed
     | ApiCalled

@@ -15,10 +15,12 @@ from livekit.protocol import models, rtc
 from lkpy.clock import Clock
 from lkpy.server.telemetry.events import (
     ApiCalled,
+    DataStreamBegan,
     MessageDropped,
     ParticipantActive,
     ParticipantJoined,
     ParticipantLeft,
+    QualityMeasured,
     RoomEnded,
     RoomStarted,
     SignalConnected,
@@ -38,6 +40,9 @@ from lkpy.server.telemetry.exposition import exponential_buckets as spread
 _ROOM_DURATION_S = (5, 10, 60, 300, 600, 1800, 3600, 7200, 18_000, 36_000)
 _API_LATENCY_MS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000)
 _PUB_SUB_MS = (100, 200, 500, 700, 1000, 5000, 10_000)
+_STREAM_BYTES = tuple(128 * 4**step for step in range(10))
+_STREAM_KINDS = {"text_header": "text", "byte_header": "bytes"}
+_STREAM_MIMES = frozenset({"text", "image", "application", "audio", "video"})
 _JOIN_MS = spread(10, 1.6378937069540642, 15)
 _START_MS = spread(100, 1.3894954943731375, 15)
 _SESSION_MS = spread(100, 2.3359011674382418, 15)
@@ -100,6 +105,15 @@ class ServerMetrics:
             _PUB_SUB_MS,
             ("direction", "source", "type", "country", "sdk", "kind", "count"),
         )
+        self.quality_rating = Histogram("livekit_quality_rating", (0, 1, 2))
+        self.quality_score = Histogram(
+            "livekit_quality_score", (1, 2, 2.5, 3, 3.25, 3.5, 3.75, 4, 4.25, 4.5)
+        )
+        stream = ("type", "mime_type")
+        self.stream_destinations = Histogram(
+            "livekit_datapacket_stream_dest_count", (1, 2, 3, 4, 5, 10, 15, 25, 50), stream
+        )
+        self.stream_bytes = Histogram("livekit_datapacket_stream_bytes", _STREAM_BYTES, stream)
         self.api_status = Counter(
             "livekit_node_twirp_request_status", ("service", "method", "status", "code")
         )
@@ -136,6 +150,12 @@ class ServerMetrics:
                 self._publish(event, now)
             case TrackSubscribeRequested() | TrackSubscribed() | TrackSubscribeFailed():
                 self._subscribe(event, now)
+            case QualityMeasured():
+                for quality in event.qualities:
+                    self.quality_rating.observe(quality.quality)
+                    self.quality_score.observe(quality.score)
+            case DataStreamBegan():
+                self._stream(event)
             case SignalConnected():
                 self.joins.add("signal_connected")
                 self.join_latency.observe(_ms(event.latency_s), str(event.protocol))
@@ -198,7 +218,7 @@ class ServerMetrics:
         target = rtc.SignalTarget.Name(event.target)
         if event.state == "ice_connected":
             self.transports.add(target, "started")
-        else:
+        elif event.state == "connected":
             self.operations.add("peer_connection", "success", "")
         self.transports.add(target, event.state)
 
@@ -251,6 +271,15 @@ class ServerMetrics:
             models.ParticipantInfo.Kind.Name(participant.to_proto().kind),
             str(count),
         )
+
+    def _stream(self, event: DataStreamBegan) -> None:
+        header = event.header
+        kind = _STREAM_KINDS.get(header.WhichOneof("content_header") or "", "unknown")
+        mime = header.mime_type.lower().partition("/")[0]
+        labels = (kind, mime if mime in _STREAM_MIMES else "unknown")
+        self.stream_destinations.observe(event.destinations, *labels)
+        if header.HasField("total_length"):
+            self.stream_bytes.observe(header.total_length, *labels)
 
     def _api(self, event: ApiCalled) -> None:
         family = f"{event.status // 100}xx" if event.status >= 400 else str(event.status)
