@@ -80,6 +80,12 @@ try {
   });
   await alice.evaluate(() => send("hello bob"));
   result.data = await until("data", () => bob.evaluate(() => state.data[0]));
+  result.dataTrack = await alice.evaluate(() => publishDataTrack("pose"));
+  result.frame = await until("a frame of the data track", async () => {
+    // The subscription may still be under way.
+    await alice.evaluate(() => push("here"));
+    return bob.evaluate(() => state.frames[0]);
+  });
   await alice.evaluate(() => mute(true));
   await until("mute", () => bob.evaluate(() => state.events.includes("TrackMuted")));
   await alice.evaluate(() => mute(false));

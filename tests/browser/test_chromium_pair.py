@@ -36,5 +36,7 @@ def test_pair(server: RunningServer, topology: str) -> None:
     result = json.loads(run.stdout)
     assert result["ok"], result["problems"]
     assert result["data"] == {"text": "hello bob", "from": "alice", "topic": "chat"}
+    assert result["frame"] == {"text": "here", "name": "pose"}
+    assert result["dataTrack"].startswith("DTR_")
     assert all(sid.startswith("TR_") for sid in result["published"])
     assert result["bob"]["audio"]["lost"] <= 0
