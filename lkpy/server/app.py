@@ -295,6 +295,7 @@ class Server:
             self._manager,
             self._limits,
             enable_remote_unmute=self.config.room.enable_remote_unmute,
+            ask_rooms=self.config.api.enable_psrpc_for_get_list_participants,
         )
         dispatches = AgentDispatchService(self._allocator, self._manager, self._limits)
         yield TwirpService(room_pb.DESCRIPTOR.services_by_name["RoomService"], rooms.methods())

@@ -98,6 +98,14 @@ class VideoConfig(Section):
     codec_regression_threshold: Count = 5
 
 
+class ApiConfig(Section):
+    """How the server API finds things out."""
+
+    enable_psrpc_for_get_list_participants: bool = False
+    """Participants are asked of their room: a room that is not there is ``unavailable`` then, and
+    not just empty."""
+
+
 class LimitConfig(Section):
     """Limits, see :class:`lkpy.limits.Limits`."""
 
@@ -202,6 +210,7 @@ class ServerConfig(Section):
     room: RoomConfig = RoomConfig()
     audio: AudioConfig = AudioConfig()
     video: VideoConfig = VideoConfig()
+    api: ApiConfig = ApiConfig()
     limit: LimitConfig = LimitConfig()
     signal_relay: SignalRelayConfig = SignalRelayConfig()
     webhook: WebhookConfig = WebhookConfig()

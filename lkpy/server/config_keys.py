@@ -97,7 +97,6 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
         "list": "stats_rate_measurement_intervals",
     },
     "api": {
-        "bool": "enable_psrpc_for_get_list_participants",
         "duration": "execution_timeout check_interval max_check_interval",
     },
     "agents": {

@@ -146,6 +146,19 @@ async def test_absent_targets(server: Harness) -> None:
     )
 
 
+async def test_participants_are_asked_of_their_room_if_configured() -> None:
+    async with running({"api": {"enable_psrpc_for_get_list_participants": True}}) as server:
+        token, target = server.token(**ADMIN), {"room": "lobby", "identity": "alice"}
+        nobody = (503, {"code": "unavailable", "msg": CODED + "no response from servers"})
+        assert await server.twirp("ListParticipants", target, token) == nobody
+        assert await server.twirp("GetParticipant", target, token) == nobody
+        await server.twirp("CreateRoom", {"name": "lobby"}, server.token(room_create=True))
+        listed = await server.twirp("ListParticipants", target, token)
+        assert listed == (200, {"participants": []})
+        status, _ = await server.twirp("GetParticipant", target, token)
+        assert status == 404
+
+
 async def test_remote_unmute_is_off_unless_configured(server: Harness) -> None:
     call = {"room": "lobby", "identity": "alice", "track_sid": "TR_1", "muted": False}
     await receive(await server.join(server.token()))

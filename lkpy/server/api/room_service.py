@@ -57,12 +57,16 @@ class RoomService:
         limits: Limits,
         *,
         enable_remote_unmute: bool = False,
+        ask_rooms: bool = False,
     ) -> None:
         self._allocator = allocator
         self._store = store
         self._rooms = rooms
         self._limits = limits
         self._enable_remote_unmute = enable_remote_unmute
+        self._ask_rooms = ask_rooms
+        """Participants are asked of their room. The store knows as much, but it has no word for a
+        room that is not there."""
 
     def methods(self) -> Mapping[str, Callable[[Any, Grants | None], Awaitable[Message]]]:
         """By their names in the protobuf service."""
@@ -153,6 +157,7 @@ class RoomService:
     ) -> room_pb.ListParticipantsResponse:
         """Everybody in a room; nobody for a room that does not exist."""
         require_admin(grants, request.room)
+        self._ask(request.room)
         participants = self._store.list_participants(RoomName(request.room))
         return room_pb.ListParticipantsResponse(participants=participants)
 
@@ -161,6 +166,7 @@ class RoomService:
     ) -> models.ParticipantInfo:
         """One participant."""
         require_admin(grants, request.room)
+        self._ask(request.room)
         return self._stored(request)
 
     async def remove_participant(
@@ -243,6 +249,10 @@ class RoomService:
 
     def _api_of(self, request: _Addressed) -> ManagedRoomApi:
         return self._rooms.api_of(RoomName(request.room), ParticipantIdentity(request.identity))
+
+    def _ask(self, room: str) -> None:
+        if self._ask_rooms:
+            self._rooms.api(RoomName(room))
 
     def _stored(self, request: _Addressed) -> models.ParticipantInfo:
         name, identity = RoomName(request.room), ParticipantIdentity(request.identity)

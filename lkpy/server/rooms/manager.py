@@ -155,6 +155,10 @@ class RoomManager(Generic[R_co]):
         dispatches = self._dispatches[name] = Dispatches(name, self._clock)
         dispatches.add_room_agents(request.agents)
         room.start()
+        if request.HasField("egress"):
+            logger.warning(
+                "nothing is recorded: there is no egress service", extra=fields(room=name)
+            )
         logger.info("room started", extra=fields(room=name, roomID=room.to_proto().sid))
         return room
 
