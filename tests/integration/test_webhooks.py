@@ -13,7 +13,7 @@ from typing import Any
 import jwt
 import pytest
 from aiohttp import web
-from livekit.protocol import egress, models
+from livekit.protocol import egress, models, rtc
 from livekit.protocol.webhook import WebhookEvent
 
 from lkpy.clock import SystemClock
@@ -298,3 +298,39 @@ async def test_track_events_with_the_whole_room() -> None:
         await alice.publish(camera())
         (published,) = [event for event in events if event.event == "track_published"]
         assert published.room.empty_timeout == 300
+
+
+async def test_a_resumed_session_joins_and_leaves_once() -> None:
+    events: list[WebhookEvent] = []
+    async with running() as world:
+        world.listen(WebhookListener(events.append))
+        first = await world.join("alice")
+        first.source.close()
+        await world.advance(4)
+        again = await world.join("alice", reconnect=True)
+        assert again.kinds()[0] == "reconnect"
+        await again.send(leave=rtc.LeaveRequest())
+    assert [event.event for event in events] == [
+        "room_started",
+        "participant_joined",
+        "participant_left",
+        "room_finished",
+    ]
+
+
+async def test_whoever_takes_an_identity_joins_after_the_other_has_left() -> None:
+    events: list[WebhookEvent] = []
+    async with running() as world:
+        world.listen(WebhookListener(events.append))
+        first = await world.join("alice")
+        second = await world.join("alice")
+        assert [event.event for event in events] == [
+            "room_started",
+            "participant_joined",
+            "participant_left",
+            "participant_joined",
+        ]
+        left, joined = events[2:]
+        assert left.participant.sid == first.last("join").participant.sid
+        assert left.participant.disconnect_reason == models.DisconnectReason.DUPLICATE_IDENTITY
+        assert joined.participant.sid == second.participant.sid

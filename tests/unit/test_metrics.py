@@ -165,6 +165,24 @@ def test_subscriptions(metrics: ServerMetrics) -> None:
     assert metrics.pub_sub_time.count(*labels, "1") == metrics.pub_sub_time.count(*labels, "2") == 1
 
 
+def test_labels_do_not_grow_with_what_clients_make_up(metrics: ServerMetrics) -> None:
+    for number in range(1000, 1100):
+        client = models.ClientInfo(sdk=number, protocol=number)  # type: ignore[arg-type]
+        stranger = Participant(f"PA_{number}", client)
+        track = models.TrackInfo(sid="TR_1", source=number)  # type: ignore[arg-type]
+        metrics(SignalConnected(number, 0))
+        metrics(ParticipantJoined(ROOM, stranger))
+        metrics(ParticipantActive(ROOM, stranger))
+        metrics(TrackPublished(ROOM, stranger, track))
+        metrics(TrackSubscribeRequested(ALICE, track))
+        metrics(TrackSubscribed(ALICE, track))
+        metrics(ParticipantLeft(ROOM, stranger))
+    assert [len(h._series) for h in (metrics.join_latency, metrics.start_time)] == [1, 1]
+    assert len(metrics.duration._series) == 1
+    assert len(metrics.pub_sub_time._series) == 1 + 10
+    assert list(metrics._sessions) == ["PA_1"]
+
+
 def test_calls(metrics: ServerMetrics) -> None:
     metrics(ApiCalled("RoomService", "ListRooms", 200, "", 0.0042))
     metrics(ApiCalled("RoomService", "DeleteRoom", 404, "not_found", 0))

@@ -16,6 +16,7 @@ from lkpy.server.rtc.participant import Participant
 from lkpy.server.rtc.stats_index import StatsIndex
 from lkpy.server.rtc.subscribed_tracks import SubscribedTrack
 from lkpy.server.rtc.transport import PeerTransport
+from lkpy.signal.enum_names import enum_name
 from lkpy.stats.v1 import stats_pb2
 
 
@@ -71,9 +72,9 @@ class RoomStats:
             identity=participant.identity,
             name=participant.claims.name,
             state=models.ParticipantInfo.State.Name(participant.state).lower(),
-            kind=models.ParticipantInfo.Kind.Name(participant.claims.kind).lower(),
+            kind=enum_name(models.ParticipantInfo.Kind, participant.claims.kind).lower(),
             joined_at_ms=int(participant.joined_at * 1000),
-            sdk=models.ClientInfo.SDK.Name(client.sdk).lower(),
+            sdk=enum_name(models.ClientInfo.SDK, client.sdk).lower(),
             sdk_version=client.version,
             topology="single" if participant.session.single_pc else "dual",
             is_speaking=level(participant.sid) is not None,
@@ -103,7 +104,7 @@ class RoomStats:
             sid=track.sid,
             name=track.info.name,
             kind=track.kind,
-            source=models.TrackSource.Name(track.info.source).lower(),
+            source=enum_name(models.TrackSource, track.info.source).lower(),
             mime_type=track.info.mime_type.lower(),
             muted=track.info.muted,
             width=track.info.width,
@@ -174,7 +175,7 @@ def _down_track(subscribed: SubscribedTrack, index: StatsIndex) -> stats_pb2.Dow
         kind=subscribed.track.kind,
         mime_type=info.mime_type.lower(),
         muted=subscribed.handle.muted,
-        source=models.TrackSource.Name(info.source).lower(),
+        source=enum_name(models.TrackSource, info.source).lower(),
         ssrc=subscribed.handle.ssrc,
         spatial=-1,
         temporal=-1,

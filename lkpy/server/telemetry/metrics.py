@@ -36,6 +36,7 @@ from lkpy.server.telemetry.events import (
 )
 from lkpy.server.telemetry.exposition import Counter, Gauge, Histogram, Instrument
 from lkpy.server.telemetry.exposition import exponential_buckets as spread
+from lkpy.signal.enum_names import enum_name
 
 _ROOM_DURATION_S = (5, 10, 60, 300, 600, 1800, 3600, 7200, 18_000, 36_000)
 _API_LATENCY_MS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000)
@@ -57,6 +58,10 @@ _CANCELLED = frozenset(
     }
 )
 """Reasons for which a session that never was active did not fail."""
+_COUNTED = 10
+"""Subscriptions of one track by one session that are told apart."""
+_NEWEST_PROTOCOL = 99
+"""Signal protocol versions above are counted as this one."""
 _QUICK_CLOSE_S = 3.0
 """A signal connection that ends sooner was ended by its client."""
 
@@ -158,7 +163,7 @@ class ServerMetrics:
                 self._stream(event)
             case SignalConnected():
                 self.joins.add("signal_connected")
-                self.join_latency.observe(_ms(event.latency_s), str(event.protocol))
+                self.join_latency.observe(_ms(event.latency_s), _version(event.protocol))
             case SignalFailed():
                 self.joins.add(event.stage)
             case ApiCalled():
@@ -192,7 +197,7 @@ class ServerMetrics:
         if session.active_at is None:
             session.active_at = now
             self.joins.add("rtc_success")
-            protocol = str(event.participant.client.protocol)
+            protocol = _version(event.participant.client.protocol)
             self.start_time.observe(_ms(now - session.began), protocol)
 
     def _left(self, event: ParticipantLeft, now: float) -> None:
@@ -200,7 +205,7 @@ class ServerMetrics:
         if session is None:
             return
         if session.active_at is not None:
-            protocol = str(event.participant.client.protocol)
+            protocol = _version(event.participant.client.protocol)
             self.duration.observe(_ms(now - session.active_at), protocol)
             return
         reason = event.participant.to_proto().disconnect_reason
@@ -215,7 +220,7 @@ class ServerMetrics:
         if (event.target, event.state) in reached:
             return
         reached.add((event.target, event.state))
-        target = rtc.SignalTarget.Name(event.target)
+        target = enum_name(rtc.SignalTarget, event.target)
         if event.state == "ice_connected":
             self.transports.add(target, "started")
         elif event.state == "connected":
@@ -224,7 +229,7 @@ class ServerMetrics:
 
     def _publish(self, event: TrackPublishRequested | TrackPublished, now: float) -> None:
         asked = self._session(event.participant, now).publishing
-        kind = models.TrackType.Name(event.track.type)
+        kind = enum_name(models.TrackType, event.track.type)
         if isinstance(event, TrackPublishRequested):
             # A codec that is added to a track asks for the same one again.
             if event.track.sid not in asked:
@@ -241,7 +246,7 @@ class ServerMetrics:
         session = self._session(event.participant, now)
         if isinstance(event, TrackSubscribeFailed):
             session.subscribing.pop(event.track_sid, None)
-            self.subscribes.add("failure", models.SubscriptionError.Name(event.error))
+            self.subscribes.add("failure", enum_name(models.SubscriptionError, event.error))
             return
         sid = event.track.sid
         if isinstance(event, TrackSubscribeRequested):
@@ -264,12 +269,12 @@ class ServerMetrics:
         self.pub_sub_time.observe(
             _ms(waited_s),
             direction,
-            models.TrackSource.Name(track.source),
-            models.TrackType.Name(track.type),
+            enum_name(models.TrackSource, track.source),
+            enum_name(models.TrackType, track.type),
             "",
-            models.ClientInfo.SDK.Name(participant.client.sdk),
-            models.ParticipantInfo.Kind.Name(participant.to_proto().kind),
-            str(count),
+            enum_name(models.ClientInfo.SDK, participant.client.sdk),
+            enum_name(models.ParticipantInfo.Kind, participant.to_proto().kind),
+            str(min(count, _COUNTED)),
         )
 
     def _stream(self, event: DataStreamBegan) -> None:
@@ -285,6 +290,11 @@ class ServerMetrics:
         family = f"{event.status // 100}xx" if event.status >= 400 else str(event.status)
         self.api_status.add(event.service, event.method, family, event.code)
         self.api_latency.observe(_ms(event.duration_s), event.service, event.method, family)
+
+
+def _version(protocol: int) -> str:
+    """A label that clients cannot make more of than there may be."""
+    return str(min(max(protocol, 0), _NEWEST_PROTOCOL))
 
 
 def _ms(seconds: float) -> int:

@@ -73,7 +73,10 @@ class Scraper:
             return await self._collect()
         except LkpyError as error:
             logger.warning("observing media failed", extra=fields(error=error.message))
-            return None
+        except Exception:
+            # Metrics of everything else go on.
+            logger.exception("observing media failed")
+        return None
 
     async def text(
         self,
