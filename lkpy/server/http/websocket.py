@@ -9,6 +9,7 @@ stands alone, so all sockets share one state.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -23,17 +24,44 @@ _RAW_WINDOW_BITS = -15
 
 
 class SharedDeflate:
-    """One deflate state for all sockets of a server.
+    """One deflate state for all sockets of a server; what aiohttp's writer takes for its own.
 
     Messages are compressed one after the other on the loop's thread: each ends with a full flush,
-    after which nothing refers to it (``server_no_context_takeover``, RFC 7692 7.1.1.1).
+    after which nothing refers to it (``server_no_context_takeover``, RFC 7692 7.1.1.1). So a
+    message is the same bytes for everybody, and one that goes to a whole room is compressed once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, remembered: int = 16) -> None:
         # With a chunk size, long messages would be compressed in a thread, beside others' messages.
-        self.compressor = ZLibCompressor(
+        self._deflate = ZLibCompressor(
             level=_LEVEL, wbits=_RAW_WINDOW_BITS, max_sync_chunk_size=None
         )
+        self._remembered = remembered
+        self._done: OrderedDict[int, tuple[bytes, bytes]] = OrderedDict()
+        """Messages and what became of them, by the message's identity."""
+        self._message = b""
+
+    def compress_sync(self, message: bytes) -> bytes:
+        """Take a message; its bytes come with :meth:`flush`."""
+        self._message = message
+        return b""
+
+    async def compress(self, message: bytes) -> bytes:
+        """The same: aiohttp awaits for messages that it would give to a thread."""
+        return self.compress_sync(message)
+
+    def flush(self, mode: int) -> bytes:
+        """The message, compressed."""
+        message = self._message
+        known = self._done.get(id(message))
+        # Holding the message keeps its id from being used again.
+        if known is not None:
+            return known[1]
+        compressed = self._deflate.compress_sync(message) + self._deflate.flush(mode)
+        self._done[id(message)] = (message, compressed)
+        if len(self._done) > self._remembered:
+            self._done.popitem(last=False)
+        return compressed
 
 
 class WebSocket(web.WebSocketResponse):
@@ -52,7 +80,7 @@ class WebSocket(web.WebSocketResponse):
         if writer.compress:
             self.headers[hdrs.SEC_WEBSOCKET_EXTENSIONS] = DEFLATE
             # aiohttp makes one of its own where there is none.
-            writer._compressobj = self._deflate.compressor
+            writer._compressobj = self._deflate  # type: ignore[assignment]
         return protocol, writer
 
     def _close_transport(self) -> None:
