@@ -229,6 +229,9 @@ async def test_who_leaves_takes_its_tracks_along(lobby: Lobby) -> None:
     await subscribe(bob, info.sid)
     await handles(bob, info.sid)
     await alice.send(leave=rtc.LeaveRequest(reason=models.DisconnectReason.CLIENT_INITIATED))
+    gone = models.ParticipantInfo.State.DISCONNECTED
+    left = await bob.expect_participant("alice", lambda p: p.state == gone)
+    assert not left.data_tracks
     await handles(bob)
 
 

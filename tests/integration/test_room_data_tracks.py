@@ -164,6 +164,9 @@ async def test_a_participant_that_leaves_takes_its_tracks_and_subscriptions_alon
         leave = rtc.LeaveRequest(reason=models.DisconnectReason.CLIENT_INITIATED)
         await alice.send(leave=leave)
         assert set(handles(carol)) == {other.sid}
+        gone = carol.updates("alice")[-1]
+        assert gone.state == models.ParticipantInfo.State.DISCONNECTED
+        assert not gone.data_tracks
         assert forwarded(world) == {(transport(bob), 1, transport(carol))}
         await subscribe(carol, info.sid)
         assert set(handles(carol)) == {other.sid}, "it is not found any more"

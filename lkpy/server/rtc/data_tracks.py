@@ -112,7 +112,7 @@ class DataTracks:
         """Unpublish the track with the publisher's ``handle``; None if there is none."""
         # LiveKit looks for the lower 16 bits only.
         track = self._tracks.pop(handle & _MAX_HANDLE, None)
-        if track is not None and track.engine_id is not None:
+        if track is not None and track.engine_id is not None and self._transport.created:
             self._hub.submit(CloseDataTrack(track.engine_id))
         return track
 

@@ -308,7 +308,7 @@ class Room:
         if reader is not None:
             reader.stop()
         self.tracks.forget(track.sid for track in gone)
-        self.data_tracks.forget(participant.data_tracks)
+        self.data_tracks.forget(participant.data_tracks.clear())
         for track in gone:
             self.telemetry.tell(TrackUnpublished(self, participant, track.info))
         self._speakers.forget(participant.sid)

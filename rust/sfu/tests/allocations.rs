@@ -4,10 +4,12 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::{FRAME, PublishedLayer, down_track_config, receive, receiver_config};
-use lkpy_sfu::{DownTrack, PacketSink, Receiver, Reserved};
+use lkpy_sfu::{
+    Backlog, DataTrackCounters, DataTrackHeader, DownTrack, PacketSink, Receiver, Reserved,
+};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -134,4 +136,28 @@ fn receiving_allocates_nothing_once_every_layer_has_begun() {
             assert_eq!(allocations(), before, "frame {frame}");
         }
     }
+}
+
+#[test]
+fn a_data_track_packet_is_read_counted_and_readdressed_without_an_allocation() {
+    let mut packet = vec![0u8; 1000];
+    packet[0] = 0b0001_1100;
+    packet[12..20].copy_from_slice(&[0, 1, 1, 4, b'P', b'A', b'_', b'x']);
+    let mut counters = DataTrackCounters::default();
+    let mut backlogs = [Duration::from_millis(100); 50].map(Backlog::new);
+    let now = Instant::now();
+    let before = allocations();
+    for number in 0..1000u16 {
+        let now = now + u32::from(number) * Duration::from_millis(1);
+        packet[4..6].copy_from_slice(&number.to_be_bytes());
+        let header = DataTrackHeader::parse(&packet).unwrap();
+        counters.count(&header, packet.len());
+        for (handle, backlog) in (1..).zip(&mut backlogs) {
+            DataTrackHeader::readdress(&mut packet, handle);
+            assert!(backlog.accepts(now, 1000));
+            backlog.sent(packet.len());
+        }
+    }
+    assert_eq!(allocations() - before, 0);
+    assert_eq!(counters.stats().packets, 1000);
 }
