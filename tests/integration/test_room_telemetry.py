@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from livekit.protocol import models, rtc
 
-from lkpy.engine.api import DataReceived
+from lkpy.engine.api import DataChannelOverflow, DataReceived
 from lkpy.server.rtc.participant import Reason
 from lkpy.server.telemetry.events import (
     NO_TELEMETRY,
@@ -108,6 +108,15 @@ async def test_nobody_has_to_listen() -> None:
         world.room.telemetry = NO_TELEMETRY
         await world.join("alice")
         assert names(world.told) == ["RoomStarted"]
+
+
+async def test_what_a_slow_reader_misses_is_told() -> None:
+    async with running() as world:
+        alice = await world.join("alice")
+        transport = alice.participant.transports.publisher.id
+        world.engine.inject(DataChannelOverflow(transport, 0, 4_000_000))
+        await world.settle()
+        assert world.told[-1] == MessageDropped("data_channel")
 
 
 async def test_what_a_full_inbox_refuses_is_told() -> None:

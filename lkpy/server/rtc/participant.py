@@ -47,7 +47,7 @@ from lkpy.server.rtc.subscribing import Subscribing
 from lkpy.server.rtc.track_dynacast import TrackDynacast
 from lkpy.server.rtc.transport_manager import TransportManager
 from lkpy.server.rtc.transport_types import TransportOptions
-from lkpy.server.telemetry.events import TransportChanged
+from lkpy.server.telemetry.events import MessageDropped, TransportChanged
 from lkpy.server.telemetry.log import fields
 
 logger = logging.getLogger(__name__)
@@ -320,8 +320,10 @@ class Participant:
                 self._transport_changed(event)
             case DataChannelOpened() | DataChannelClosed():
                 self._channels_changed(event)
-            case DataChannelOverflow() if self.data.overflowed(event):
-                logger.warning("reliable data dropped: %d bytes are waiting", event.buffered)
+            case DataChannelOverflow():
+                self.room.telemetry.tell(MessageDropped("data_channel"))
+                if self.data.overflowed(event):
+                    logger.warning("reliable data dropped: %d bytes are waiting", event.buffered)
             case DataReceived():
                 self._data_received(event)
             case ReceiverLayersChanged():
