@@ -20,6 +20,7 @@ DATA_TRACK_PREFIX = "DTR_"
 NODE_PREFIX = "ND_"
 CONNECTION_PREFIX = "CO_"
 AGENT_DISPATCH_PREFIX = "AD_"
+API_KEY_PREFIX = "API"
 
 # LiveKit's alphabet leaves out look-alikes (0 O 1 I l); clients only rely on the prefix.
 _ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"

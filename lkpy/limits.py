@@ -89,6 +89,11 @@ PING_INTERVAL_S = 5
 PING_TIMEOUT_S = 15
 WS_PING_INTERVAL_S = 10.0
 WS_WRITE_TIMEOUT_S = 2.0
+HTTP_HEADER_TIMEOUT_S = 10.0
+"""From connecting to the end of the first request's header; LiveKit has no bound here."""
+HTTP_BODY_TIMEOUT_S = 30.0
+HTTP_KEEPALIVE_S = 75.0
+"""Between two requests of a connection; longer than load balancers keep theirs by default."""
 WS_LINGER_S = 0.5
 """For a client that is still sending to read why its connection ends."""
 JOIN_VERIFY_S = 60.0
@@ -145,6 +150,8 @@ NODE_STATS_INTERVAL_S = 2.0
 NODE_STATS_MAX_AGE_S = 4.0
 """The health route answers 406 when the stats are older (``pkg/service/server.go``)."""
 DRAIN_POLL_S = 0.5
+DRAIN_ROOM_PAUSE_S = 0.05
+"""Between two rooms whose clients are sent elsewhere at the end of a drain."""
 RPC_ACK_S = 2.0
 RPC_RESPONSE_S = 10.0
 """Wait for a participant to acknowledge and to answer an RPC of the server, unless the caller says

@@ -83,12 +83,13 @@ class RoomDouble:
             if request.WhichOneof("message") == "leave":
                 self._remove(identity, models.DisconnectReason.CLIENT_INITIATED)
 
-    def _remove(self, identity: str, reason: int) -> None:
+    def _remove(self, identity: str, reason: int, action: int = 0) -> None:
         person = self._people.pop(identity)
         self._observer.participant_left(self, person)
         sink = self.sinks.pop(identity)
+        leave = rtc.LeaveRequest(reason=reason, action=action)
         with contextlib.suppress(LkpyError):
-            sink.write(rtc.SignalResponse(leave=rtc.LeaveRequest(reason=reason)))
+            sink.write(rtc.SignalResponse(leave=leave))
         sink.close("left")
 
     def participants(self) -> list[models.ParticipantInfo]:
@@ -139,9 +140,13 @@ class RoomDouble:
         people = [stats_pb2.Participant(identity=name, subscribed=sent) for name in self._people]
         return stats_pb2.Room(sid=self.info.sid, name=self.info.name, participants=people)
 
-    async def close(self, reason: models.DisconnectReason) -> None:
+    async def close(
+        self,
+        reason: models.DisconnectReason,
+        action: rtc.LeaveRequest.Action = rtc.LeaveRequest.Action.DISCONNECT,
+    ) -> None:
         for identity in list(self._people):
-            self._remove(identity, reason)
+            self._remove(identity, reason, action)
         self.closed.set()
         self._observer.room_closed(self)
 

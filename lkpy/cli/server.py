@@ -9,28 +9,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lkpy.cli.server_flags import CONTEXT, load_config
+
 if TYPE_CHECKING:
     from lkpy.server.app import Server
     from lkpy.server.config_load import Loaded
 
 app = typer.Typer(
-    help="Run a LiveKit-compatible server.",
+    help="Run a LiveKit-compatible server, and what belongs to it.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 _NETWORK, _KEYS, _CONFIG, _OUTPUT = "Network", "Keys", "Configuration", "Output"
 _DEV_TOKEN_S = 24 * 3600.0
+_JOIN_TOKEN_S = 30 * 24 * 3600.0
+_SECRET_BYTES = 32
 _PORT_MAX = 65535
 
-
-@app.callback()
-def _group() -> None:
-    """Keeps ``start`` a sub-command although it is the only one."""
+Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 
-@app.command()
+@app.command(context_settings=CONTEXT)
 def start(
+    ctx: typer.Context,
     dev: Annotated[
         bool,
         typer.Option("--dev", help="Development: keys devkey/secret on loopback, UDP 7882."),
@@ -89,6 +91,10 @@ def start(
         Path | None,
         typer.Option(help="Write URL, keys and ports as JSON once serving."),
     ] = None,
+    drain_timeout: Annotated[
+        str | None,
+        typer.Option(help="Longest wait for participants to leave: 30s, 5m; default: none."),
+    ] = None,
     until_stdin_closes: Annotated[
         bool,
         typer.Option(
@@ -112,6 +118,7 @@ def start(
     """Start a server and run until interrupted.
 
     The first SIGINT or SIGTERM waits until the participants have left, the second stops at once.
+    Every key of the configuration has an option and a variable: lkpy server help-verbose.
 
     Examples:
 
@@ -119,11 +126,12 @@ def start(
 
       lkpy server start --config livekit.yaml
 
+      lkpy server start --config livekit.yaml --rtc.tcp_port 7891
+
       lkpy server start --dev --port 0 --udp-port 0 --ready-file server.json
     """
     from lkpy.cli.output import status, warn
-    from lkpy.errors import ConfigError
-    from lkpy.server.config_load import Override, load, parse_keys
+    from lkpy.server.config_load import Override, parse_keys
 
     flags = {
         "port": ("--port", port),
@@ -138,28 +146,167 @@ def start(
         "logging.level": ("--log-level", log_level),
         "logging.json": ("--log-json", True if log_json else None),
     }
-    overrides = {
+    given = {
         key: Override(value, flag) for key, (flag, value) in flags.items() if value is not None
     }
-    try:
-        loaded = load(
-            config_file=config,
-            config_body=config_body,
-            overrides=overrides,
-            environ=os.environ,
-        )
-    except ConfigError as error:
-        error.hint = error.hint or "`lkpy server start --help` lists the options"
-        raise
+    drain_s = _duration(drain_timeout, "--drain-timeout")
+    loaded = load_config(ctx.args, given, config=config, config_body=config_body)
     for text in loaded.warnings:
         warn(text)
     if dev:
         status("Development mode: do not expose this server.")
-    _serve(loaded, ready_file, print_env, until_stdin_closes)
+    _serve(loaded, ready_file, print_env, until_stdin_closes, drain_s)
+
+
+@app.command(context_settings=CONTEXT)
+def config(ctx: typer.Context, json_output: Json = False) -> None:
+    """Check a configuration and print it, with where each value is from.
+
+    Takes the options of lkpy server start. Exits with 1 when a server would not start with it;
+    secrets are not shown.
+
+    Examples:
+
+      lkpy server config --config livekit.yaml
+
+      lkpy server config --dev --rtc.tcp_port 7891
+    """
+    from lkpy.cli.output import result_json, warn
+    from lkpy.server.config_print import as_dict, as_yaml
+
+    loaded = load_config(ctx.args)
+    for text in loaded.warnings:
+        warn(text)
+    if json_output:
+        result_json(as_dict(loaded))
+    else:
+        print(as_yaml(loaded), end="")
+
+
+@app.command(context_settings=CONTEXT)
+def ports(ctx: typer.Context, json_output: Json = False) -> None:
+    """Print the ports that a server with this configuration listens on.
+
+    Takes the options of lkpy server start.
+    """
+    from lkpy.cli.output import result, result_json
+    from lkpy.server.media import udp_ports
+
+    config = load_config(ctx.args, need_keys=False).config
+    media = udp_ports(config)
+    udp = str(media.start) if media.start == media.end else f"{media.start}-{media.end}"
+    tcp = {
+        "HTTP service": config.port,
+        "ICE/TCP": config.rtc.tcp_port,
+        "Prometheus": config.prometheus.port,
+        "debug": config.debug_handler.port,
+    }
+    tcp = {name: port for name, port in tcp.items() if port or name == "HTTP service"}
+    if json_output:
+        result_json({"tcp": tcp, "udp": {"ICE/UDP": udp}})
+        return
+    result("TCP Ports")
+    for name, port in tcp.items():
+        result(f"{port} - {name}")
+    result("UDP Ports")
+    result(f"{udp} - ICE/UDP")
+
+
+@app.command("generate-keys")
+def generate_keys(json_output: Json = False) -> None:
+    """Make an API key and a secret."""
+    import secrets
+
+    from lkpy.cli.output import result, result_json
+    from lkpy.ids import API_KEY_PREFIX, new_id
+
+    key, secret = new_id(API_KEY_PREFIX), secrets.token_urlsafe(_SECRET_BYTES)
+    if json_output:
+        result_json({"api_key": key, "api_secret": secret})
+        return
+    result(f"API Key:  {key}")
+    result(f"API Secret:  {secret}")
+
+
+@app.command("list-nodes", context_settings=CONTEXT)
+def list_nodes() -> None:
+    """List the nodes of a cluster, which needs Redis."""
+    from lkpy.cli.output import fail
+
+    fail(
+        "nodes are listed in Redis, which this server does not use: it is the only one",
+        hint="`lkpy top` shows a running server",
+    )
+
+
+@app.command("create-join-token", hidden=True, context_settings=CONTEXT)
+def create_join_token(
+    ctx: typer.Context,
+    room: Annotated[str, typer.Option(help="Room to join.")],
+    identity: Annotated[str, typer.Option(help="Identity of the participant.")],
+    recorder: Annotated[
+        bool, typer.Option("--recorder", help="Hidden, and may only subscribe.")
+    ] = False,
+) -> None:
+    """Create a token of 30 days with the first configured key; lkpy token create can do more."""
+    from lkpy.auth.grants import Grants, VideoGrant
+    from lkpy.auth.token import mint
+    from lkpy.cli.output import result
+    from lkpy.clock import SystemClock
+
+    api_key, api_secret = next(iter(load_config(ctx.args).config.keys.items()))
+    video = VideoGrant(room_join=True, room=room)
+    if recorder:
+        video = VideoGrant(
+            room_join=True,
+            room=room,
+            hidden=True,
+            recorder=True,
+            can_publish=False,
+            can_publish_data=False,
+        )
+    token = mint(
+        Grants(identity=identity, video=video),
+        api_key=api_key,
+        api_secret=api_secret,
+        ttl_s=_JOIN_TOKEN_S,
+        now=SystemClock().wall(),
+    )
+    result(f"Token: {token}")
+
+
+@app.command("help-verbose")
+def help_verbose() -> None:
+    """List the option, variable and default of every key of the configuration."""
+    from lkpy.cli.output import result
+    from lkpy.server.config_print import default_of
+    from lkpy.server.config_schema import pending_kind, scalars
+
+    for scalar in scalars():
+        unused = pending_kind(scalar.path) is not None
+        default = default_of(scalar.path)
+        note = " (no effect)" if unused else f" (default: {default})" if default else ""
+        result(f"{scalar.flag} <{scalar.kind}>{note}")
+        result(f"    {scalar.variable}")
+
+
+def _duration(text: str | None, flag: str) -> float | None:
+    from lkpy.cli.output import fail
+    from lkpy.server.config_types import parse_duration
+
+    try:
+        value = None if text is None else parse_duration(text)
+    except ValueError as error:
+        fail(f"{flag} {text}: {error}")
+    return value if isinstance(value, float | int) else None
 
 
 def _serve(
-    loaded: Loaded, ready_file: Path | None, print_env: bool, until_stdin_closes: bool
+    loaded: Loaded,
+    ready_file: Path | None,
+    print_env: bool,
+    until_stdin_closes: bool,
+    drain_timeout_s: float | None,
 ) -> None:
     import asyncio
 
@@ -189,7 +336,13 @@ def _serve(
     async def main() -> None:
         server = Server(config, EnginePlane(config))
         lifeline = sys.stdin.fileno() if until_stdin_closes else None
-        await run_server(server, on_ready=ready, on_drain=draining, lifeline=lifeline)
+        await run_server(
+            server,
+            on_ready=ready,
+            on_drain=draining,
+            lifeline=lifeline,
+            drain_timeout_s=drain_timeout_s,
+        )
 
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:

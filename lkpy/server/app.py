@@ -17,18 +17,26 @@ from livekit.protocol import agent_dispatch, models
 from livekit.protocol import room as room_pb
 
 from lkpy import local_servers
+from lkpy.auth.token import Verified
 from lkpy.clock import Clock, SystemClock
 from lkpy.engine.api import StatsCollected
 from lkpy.errors import LkpyError
-from lkpy.limits import DRAIN_POLL_S, HTTP_LINE_MAX, NODE_STATS_INTERVAL_S
+from lkpy.limits import (
+    DRAIN_POLL_S,
+    DRAIN_ROOM_PAUSE_S,
+    HTTP_KEEPALIVE_S,
+    HTTP_LINE_MAX,
+    NODE_STATS_INTERVAL_S,
+)
 from lkpy.server.api import unconnected
 from lkpy.server.api.agent_dispatch_service import AgentDispatchService
 from lkpy.server.api.room_service import RoomService
 from lkpy.server.config import ServerConfig
+from lkpy.server.http.deadline import DeadlineSite
 from lkpy.server.http.health import Health
 from lkpy.server.http.listener import listen
 from lkpy.server.http.rtc_service import RTCService
-from lkpy.server.http.service import HttpService
+from lkpy.server.http.service import HttpService, text
 from lkpy.server.http.stats import StatsService
 from lkpy.server.http.twirp import TwirpService
 from lkpy.server.reporting import Reporting, Sources
@@ -176,12 +184,13 @@ class Server:
             access_log=None,
             handle_signals=False,
             shutdown_timeout=_CLOSE_S,
+            keepalive_timeout=HTTP_KEEPALIVE_S,
             max_line_size=HTTP_LINE_MAX,
             max_field_size=HTTP_LINE_MAX,
         )
         await self._runner.setup()
         for listener in sockets:
-            await web.SockSite(self._runner, listener).start()
+            await DeadlineSite(self._runner, listener).start()
         host = sockets[0].getsockname()[0]
         self.url = _url(host, sockets[0].getsockname()[1])
         self._undo.enter_context(local_servers.announced(self.url, self._node.started_at))
@@ -216,15 +225,26 @@ class Server:
         self._undo.close()
         logger.info("server stopped", extra=fields(node=self._node.id))
 
-    async def drain(self, progress: Callable[[int], None] | None = None) -> None:
+    async def drain(
+        self, progress: Callable[[int], None] | None = None, *, timeout_s: float | None = None
+    ) -> None:
         """Take no more rooms and return when the last participant has left.
 
-        ``progress`` is called with the number of participants each time it has changed.
+        ``progress`` is called with the number of participants each time it has changed. Those who
+        are there after ``timeout_s`` are told to connect again, which they do elsewhere.
         """
         if self.state is State.SERVING:
             self.state = State.DRAINING
             self._router.drain()
             logger.info("draining", extra=fields(node=self._node.id))
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._wait_until_empty(progress)
+        except TimeoutError:
+            logger.info("drain timed out", extra=fields(node=self._node.id))
+            await self._manager.move_away(DRAIN_ROOM_PAUSE_S)
+
+    async def _wait_until_empty(self, progress: Callable[[int], None] | None) -> None:
         told = -1
         while (left := self._manager.num_participants()) > 0:
             if progress is not None and left != told:
@@ -276,6 +296,7 @@ class Server:
     def _http_service(self) -> HttpService:
         service = HttpService(self.config.keys, self._limits, self._clock)
         service.add("/", Health(self._router, self._clock).serve)
+        service.add("/lkpy/v1/ready", self._ready)
         service.add("/rtc", self._rtc.v0)
         service.add("/rtc/v1", self._rtc.v1)
         service.add("/rtc/validate", self._rtc.v0_validate)
@@ -306,6 +327,13 @@ class Server:
         yield TwirpService(unconnected.EGRESS, unconnected.egress_methods(self._store))
         yield TwirpService(unconnected.INGRESS, unconnected.ingress_methods())
         yield TwirpService(unconnected.SIP, unconnected.sip_methods(self._store))
+
+    async def _ready(self, _request: web.Request, _token: Verified | None) -> web.Response:
+        """Whether rooms may be placed here. LiveKit's health route says 200 to the end of a drain,
+        and load balancers that keep sockets open rely on it."""
+        if self.state is State.SERVING:
+            return text(200, "ready")
+        return text(503, str(self.state))
 
     async def _keep_node_fresh(self) -> None:
         while True:
@@ -345,6 +373,7 @@ async def run_server(
     on_ready: Callable[[Server], None] = lambda _: None,
     on_drain: Callable[[int], None] | None = None,
     lifeline: int | None = None,
+    drain_timeout_s: float | None = None,
 ) -> None:
     """Serve until a signal: the first one drains, the second stops at once.
 
@@ -371,7 +400,7 @@ async def run_server(
         async with server:
             on_ready(server)
             await first.wait()
-            drained = asyncio.create_task(server.drain(on_drain))
+            drained = asyncio.create_task(server.drain(on_drain, timeout_s=drain_timeout_s))
             forced = asyncio.create_task(second.wait())
             await asyncio.wait([drained, forced], return_when=asyncio.FIRST_COMPLETED)
             drained.cancel()

@@ -58,6 +58,15 @@ class Loaded:
     config: ServerConfig
     warnings: tuple[str, ...]
     sources: Sources
+    derived: Mapping[str, str]
+    """What changed keys that nobody wrote, by their dotted names."""
+
+    def origin(self, path: Path) -> str:
+        """Where the value of a key is from: a place in the file, a flag, a variable, ``default``,
+        or what it follows from."""
+        if self.sources.knows(path):
+            return self.sources.place(path)
+        return self.derived.get(".".join(path), "default")
 
 
 def load(
@@ -67,12 +76,13 @@ def load(
     overrides: Mapping[str, Override] | None = None,
     environ: Mapping[str, str] | None = None,
     strict: bool = True,
+    need_keys: bool = True,
 ) -> Loaded:
     """Read the configuration. ``overrides`` maps dotted keys to values from flags.
 
     ``config_body`` (``LIVEKIT_CONFIG`` where it is not given) wins over ``config_file``. Unless
-    ``strict``, unknown keys are only warned of. Raises one :class:`ConfigError` with a line for
-    each thing that is wrong.
+    ``strict``, unknown keys are only warned of. Raises one :class:`ConfigError`, which has a line
+    for each thing that is wrong.
     """
     environ = {} if environ is None else environ
     document = _document(config_file, config_body, environ)
@@ -85,8 +95,8 @@ def load(
         checked = check_keys(values, sources.place, strict=strict)
     except RecursionError as error:
         raise ConfigError(f"{document.source}: nested too deeply") from error
-    _move_older_names(checked.values)
-    _expand_keys(checked.values)
+    derived = _move_older_names(checked.values)
+    derived |= _expand_keys(checked.values)
     try:
         read = ServerConfig.model_validate(checked.values)
     except ValidationError as error:
@@ -94,8 +104,10 @@ def load(
         raise _together([*checked.errors, *wrong]) from error
     if checked.errors:
         raise _together(checked.errors)
-    config = _with_turn_secrets(_with_development(read))
-    if not config.keys:
+    config, by_development = _with_development(read)
+    derived |= by_development
+    config = _with_turn_secrets(config)
+    if need_keys and not config.keys:
         raise ConfigError(
             "one of key_file or keys must be provided",
             hint="use --dev for devkey/secret, or --keys 'key: secret', or `keys:` in the file",
@@ -106,7 +118,7 @@ def load(
         for key, secret in config.keys.items()
         if len(secret) < SECRET_LENGTH and not config.development
     ]
-    return Loaded(config, tuple(checked.warnings), sources)
+    return Loaded(config, tuple(checked.warnings), sources, derived)
 
 
 def _together(errors: Sequence[ConfigError]) -> ConfigError:
@@ -187,13 +199,16 @@ _OLDER_NAMES = {
 }
 
 
-def _move_older_names(values: dict[str, Any]) -> None:
+def _move_older_names(values: dict[str, Any]) -> dict[str, str]:
+    derived: dict[str, str] = {}
     for name, path in _OLDER_NAMES.items():
         found: Any = values
         for part in name.split("."):
             found = found.get(part) if isinstance(found, dict) else None
         if found:
             _assign(values, path, found)
+            derived[".".join(path)] = name
+    return derived
 
 
 def _private_text(name: str, what: str) -> str:
@@ -213,12 +228,14 @@ def _private_text(name: str, what: str) -> str:
     return text
 
 
-def _expand_keys(values: dict[str, Any]) -> None:
+def _expand_keys(values: dict[str, Any]) -> dict[str, str]:
     """Replace ``key_file`` by the keys it holds."""
     name = values.get("key_file")
-    if name and isinstance(name, str):
-        document = parse(_private_text(name, "key"), name)
-        values["keys"] = {str(key): str(value) for key, value in document.values.items()}
+    if not name or not isinstance(name, str):
+        return {}
+    document = parse(_private_text(name, "key"), name)
+    values["keys"] = {str(key): str(value) for key, value in document.values.items()}
+    return {"keys": name}
 
 
 def _with_turn_secrets(config: ServerConfig) -> ServerConfig:
@@ -255,21 +272,25 @@ def _is_field(path: Path) -> bool:
     )
 
 
-def _with_development(config: ServerConfig) -> ServerConfig:
+def _with_development(config: ServerConfig) -> tuple[ServerConfig, dict[str, str]]:
     """Apply ``--dev``: placeholder keys on loopback, one well-known media port."""
     if not config.development:
-        return config
+        return config, {}
     changes: dict[str, Any] = {}
+    derived: list[str] = []
     if not config.keys:
         changes["keys"] = {DEV_KEY: DEV_SECRET}
         if not config.bind_addresses:
             changes["bind_addresses"] = DEV_ADDRESSES
+        derived += changes
     if config.rtc.udp_port is None and not config.rtc.port_range_start:
         port = PortRange(DEV_UDP_PORT, DEV_UDP_PORT)
         changes["rtc"] = config.rtc.model_copy(update={"udp_port": port})
+        derived.append("rtc.udp_port")
     if config.logging.level is None:
         changes["logging"] = config.logging.model_copy(update={"level": "debug"})
-    return config.model_copy(update=changes)
+        derived.append("logging.level")
+    return config.model_copy(update=changes), dict.fromkeys(derived, "development")
 
 
 def _with_telemetry(config: ServerConfig, document: Document, warnings: list[str]) -> ServerConfig:

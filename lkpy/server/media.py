@@ -35,7 +35,7 @@ def engine_config(config: ServerConfig) -> EngineConfig:
     """The engine's part of the configuration. Asks for public addresses where it has to."""
     rtc, throttle = config.rtc, config.rtc.pli_throttle
     addresses = media_addresses(config)
-    ports = _udp_ports(config)
+    ports = udp_ports(config)
     cores = max(1, (os.cpu_count() or 1) - 1)
     return EngineConfig(
         workers=min(cores, ports.end - ports.start + 1),
@@ -58,7 +58,8 @@ def engine_config(config: ServerConfig) -> EngineConfig:
     )
 
 
-def _udp_ports(config: ServerConfig) -> PortRange:
+def udp_ports(config: ServerConfig) -> PortRange:
+    """Ports that media may use, one per worker."""
     rtc = config.rtc
     if rtc.udp_port is not None:
         return rtc.udp_port

@@ -7,7 +7,7 @@ import contextlib
 import socket
 
 import pytest
-from livekit.protocol import models
+from livekit.protocol import models, rtc
 
 from lkpy.errors import LkpyError
 from lkpy.server.app import Server, State
@@ -60,6 +60,27 @@ async def test_draining_keeps_rooms_and_refuses_others() -> None:
         for person in ("alice", "bob"):
             server.media.rooms["lobby"]._remove(person, models.DisconnectReason.UNKNOWN_REASON)
         await asyncio.wait_for(drained, 5)
+
+
+async def test_readiness_ends_with_draining_and_health_does_not() -> None:
+    async with running() as server:
+        assert await server.get("/lkpy/v1/ready") == (200, "ready")
+        await server.server.drain()
+        assert await server.get("/lkpy/v1/ready") == (503, "draining")
+        assert await server.get("/") == (200, "OK")
+
+
+async def test_after_the_drain_timeout_clients_are_sent_elsewhere() -> None:
+    async with running() as server:
+        sockets = []
+        for room in ("a", "b"):
+            sockets.append(await server.join(server.token(room_join=True, room=room)))
+            await receive(sockets[-1])
+        await asyncio.wait_for(server.server.drain(timeout_s=0.05), 5)
+        for connection in sockets:
+            leave = (await receive(connection)).leave
+            assert leave.reason == models.DisconnectReason.SERVER_SHUTDOWN
+            assert leave.action == rtc.LeaveRequest.Action.RECONNECT
 
 
 async def test_draining_an_empty_server_ends_at_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import logging
 import posixpath
@@ -12,7 +13,7 @@ from aiohttp import hdrs, web
 from lkpy.auth.token import TokenError, Verified
 from lkpy.clock import Clock
 from lkpy.errors import LkpyError
-from lkpy.limits import Limits
+from lkpy.limits import HTTP_BODY_TIMEOUT_S, Limits
 from lkpy.server.http import cors
 from lkpy.server.http.auth import authenticate
 from lkpy.server.telemetry.log import fields
@@ -63,6 +64,8 @@ class HttpService:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         try:
             return await self._handle(request)
+        except TimeoutError:
+            return text(408, "request body took too long")
         except web.HTTPRequestEntityTooLarge:
             return text(413, "request body too large")
         except web.HTTPException:
@@ -79,6 +82,8 @@ class HttpService:
             return web.Response(status=204)
         if (request.content_length or 0) > self._limits.max_api_request_body_size:
             return text(413, "request body too large")
+        if request.can_read_body:
+            await _read_body(request)
         try:
             token = await authenticate(request, self._keys, now=self._clock.wall())
         except TokenError as error:
@@ -116,6 +121,12 @@ def path_of(request: web.BaseRequest) -> str:
     """The path, without one slash of a double one: clients are given URLs that end in a slash."""
     path = request.rel_url.path
     return path[1:] if path.startswith("//") else path
+
+
+async def _read_body(request: web.Request) -> None:
+    """Read a body in time; aiohttp keeps it for the handler. Raises :class:`TimeoutError`."""
+    async with asyncio.timeout(HTTP_BODY_TIMEOUT_S):
+        await request.read()
 
 
 def clean_path(path: str) -> str:

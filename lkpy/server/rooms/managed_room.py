@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-from livekit.protocol import models
+from livekit.protocol import models, rtc
 from livekit.protocol import room as room_pb
 
 from lkpy.ids import ParticipantIdentity
@@ -66,5 +66,7 @@ class ManagedRoom(Protocol):
     def to_proto(self) -> models.Room:
         """The room as clients see it."""
 
-    async def close(self, reason: models.DisconnectReason) -> None:
-        """Send everybody away. Idempotent."""
+    async def close(
+        self, reason: models.DisconnectReason, action: rtc.LeaveRequest.Action = ...
+    ) -> None:
+        """Send everybody away; ``action`` is what they shall do. Idempotent."""

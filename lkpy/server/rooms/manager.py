@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from livekit.protocol import models
+from livekit.protocol import models, rtc
 from livekit.protocol import room as room_pb
 
 from lkpy.clock import Clock
@@ -133,6 +133,15 @@ class RoomManager(Generic[R_co]):
         await asyncio.gather(*(room.close(reason) for _, room in rooms))
         for name, room in rooms:
             self._forget(name, room)
+
+    async def move_away(self, pause_s: float) -> None:
+        """Close the rooms one after another, whose clients shall connect again elsewhere: not all
+        at the same moment."""
+        for name, room in list(self._rooms.items()):
+            action = rtc.LeaveRequest.Action.RECONNECT
+            await room.close(models.DisconnectReason.SERVER_SHUTDOWN, action)
+            self._forget(name, room)
+            await asyncio.sleep(pause_s)
 
     def num_participants(self) -> int:
         """Participants of all rooms, whatever their kind."""

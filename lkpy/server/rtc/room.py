@@ -335,19 +335,23 @@ class Room:
     def _check_idle(self) -> None:
         self.data.log.trim(self.clock.now())
         if self._state.expired(self.clock.now()):
-            self._close(Reason.ROOM_CLOSED)
+            self._close(Reason.ROOM_CLOSED, Action.DISCONNECT)
 
-    async def close(self, reason: models.DisconnectReason) -> None:
-        """Send everybody away and end. Idempotent."""
+    async def close(
+        self,
+        reason: models.DisconnectReason,
+        action: rtc.LeaveRequest.Action = Action.DISCONNECT,
+    ) -> None:
+        """Send everybody away and end; ``action`` is what they shall do. Idempotent."""
         if not self.closed.is_set():
             with contextlib.suppress(LkpyError):
                 # It may have ended by itself meanwhile.
-                await self._task.call(lambda: self._close(reason))
+                await self._task.call(lambda: self._close(reason, action))
         await self._task.join()
 
-    def _close(self, reason: models.DisconnectReason) -> None:
+    def _close(self, reason: models.DisconnectReason, action: rtc.LeaveRequest.Action) -> None:
         for participant in self.members():
-            self.close_participant(participant, reason)
+            self.close_participant(participant, reason, action)
         self._task.stop()
         self.telemetry.tell(RoomEnded(self))
         self._observer.room_closed(self)
