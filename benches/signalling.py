@@ -72,10 +72,18 @@ class Client:
         self.socket = socket
         self.received = 0
         self.reader = asyncio.create_task(self._read())
+        self._more = asyncio.Event()
 
     async def _read(self) -> None:
         async for _ in self.socket:
             self.received += 1
+            self._more.set()
+
+    async def until(self, received: int) -> None:
+        """Wait until so many responses have come."""
+        while self.received < received:
+            self._more.clear()
+            await self._more.wait()
 
     async def send(self, **message: object) -> None:
         await self.socket.send_bytes(rtc.SignalRequest(**message).SerializeToString())
@@ -199,10 +207,8 @@ async def requests(server: Server, count: int = 5000) -> None:
         before, began, already = server.cpu(), time.monotonic(), client.received
         for sent in range(count):
             await client.send(mute=rtc.MuteTrackRequest(sid="TR_none", muted=True))
-            while sent - (client.received - already) > 100:  # noqa: ASYNC110 - a counter
-                await asyncio.sleep(0)
-        while client.received - already < count:  # noqa: ASYNC110 - a counter
-            await asyncio.sleep(0.01)
+            await client.until(already + sent - 100)
+        await client.until(already + count)
         wall, spent = time.monotonic() - began, server.cpu() - before
         row(
             "signal requests with an answer",
@@ -223,10 +229,10 @@ async def main() -> None:
         if wanted and str(number) not in wanted:
             continue
         with (
-            tempfile.TemporaryDirectory() as directory,
-            run_server(pathlib.Path(directory)) as running,
+            tempfile.TemporaryDirectory() as name,
+            run_server(directory := pathlib.Path(name)) as running,
         ):
-            ready = json.loads((pathlib.Path(directory) / "ready.json").read_text())
+            ready = json.loads((directory / "ready.json").read_text())
             target = Target(running.http_url, running.api_key, running.api_secret, ours=True)
             await step(Server(target, ready["pid"]))  # type: ignore[misc]
 
