@@ -25,8 +25,15 @@ API_KEY_PREFIX = "API"
 # LiveKit's alphabet leaves out look-alikes (0 O 1 I l); clients only rely on the prefix.
 _ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _LENGTH = 12
+_BITS = 128
+"""Far more than twelve characters take, so that none is likelier than another."""
 
 
 def new_id(prefix: str) -> str:
     """Return ``prefix`` followed by 12 random characters (protocol ``utils/guid/id.go``)."""
-    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+    number, base = secrets.randbits(_BITS), len(_ALPHABET)
+    characters = []
+    for _ in range(_LENGTH):
+        number, index = divmod(number, base)
+        characters.append(_ALPHABET[index])
+    return prefix + "".join(characters)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-import string
+from base64 import b64encode
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,9 +29,8 @@ from lkpy.engine.api import (
 from lkpy.sdp import Fingerprint, MediaDescription, SdpError, SessionDescription, Setup
 from lkpy.server.rtc.ice_candidates import RemoteCandidate, RemoteCandidates, usable_candidate
 
-_ICE_CHARS = string.ascii_letters + string.digits
-_UFRAG, _PWD = 16, 32
-"""Characters, as pion has them; RFC 8445 5.3 asks for 24 and 128 random bits at least."""
+_UFRAG, _PWD = 12, 24
+"""Bytes, for 16 and 32 characters as pion has them; RFC 8445 5.3 asks for 24 and 128 bits."""
 
 
 class EngineLink(Protocol):
@@ -111,11 +110,9 @@ def _is_tcp(candidate: IceCandidate) -> bool:
 
 def new_credentials() -> IceParameters:
     """Random credentials for one ICE generation."""
-    pick = secrets.choice
-    return IceParameters(
-        "".join(pick(_ICE_CHARS) for _ in range(_UFRAG)),
-        "".join(pick(_ICE_CHARS) for _ in range(_PWD)),
-    )
+    # The alphabet of base64 is that of ice-char (RFC 8839 5.4).
+    ufrag, pwd = (b64encode(secrets.token_bytes(size)).decode() for size in (_UFRAG, _PWD))
+    return IceParameters(ufrag, pwd)
 
 
 class IceDtls:
