@@ -147,7 +147,7 @@ class UpdateDownTrack:
 
 @dataclass(frozen=True, slots=True)
 class CloseDownTrack:
-    """Stop forwarding; an RTCP BYE is sent for its ssrc."""
+    """Stop forwarding. No RTCP BYE is sent: the media section may carry another track next."""
 
     down_track: int
 

@@ -12,6 +12,7 @@ import math
 import re
 import uuid
 from collections import defaultdict
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -347,6 +348,35 @@ async def join(
             await participant.negotiate()
         await participant.connected()
     return participant
+
+
+async def negotiate_with(
+    participant: Participant, codecs: Mapping[RTCRtpTransceiver, str]
+) -> rtc.SessionDescription:
+    """Negotiate as if some transceivers could also send another codec, such as ``VP9``, of which
+    aiortc knows nothing: it sends what it knows, for a server that takes it for what was agreed."""
+    async with participant._negotiating:
+        offer = await participant.offer()
+        session, *sections = re.split(r"(?m)^(?=m=)", offer.sdp)
+        names = {transceiver.mid: name for transceiver, name in codecs.items()}
+        for index, section in enumerate(sections):
+            mid = re.search(r"(?m)^a=mid:(\S+)", section)
+            if mid is not None and mid.group(1) in names:
+                sections[index] = _with_codec(section, names[mid.group(1)])
+        offer.sdp = session + "".join(sections)
+        await participant.signal.send(offer=offer)
+        return await participant.answered(offer)
+
+
+def _with_codec(section: str, name: str, number: int = 120) -> str:
+    media, rest = section.split("\r\n", 1)
+    lines = [
+        re.sub(r"(SAVPF) ", rf"\1 {number} ", media, count=1),
+        f"a=rtpmap:{number} {name}/90000",
+        f"a=rtcp-fb:{number} nack pli",
+    ]
+    connection, rest = rest.split("\r\n", 1)
+    return "\r\n".join([lines[0], connection, *lines[1:], rest])
 
 
 def _connection() -> RTCPeerConnection:

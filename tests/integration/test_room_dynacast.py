@@ -198,7 +198,7 @@ async def test_a_backup_codec_is_asked_for_when_somebody_needs_it() -> None:
     async with running() as world:
         alice = await world.join("alice")
         (track,) = await alice.publish(with_codec())
-        assert [c.mime_type for c in track.codecs] == ["video/VP9", "video/VP8"]
+        assert [c.mime_type for c in track.codecs] == ["video/vp9", "video/vp8"]
         bob = await world.join("bob")
         assert told(alice) == [{"vp9": HIGH}]
         old = await world.join("old", publisher_offer=offer_without("VP9"))

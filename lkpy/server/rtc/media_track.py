@@ -110,8 +110,11 @@ class MediaTrack:
         return False
 
     def media_began(self, receiver: int, mime_type: str) -> bool:
-        """Media came in. Returns whether its codec is another than was negotiated first."""
+        """Media came in. Returns whether the track is in another codec than was negotiated first;
+        one that is published in several is in those that it names."""
         self.flowing = True
+        if len(self.info.codecs) > 1:
+            return False
         for source in self.sources:
             if source.receiver == receiver and mime_type and source.mime_type != mime_type:
                 source.mime_type = mime_type

@@ -109,19 +109,23 @@ def _codecs(
     kind = "audio/" if request.type == models.TrackType.AUDIO else "video/"
     found: dict[str, models.SimulcastCodecInfo] = {}
     for codec in asked:
-        mime = mime_name(kind + codec.codec.rpartition("/")[2]) if codec.codec else ""
-        if mime and mime not in enabled:
+        # What is not published yet is named as the client names it.
+        mime = codec.codec
+        if mime and not mime.startswith(kind):
+            mime = kind + mime
+        if mime and mime_name(mime) not in enabled:
             mime = next((known for known in enabled if known.startswith(kind)), mime)
-        if mime in found:
+        name = mime_name(mime)
+        if name in found:
             continue
         mode = codec.video_layer_mode
         if kind == "video/" and mode == models.VideoLayer.MODE_UNUSED:
             mode = (
                 models.VideoLayer.MULTIPLE_SPATIAL_LAYERS_PER_STREAM
-                if mime in _SVC
+                if name in _SVC
                 else models.VideoLayer.ONE_SPATIAL_LAYER_PER_STREAM
             )
-        found[mime] = models.SimulcastCodecInfo(
+        found[name] = models.SimulcastCodecInfo(
             mime_type=mime,
             cid=codec.cid,
             layers=_by_quality(codec.layers or request.layers),

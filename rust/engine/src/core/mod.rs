@@ -280,7 +280,7 @@ impl Core {
                 muted,
             } => self.update_down_track(now, down_track, (max_spatial, max_temporal), muted),
             Command::CloseDownTrack { down_track } => {
-                self.close_down_track(now, down_track, true);
+                self.close_down_track(now, down_track);
                 Ok(())
             }
             Command::OpenDataChannel {

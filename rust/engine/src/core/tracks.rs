@@ -186,14 +186,12 @@ impl Core {
         Ok(())
     }
 
-    /// Forgets a down track, with a goodbye for its ssrcs if `bye`.
-    pub(super) fn close_down_track(&mut self, now: Instant, id: Id, bye: bool) {
+    /// Forgets a down track. Its media section may carry another track next, so nothing is said:
+    /// some receivers (aiortc's) take a goodbye for the end of the whole section.
+    pub(super) fn close_down_track(&mut self, now: Instant, id: Id) {
         let Some(at) = self.subscriptions.find(id) else {
             return;
         };
-        if bye && let Some(subscription) = self.subscriptions.get(at) {
-            self.send_bye(subscription.connection, &[at]);
-        }
         let Some(mut subscription) = self.subscriptions.remove(id) else {
             return;
         };

@@ -153,7 +153,7 @@ impl Core {
                 .get(at)
                 .map(|subscription| subscription.id)
             {
-                self.close_down_track(now, id, false);
+                self.close_down_track(now, id);
             }
         }
         for at in receivers {
