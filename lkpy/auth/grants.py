@@ -245,6 +245,7 @@ class Grants:
     def to_claims(self) -> dict[str, Any]:
         """LiveKit's part of the claims; the registered ones are added by ``token.mint``."""
         claims: dict[str, Any] = {
+            "identity": self.identity,
             "name": self.name,
             "kind": self.kind,
             "kindDetails": list(self.kind_details),

@@ -235,6 +235,8 @@ def test_refreshed_tokens_keep_what_matters() -> None:
     long = verify(signed(ttl_s=3600), KEYS, now=NOW).grants
     token = refresh(long, api_key="key", api_secret=KEYS["key"], now=NOW + 20)
     assert verify(token, KEYS, now=NOW).grants.expires_at == NOW + 3600
+    claims = unverified_claims(token)
+    assert claims["identity"] == claims["sub"] == "alice", "both, as livekit-server writes them"
 
 
 def test_a_token_in_words() -> None:
