@@ -13,6 +13,7 @@ from typing import Any
 import jwt
 import pytest
 from aiohttp import web
+from livekit import api
 from livekit.protocol import egress, models, rtc
 from livekit.protocol.webhook import WebhookEvent
 
@@ -132,6 +133,19 @@ async def test_a_request_is_signed_as_livekit_signs() -> None:
         assert event == {"event": "room_started", "room": {"sid": "RM_1", "name": "lobby"}}
         assert metrics.dispatch.value("success", "") == 1
         assert metrics.queue_length.count() == 1
+
+
+async def test_the_official_receiver_takes_it() -> None:
+    async with receiving() as receiver, notifying(receiver.url) as (sender, _):
+        sender.notify(WebhookEvent(event="room_started", room=models.Room(name="zażółć")))
+        await receiver.wait(1)
+        headers, body = receiver.requests[0]
+        official = api.WebhookReceiver(api.TokenVerifier("key", SECRET))
+        event = official.receive(body.decode(), headers["Authorization"])
+        assert event.event == "room_started"
+        assert event.room.name == "zażółć"
+        with pytest.raises(Exception, match="hash mismatch"):
+            official.receive(body.decode().replace("zażółć", "other"), headers["Authorization"])
 
 
 async def test_every_url_is_told_and_the_filter_asked_once() -> None:
