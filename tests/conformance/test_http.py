@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import json
@@ -437,6 +438,15 @@ async def test_permessage_deflate(lobby: Lobby) -> None:
         assert (await signal.expect("pong_resp")).last_ping_timestamp == number
     plain = await lobby.signal("bob")
     assert "Sec-WebSocket-Extensions" not in plain._socket._response.headers
+
+
+@pytest.mark.row(33)
+async def test_control_pings_keep_proxies_from_closing(lobby: Lobby) -> None:
+    token = lobby.target.token("alice", lobby.room)
+    url = f"{lobby.target.url}/rtc?access_token={token}&protocol=16"
+    async with lobby.session.ws_connect(url, autoping=False) as socket, asyncio.timeout(11):
+        while (await socket.receive()).type is not aiohttp.WSMsgType.PING:
+            pass
 
 
 @pytest.mark.row(29)

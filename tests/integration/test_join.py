@@ -42,6 +42,30 @@ async def test_v1_takes_a_join_request_and_answers_join_first(server: Harness) -
     assert session.connection_id.startswith("CO_")
 
 
+@pytest.mark.parametrize(
+    ("headers", "address"),
+    [
+        ({}, "127.0.0.1"),
+        ({"X-Real-IP": "192.0.2.1"}, "192.0.2.1"),
+        (
+            {"X-Real-IP": "192.0.2.1", "X-Forwarded-For": "192.0.2.2, 10.0.0.1"},
+            "192.0.2.2, 10.0.0.1",
+        ),
+        ({"X-Forwarded-For": "192.0.2.2", "CF-Connecting-IP": "192.0.2.3"}, "192.0.2.3"),
+    ],
+)
+async def test_the_address_that_a_proxy_reports(
+    server: Harness, headers: dict[str, str], address: str
+) -> None:
+    for path in ("/rtc", "/rtc/v1"):
+        join = rtc.JoinRequest(client_info=models.ClientInfo(address="203.0.113.9"))
+        socket = await server.join(
+            server.token(), path=path, headers=headers, join=join if path == "/rtc/v1" else None
+        )
+        await receive(socket)
+        assert server.media.rooms["lobby"].sessions[-1].client.address == address
+
+
 async def test_v0_takes_query_parameters(server: Harness) -> None:
     socket = await server.join(
         server.token(),
