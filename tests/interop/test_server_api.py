@@ -122,6 +122,8 @@ async def test_rpc_from_the_server(
                 case payload:
                     return payload * 2
 
+        # livekit-server makes no call before the data channel is open.
+        await alice.local_participant.publish_data(b"open?", reliable=True)
         assert await perform(livekit, room_name, "double", "ab") == "abab"
         for method, payload, message in (
             ("double", "fail", "RpcError 777: custom: details"),
