@@ -95,6 +95,25 @@ async def test_nothing_is_told_while_muted_and_all_at_unmute(lobby: Lobby) -> No
     await told(alice, {"vp8": HIGH})
 
 
+@pytest.mark.row(66)
+@both
+async def test_audio_codecs_in_use(lobby: Lobby, single: bool) -> None:
+    alice = await media.join(lobby, "alice", single=single)
+    bob = await media.join(lobby, "bob", single=single)
+    tone = media.Tone()
+    track, _ = await alice.publish(
+        tone,
+        simulcast_codecs=[
+            rtc.SimulcastCodec(codec="opus", cid=str(tone.id)),
+            rtc.SimulcastCodec(codec="pcmu"),
+        ],
+    )
+    update = await alice.signal.expect("subscribed_audio_codec_update")
+    assert update.track_sid == track.sid
+    assert [(c.codec, c.enabled) for c in update.subscribed_audio_codecs] == [("opus", True)]
+    await bob.receives(track.sid)
+
+
 # -- track settings -------------------------------------------------------------------------------
 
 

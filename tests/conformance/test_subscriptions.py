@@ -73,9 +73,16 @@ async def test_before_the_track_is_published(lobby: Lobby, single: bool) -> None
 
 
 @pytest.mark.row(147)
-async def test_a_media_section_is_used_again(lobby: Lobby) -> None:
+@pytest.mark.parametrize(
+    ("client", "sections"),
+    [({}, 1), ({"browser": "Safari"}, 2), ({"protocol": 3}, 2)],
+    ids=["any", "safari", "protocol 3"],
+)
+async def test_a_media_section_is_used_again(
+    lobby: Lobby, client: dict[str, object], sections: int
+) -> None:
     alice = await media.join(lobby, "alice", single=False)
-    bob = await media.join(lobby, "bob", single=False)
+    bob = await media.join(lobby, "bob", single=False, params=client)
     first, _ = await alice.publish()
     await bob.receives(first.sid)
     mid = next(mid for mid, sid in bob.mids.items() if sid == first.sid)
@@ -83,8 +90,8 @@ async def test_a_media_section_is_used_again(lobby: Lobby) -> None:
     await unsubscribed(bob, first.sid)
     second, _ = await alice.publish(source=models.TrackSource.SCREEN_SHARE_AUDIO)
     await until(lambda: second.sid in bob.mids.values(), "the second track")
-    assert bob.mids == {mid: second.sid}
-    assert bob.signal.all("offer")[-1].sdp.count("m=audio") == 1
+    assert bob.signal.all("offer")[-1].sdp.count("m=audio") == sections
+    assert (bob.mids == {mid: second.sid}) is (sections == 1)
 
 
 @pytest.mark.row(132, 147)
