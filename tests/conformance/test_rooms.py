@@ -10,7 +10,7 @@ import aiohttp
 import jwt
 import pytest
 import pytest_asyncio
-from livekit.protocol import models, rtc
+from livekit.protocol import agent_dispatch, models, rtc
 from livekit.protocol import room as room_pb
 
 from tests.conformance import media
@@ -131,6 +131,15 @@ async def test_presets(configured: Lobby) -> None:
         pytest.skip("the server has no room_configurations.conformance")
     assert (room.max_participants, room.empty_timeout) == (2, 5)
     assert room.metadata == "from preset"
+    (dispatch,) = (
+        await configured.call(
+            "ListDispatch",
+            {"room": configured.room},
+            agent_dispatch.ListAgentDispatchResponse,
+            service="AgentDispatchService",
+        )
+    ).agent_dispatches
+    assert dispatch.agent_name == "from-preset"
     async with Lobby(configured.target, configured.session) as another:
         claims = {"roomPreset": "conformance"}
         join = (await another.signal("alice", claims=claims, roomCreate=True)).join
@@ -389,6 +398,11 @@ async def test_the_permission_to_publish_is_taken_away(lobby: Lobby, single: boo
             break
     assert (video_grant["room"], video_grant["roomJoin"]) == (lobby.room, True)
     assert video_grant["canSubscribe"] is True
+
+    assert (await permit(lobby, "alice", EVERYTHING)).is_publisher, "connected, and may publish"
+    again, _ = await alice.publish(name="again")
+    await bob.signal.expect_participant("alice", lambda p: len(p.tracks) == 1)
+    await bob.receives(again.sid)
 
 
 @pytest.mark.row(122, 132)
