@@ -190,5 +190,7 @@ ROWS = (
 BY_NUMBER = {row.number: row for row in ROWS}
 WITHOUT_TEST: dict[int, str] = {
     16: "what a client's address is taken for is told to nobody (tests/integration/test_join.py)",
+    135: "has an effect only if so configured (tests/integration/test_room_publishing.py)",
+    150: "has an effect only if so configured (tests/integration/test_room_subscriptions.py)",
 }
 """Rows that cannot be shown from outside a server, and why."""

@@ -264,6 +264,20 @@ async def test_regression(policy: Policy, threshold: int, regresses: bool) -> No
         assert receivers(world, carol) == [second]
 
 
+async def test_what_is_hidden_stays_so_in_another_codec() -> None:
+    async with running() as world:
+        alice = await world.join("alice")
+        (track,) = await alice.publish(with_codec(Policy.REGRESSION))
+        bob = await world.join("bob", single=False, adaptive_stream=True)
+        await settings(bob, track.sid, disabled=True)
+        await world.advance(1)
+        await alice.send(add_track=backup(track.sid))
+        await alice.offer(two_sections("backup"), 3)
+        await world.advance(1)
+        (down,) = world.engine.down_tracks.values()
+        assert down.muted
+
+
 @pytest.mark.parametrize("sdk", [models.ClientInfo.GO, models.ClientInfo.JS])
 async def test_a_client_that_cannot_change_codecs_subscribes_anew(sdk: int) -> None:
     async with running() as world:

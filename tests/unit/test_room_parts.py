@@ -416,8 +416,12 @@ def test_what_is_not_bound_is_told_when_the_client_had_its_time() -> None:
     assert step(20.0, None) == []
     assert step(34.0, 20.0) == []
     assert step(36.0, 20.0) == ["NOT_BOUND"]
+    assert subscriptions.unsettled() == ["a"]
     subscriptions.bound("a")
     assert step(39.0, 20.0) == []
+    assert subscriptions.unsettled() == []
+    subscriptions.closed("a")
+    assert subscriptions.unsettled() == ["a"]
 
 
 # -- subscriber permissions -----------------------------------------------------------------------

@@ -130,7 +130,7 @@ class RoomTracks:
             publisher.signals.track_subscribed(track.sid)
         self._owner.telemetry.tell(TrackSubscribed(subscriber, track.info))
 
-    def reconcile(self) -> None:
+    def retry(self) -> None:
         """Everybody tries again what was not possible before."""
         for participant in self._owner.members():
-            participant.subscribing.reconcile()
+            participant.subscribing.retry()

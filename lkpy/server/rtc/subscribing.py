@@ -198,6 +198,12 @@ class Subscribing:
         elif relieved:
             self.reconcile()
 
+    def retry(self) -> None:
+        """Try again what was not possible, and look after what takes long."""
+        sids = self._subscriptions.unsettled()
+        if sids:
+            self.reconcile(sids)
+
     def _resolve(self, sid: str) -> Resolution:
         if not self._owner.can_subscribe:
             return Resolution(Availability.NOT_ALLOWED)

@@ -79,6 +79,11 @@ class _Subscription:
     settings: rtc.UpdateTrackSettings | None = None
 
     @property
+    def settled(self) -> bool:
+        """Only a change from outside gives it something to do."""
+        return self.desired == self.active and self.desired == self.bound
+
+    @property
     def idle(self) -> bool:
         """Nothing is left to remember."""
         return not (self.desired or self.active or self.settings is not None)
@@ -146,6 +151,10 @@ class Subscriptions:
     def lost(self, sid: str) -> None:
         """The track has gone: nothing is received and nothing wanted any more."""
         self._tracks.pop(sid, None)
+
+    def unsettled(self) -> list[str]:
+        """Tracks whose subscription is under way or not possible so far."""
+        return [sid for sid, track in self._tracks.items() if not track.settled]
 
     def retry_at(self) -> float:
         """When to reconcile again because of subscriptions that are being closed."""
