@@ -112,6 +112,9 @@ def create(
     job_metadata: Annotated[
         str, typer.Option(help="Metadata of that agent's job.", rich_help_panel="Room")
     ] = "",
+    deployment: Annotated[
+        str, typer.Option("--deployment", "-d", help="Its deployment.", rich_help_panel="Room")
+    ] = "",
     max_participants: Annotated[
         int,
         typer.Option(min=0, help="Of the room, if this creates it.", rich_help_panel="Room"),
@@ -180,7 +183,9 @@ def create(
         video=video,
         sip=SipGrant(sip_admin, sip_call) if sip_admin or sip_call else None,
         inference={"perform": True} if inference else None,
-        room_config=_room_configuration(room_config, agent, job_metadata, max_participants),
+        room_config=_room_configuration(
+            room_config, (agent, job_metadata, deployment), max_participants
+        ),
         room_preset=room_preset,
         metadata=metadata,
         attributes=_attributes(attribute or [], attribute_file),
@@ -354,9 +359,10 @@ def _attributes(pairs: list[str], file: Path | None) -> dict[str, str]:
 
 
 def _room_configuration(
-    file: Path | None, agent: str, job_metadata: str, max_participants: int
+    file: Path | None, agent: tuple[str, str, str], max_participants: int
 ) -> RoomConfiguration | None:
-    if not (file or agent or max_participants):
+    name, job_metadata, deployment = agent
+    if not (file or name or max_participants):
         return None
     from google.protobuf import json_format
     from livekit.protocol import room
@@ -369,8 +375,8 @@ def _room_configuration(
             json_format.ParseDict(_json_object(_file(file), str(file)), configuration)
         except json_format.ParseError as error:
             fail(f"{file}: not a RoomConfiguration: {error}")
-    if agent:
-        configuration.agents.add(agent_name=agent, metadata=job_metadata)
+    if name:
+        configuration.agents.add(agent_name=name, metadata=job_metadata, deployment=deployment)
     return configuration
 
 

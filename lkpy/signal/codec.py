@@ -7,6 +7,7 @@ last frame it received (livekit-server ``pkg/service/wsprotocol.go``).
 from __future__ import annotations
 
 import enum
+import json
 from collections import OrderedDict
 from typing import TypeVar
 
@@ -70,7 +71,8 @@ def encode(message: Message, encoding: Encoding) -> bytes | str:
     """Write a message as the payload of a binary or text frame."""
     if encoding is Encoding.BINARY:
         return message.SerializeToString()
-    return json_format.MessageToJson(message, indent=None)
+    values = json_format.MessageToDict(message)
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 
 class SharedEncoder:

@@ -15,7 +15,7 @@ from unittest import mock
 import pytest
 
 from lkpy.auth.token import unverified_claims
-from lkpy.cli import names
+from lkpy.cli import dotenv, names
 from lkpy.cli.main import main
 from lkpy.cli.output import use_colour
 
@@ -283,3 +283,52 @@ def test_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     assert use_colour(Terminal())
     monkeypatch.setenv("NO_COLOR", "1")
     assert not use_colour(Terminal())
+
+
+# -- .env ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("A=b", ("A", "b")),
+        ("  export A = b c  # comment", ("A", "b c")),
+        ("A=b#c", ("A", "b#c")),
+        ("A='b # \\n c' # comment", ("A", "b # \\n c")),
+        ('A="b\\nc\\"d"', ("A", 'b\nc"d')),
+        ("A=", ("A", "")),
+        ("A='b", ("A", "'b")),
+        ("# A=b", None),
+        ("A b", None),
+        ("1A=b", None),
+    ],
+)
+def test_lines_of_env_files(line: str, expected: tuple[str, str] | None) -> None:
+    assert list(dotenv.parse(line)) == ([] if expected is None else [expected])
+
+
+def test_credentials_of_env_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    create = ("token", "create", "--list", "--json")
+    assert lkpy(*create).returncode == 1
+    (tmp_path / ".env").write_text(
+        "LIVEKIT_URL=wss://a.example\nLIVEKIT_API_KEY=filed\nLIVEKIT_API_SECRET=hush\n"
+    )
+    done = lkpy(*create)
+    assert done.stderr == "Signing with API key 'filed' from .env.\n"
+    document = json.loads(done.stdout)
+    assert document["project_url"] == "wss://a.example"
+    assert unverified_claims(document["access_token"])["iss"] == "filed"
+    (tmp_path / ".env.local").write_text("LIVEKIT_API_KEY=near\nLIVEKIT_API_SECRET=hush\n")
+    assert "'near' from .env.local" in lkpy(*create).stderr
+    (tmp_path / ".env.local").write_text("LIVEKIT_API_KEY=near\n")
+    assert "no API key and secret" in lkpy(*create).stderr, "the two are of different files"
+    environ = {"LIVEKIT_API_KEY": "env", "LIVEKIT_API_SECRET": "s"}
+    assert "'env' from flags or environment" in lkpy(*create, **environ).stderr
+
+
+def test_an_agent_and_its_deployment() -> None:
+    flags = ("--join", "--agent", "a", "--job-metadata", "m", "-d", "blue", "--token-only")
+    claims = unverified_claims(lkpy("token", "create", "--dev", *flags).stdout.strip())
+    expected = {"agentName": "a", "metadata": "m", "deployment": "blue"}
+    assert claims["roomConfig"]["agents"] == [expected]
