@@ -275,7 +275,8 @@ async def test_what_is_hidden_stays_so_in_another_codec() -> None:
         await alice.offer(two_sections("backup"), 3)
         await world.advance(1)
         (down,) = world.engine.down_tracks.values()
-        assert down.muted
+        updates = [u for u in world.engine.of(UpdateDownTrack) if u.down_track == down.down_track]
+        assert [down.muted, *(u.muted for u in updates)] == [True]
 
 
 @pytest.mark.parametrize("sdk", [models.ClientInfo.GO, models.ClientInfo.JS])

@@ -47,6 +47,8 @@ class SubscribedTrack:
     handle: DownTrackHandle
     settings: rtc.UpdateTrackSettings
     """What the client asked for, or what it is given unasked."""
+    begun: bool = False
+    """The client has negotiated it, in whichever codec."""
 
     @property
     def sid(self) -> str:
@@ -169,10 +171,13 @@ class SubscribedTracks:
 
     def bound(self, subscribed: SubscribedTrack) -> None:
         """The client has negotiated the track."""
-        dynacast = subscribed.publisher.dynacast
-        dynacast.codec_subscribed(subscribed.sid, subscribed.handle.mime_type, self._owner.sid)
-        if self._adaptive_stream:
+        handle = subscribed.handle
+        if not subscribed.begun or not handle.forwarding:
+            dynacast = subscribed.publisher.dynacast
+            dynacast.codec_subscribed(subscribed.sid, handle.mime_type, self._owner.sid)
+        if self._adaptive_stream and not subscribed.begun:
             subscribed.settings.disabled = False
+        subscribed.begun = True
         self._apply(subscribed.sid)
 
     def follow(self, track: MediaTrack) -> Followed:
