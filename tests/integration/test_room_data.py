@@ -42,7 +42,7 @@ async def trio(world: World) -> tuple[Client, Client, Client]:
 
 
 def channel(client: Client, *, reliable: bool = True) -> tuple[int, int]:
-    found = client.participant.outgoing_channel(reliable=reliable)
+    found = client.participant.data.outgoing(reliable=reliable)
     assert found is not None
     return found
 

@@ -292,7 +292,7 @@ async def test_what_was_in_flight_on_a_channel_that_broke_is_sent_again() -> Non
         await alice.open_channels()
         for sequence in (1, 2, 3):
             await alice.send_data(user(sequence))
-        channel = bob.participant.outgoing_channel(reliable=True)
+        channel = bob.participant.data.outgoing(reliable=True)
         assert channel is not None
         world.engine.inject(DataChannelClosed(*channel))
         await world.settle()

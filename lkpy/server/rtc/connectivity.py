@@ -24,6 +24,7 @@ from lkpy.limits import (
     RESUME_REPAIR_S,
     SHORT_CONNECTION_S,
 )
+from lkpy.server.rtc.ice_path import IcePath
 from lkpy.server.rtc.signals import Action, SignalSender
 from lkpy.server.rtc.timers import Timers
 from lkpy.server.rtc.transport import PeerTransport
@@ -52,9 +53,6 @@ class ConnectivityOwner(Protocol):
     def now(self) -> float:
         """Monotonic seconds."""
 
-    def path_failed(self, protocol: str, *, short: bool, signal_alive: bool) -> None:
-        """A connection over ``protocol`` failed."""
-
     def give_up(
         self, reason: models.DisconnectReason, action: rtc.LeaveRequest.Action | None
     ) -> None:
@@ -69,9 +67,11 @@ class Connectivity:
         owner: ConnectivityOwner,
         transports: TransportManager,
         signals: SignalSender,
+        path: IcePath,
         timers: Timers,
     ) -> None:
         self._owner = owner
+        self._path = path
         self._transports = transports
         self._signals = signals
         self._timers = timers
@@ -132,7 +132,7 @@ class Connectivity:
             self._timers.set(key, now + wait, lambda: self._not_established(transport))
 
     def _failed(self, transport: PeerTransport) -> None:
-        self._owner.path_failed(
+        self._path.failed(
             transport.path[2], short=self._is_short(transport), signal_alive=self.signal_alive
         )
 
@@ -187,8 +187,9 @@ class Connectivity:
         }.get(reason)
         if failed is not None:
             if self._is_short(failed):
-                self._owner.path_failed(failed.path[2], short=True, signal_alive=self.signal_alive)
+                self._path.failed(failed.path[2], short=True, signal_alive=self.signal_alive)
             self._ice_connected_at.clear()
+        self._path.resumed()
         self.repair()
 
     def repair(self) -> None:

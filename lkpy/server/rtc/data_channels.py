@@ -7,14 +7,8 @@ from dataclasses import dataclass
 
 from livekit.protocol import models
 
-from lkpy.engine.api import (
-    DataChannelClosed,
-    DataChannelOpened,
-    DataChannelOverflow,
-    DataReceived,
-)
+from lkpy.engine.api import DataChannelClosed, DataChannelOpened, DataReceived
 from lkpy.server.rtc.data_packets import DataStream, NonceFilter, Routed, Sender, wrap_unlabeled
-from lkpy.server.rtc.reliable_log import ReliableReader
 from lkpy.server.rtc.transport_manager import LOSSY, RELIABLE
 
 
@@ -31,11 +25,7 @@ class Channel:
 class DataChannels:
     """Open channels by transport and stream."""
 
-    def __init__(self, reader: ReliableReader) -> None:
-        self.reader = reader
-        """What the participant has been given of the room's reliable packets."""
-        self.overflows = 0
-        """Reliable messages that the engine dropped because the client reads too slowly."""
+    def __init__(self) -> None:
         self._incoming = DataStream()
         self._channels: dict[tuple[int, int], Channel] = {}
         self._by_label: dict[tuple[int, str], tuple[int, int]] = {}
@@ -59,11 +49,6 @@ class DataChannels:
             label = channel.transport, channel.label
             if self._by_label.get(label) == (event.transport, event.stream_id):
                 del self._by_label[label]
-
-    def overflowed(self, event: DataChannelOverflow) -> bool:
-        """The client reads too slowly; True: for the first time and every hundredth."""
-        self.overflows += 1
-        return self.overflows % 100 == 1
 
     def receive(
         self,

@@ -26,16 +26,14 @@ from lkpy.server.rtc.client_configuration import (
     publish_codecs,
     subscribe_codecs,
 )
-from lkpy.server.rtc.client_info import supports_ice_tcp
 from lkpy.server.rtc.connectivity import Connectivity
 from lkpy.server.rtc.data_blobs import DataBlobs
-from lkpy.server.rtc.data_channels import DataChannels
-from lkpy.server.rtc.data_packets import Sender
 from lkpy.server.rtc.data_subscriptions import DataSubscriptions
 from lkpy.server.rtc.data_tracks import DataTracks
-from lkpy.server.rtc.ice_preference import IceFallback, IcePreference, with_relay
+from lkpy.server.rtc.ice_path import IcePath
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.media_track import MediaTrack
+from lkpy.server.rtc.participant_data import ParticipantData
 from lkpy.server.rtc.participant_room import ParticipantRoom
 from lkpy.server.rtc.published_tracks import PublishedTracks
 from lkpy.server.rtc.publishing import Publishing
@@ -47,7 +45,7 @@ from lkpy.server.rtc.subscribing import Subscribing
 from lkpy.server.rtc.track_dynacast import TrackDynacast
 from lkpy.server.rtc.transport_manager import TransportManager
 from lkpy.server.rtc.transport_types import TransportOptions
-from lkpy.server.telemetry.events import MessageDropped, TransportChanged
+from lkpy.server.telemetry.events import TransportChanged
 from lkpy.server.telemetry.log import fields
 
 logger = logging.getLogger(__name__)
@@ -88,15 +86,8 @@ class Participant:
 
         configuration = client_configuration(self.client)
         self._client_configuration = configuration
-        self.ice = IceFallback(
-            room.ice_preferences.get(self.now(), self.identity),
-            enabled=room.options.allow_tcp_fallback,
-            client_tcp=supports_ice_tcp(self.client),
-            relay_tls=False,
-        )
         self.publish_codecs = publish_codecs(enabled_codecs, configuration)
         self.signals = SignalSender(sink, self.client)
-        self.data = DataChannels(room.data.log.reader())
         self.data_blobs = DataBlobs()
         self.rpc = RpcCalls(self._sid, room.timers, room.clock)
         self.transports = TransportManager(
@@ -116,8 +107,16 @@ class Participant:
             ),
             deliver=self._deliver,
         )
-        self.transports.prefer_tcp(self.ice.preference is IcePreference.TCP)
-        self.connectivity = Connectivity(self, self.transports, self.signals, room.timers)
+        self.data = ParticipantData(self, room.data, self.transports, room.telemetry, self.rpc.take)
+        self.ice = IcePath(
+            self.identity,
+            self.client,
+            self.transports,
+            room.ice_preferences,
+            self.now,
+            fallback=room.options.allow_tcp_fallback,
+        )
+        self.connectivity = Connectivity(self, self.transports, self.signals, self.ice, room.timers)
         mimes = tuple(c.mime for c in self.publish_codecs if c.mime.lower() != "video/rtx")
         self.dynacast = TrackDynacast(
             self,
@@ -241,7 +240,7 @@ class Participant:
     @property
     def configuration(self) -> models.ClientConfiguration | None:
         """What the client must not do, and whether it must use a relay."""
-        return with_relay(self._client_configuration, self.ice.preference)
+        return self.ice.configuration(self._client_configuration)
 
     def touch(self) -> None:
         """Something in :meth:`to_proto` changed: a newer version from now on."""
@@ -318,14 +317,8 @@ class Participant:
         match event:
             case IceStateChanged() | DtlsStateChanged() | TransportClosed():
                 self._transport_changed(event)
-            case DataChannelOpened() | DataChannelClosed():
-                self._channels_changed(event)
-            case DataChannelOverflow():
-                self.room.telemetry.tell(MessageDropped("data_channel"))
-                if self.data.overflowed(event):
-                    logger.warning("reliable data dropped: %d bytes are waiting", event.buffered)
-            case DataReceived():
-                self._data_received(event)
+            case DataReceived() | DataChannelOpened() | DataChannelClosed() | DataChannelOverflow():
+                self.data.handle_event(event)
             case ReceiverLayersChanged():
                 self.publishing.layers_changed(event)
             case CommandFailed(subject=subject) if self.transports.of(subject) is not None:
@@ -360,57 +353,6 @@ class Participant:
             self.active_since = self.now()
             self.connectivity.activated()
             self.room.state_changed(self)
-
-    def path_failed(self, protocol: str, *, short: bool, signal_alive: bool) -> None:
-        """A connection over ``protocol`` failed: the client may have to take another path."""
-        if self.ice.failed(self.now(), protocol, short=short, signal_alive=signal_alive):
-            self._ice_preferred()
-
-    def prefer_ice(self, preference: IcePreference) -> None:
-        """Take another kind of path from the next ICE restart on."""
-        self.ice.set(preference)
-        self._ice_preferred()
-
-    def _ice_preferred(self) -> None:
-        preference = self.ice.preference
-        logger.info("preferring another kind of path: %s", preference.name.lower())
-        self.room.ice_preferences.put(self.now(), self.identity, preference)
-        self.transports.prefer_tcp(preference is IcePreference.TCP)
-
-    # -- data -------------------------------------------------------------------------------------
-
-    def outgoing_channel(self, *, reliable: bool) -> tuple[int, int] | None:
-        """Where data for this participant goes: its primary connection's channel."""
-        return self.data.outgoing(self.transports.primary.id, reliable=reliable)
-
-    def _channels_changed(self, event: DataChannelOpened | DataChannelClosed) -> None:
-        before = self.outgoing_channel(reliable=True)
-        if isinstance(event, DataChannelOpened):
-            self.data.opened(event)
-        else:
-            self.data.closed(event)
-        channel = self.outgoing_channel(reliable=True)
-        if channel == before:
-            return
-        if before is not None:
-            self.data.reader.interrupted(self.room.data.log.next)
-        if channel is not None:
-            target = self.transports.primary.target
-            self.room.telemetry.tell(TransportChanged(self, target, "fully_established"))
-            self.room.data.catch_up(self)
-
-    def reopen_channels(self) -> None:
-        """Open the channels again that the server makes, if they are gone."""
-        if not self.data.reader.joining and self.outgoing_channel(reliable=True) is None:
-            self.transports.open_channels()
-
-    def _data_received(self, event: DataReceived) -> None:
-        if not self.claims.permission.can_publish_data:
-            return
-        sender = Sender(self.sid, self.identity, self.hidden, self.claims.is_agent)
-        packet = self.data.receive(event, sender, self.room.data.nonces, self.rpc.take)
-        if packet is not None:
-            self.room.data.broadcast(self, packet)
 
     # -- what handlers and parts tell -------------------------------------------------------------
 

@@ -52,14 +52,14 @@ class RoomData:
             if participant is not sender
             and packet.reaches(participant.sid, participant.identity)
             and (not packet.only_active or participant.state == _ACTIVE)
-            and (channel := participant.outgoing_channel(reliable=packet.reliable)) is not None
+            and (channel := participant.data.outgoing(reliable=packet.reliable)) is not None
         ]
         if channels:
             self._hub.submit(SendData(tuple(channels), packet.payload))
 
     def catch_up(self, participant: Participant) -> None:
         """The participant can be written: give it what it missed."""
-        channel = participant.outgoing_channel(reliable=True)
+        channel = participant.data.outgoing(reliable=True)
         if channel is None:
             return
         missed = self.log.catch_up(

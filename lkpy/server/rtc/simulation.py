@@ -96,7 +96,7 @@ def server_leave(participant: Participant, _: bool) -> None:
 def switch_candidate_protocol(participant: Participant, protocol: rtc.CandidateProtocol) -> None:
     """Only TCP, or only relays, are good enough from now on."""
     known = {preference.value: preference for preference in IcePreference}
-    participant.prefer_ice(known.get(protocol, IcePreference.ANY))
+    participant.ice.prefer(known.get(protocol, IcePreference.ANY))
     participant.connectivity.repair()
     participant.transports.resume(participant.now())
 

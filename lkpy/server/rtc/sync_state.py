@@ -39,5 +39,4 @@ def apply(state: rtc.SyncState, participant: Participant) -> None:
             rtc.UpdateTrackSettings(track_sids=state.track_sids_disabled, disabled=True)
         )
     participant.subscribing.update(state.subscription)
-    participant.data.reader.told(participant.now(), state.datachannel_receive_states)
-    participant.reopen_channels()
+    participant.data.sync(state)
