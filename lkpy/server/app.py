@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -116,7 +117,7 @@ class Server:
         self._media = media
         self._clock = clock or SystemClock()
         self._limits = config.limit.to_limits()
-        self._tracks = (0, 0)
+        self._load = NodeStats()
         self._store = LocalStore()
         self._node = LocalNode(
             ip=media.node_ip, region=config.region, started_at=self._clock.wall()
@@ -339,24 +340,27 @@ class Server:
         while True:
             await asyncio.sleep(NODE_STATS_INTERVAL_S)
             try:
-                await self._count_tracks()
+                await self._measure_load()
             except LkpyError as error:
-                logger.warning("counting tracks failed", extra=fields(error=error.message))
+                logger.warning("measuring the load failed", extra=fields(error=error.message))
             self._update_node()
 
-    async def _count_tracks(self) -> None:
-        """Count the tracks of this node, where their number is limited."""
-        if self._limits.num_tracks:
+    async def _measure_load(self) -> None:
+        """Count tracks and bytes of this node, where they are limited."""
+        if self._limits.num_tracks or self._limits.bytes_per_sec:
             server = (await self._collect()).server
-            self._tracks = (server.tracks, server.down_tracks)
+            self._load = NodeStats(
+                num_tracks_in=server.tracks,
+                num_tracks_out=server.down_tracks,
+                bytes_per_sec=(server.bitrate_in_bps + server.bitrate_out_bps) / 8,
+            )
 
     def _update_node(self) -> None:
         participants = [p for room in self._manager.rooms for p in room.participants()]
-        stats = NodeStats(
+        stats = replace(
+            self._load,
             num_rooms=len(self._manager.rooms),
             num_participants=len(participants),
-            num_tracks_in=self._tracks[0],
-            num_tracks_out=self._tracks[1],
         )
         self._router.update_stats(stats)
 

@@ -110,6 +110,7 @@ class LimitConfig(Section):
     """Limits, see :class:`lkpy.limits.Limits`."""
 
     num_tracks: Count = 0
+    bytes_per_sec: Annotated[float, Field(ge=0)] = 0.0
     subscription_limit_video: Count = 0
     subscription_limit_audio: Count = 0
     max_metadata_size: Count = limits.DEFAULT_LIMITS.max_metadata_size

@@ -50,7 +50,6 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
     },
     "limit": {
         "int": "agent_signal_message_size_limit",
-        "float": "bytes_per_sec",
     },
     "logging": {
         "bool": "sample",
@@ -130,7 +129,6 @@ REFUSED: Mapping[str, str] = {
     "room.playout_delay.enabled": "playout delay is not applied: remove room.playout_delay",
     "room.sync_streams": "stream synchronisation is always on by the publisher's clock: remove it",
     "trace.jaeger_url": "traces are not exported: remove the trace section",
-    "limit.bytes_per_sec": "the node's byte rate is not limited: remove limit.bytes_per_sec",
     "rtc.congestion_control.use_send_side_bwe": "remove it: estimation is not configurable",
 }
 """Paths at which a value other than empty, zero or false cannot be honoured, and what to do."""

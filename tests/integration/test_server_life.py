@@ -138,11 +138,33 @@ async def test_an_absent_ipv6_address_is_passed_over() -> None:
         assert server.url.startswith("ws://127.0.0.1:")
 
 
+async def test_the_rate_of_bytes_is_measured_where_it_is_limited() -> None:
+    for limit, measured in ((1_000_000, True), (0, False)):
+        async with running({"limit": {"bytes_per_sec": limit}}) as server:
+            asked: list[bool] = []
+            collect = server.server._collect
+
+            async def observed(asked=asked, collect=collect):
+                asked.append(True)
+                snapshot = await collect()
+                snapshot.server.bitrate_in_bps, snapshot.server.bitrate_out_bps = 5e6, 4e6
+                return snapshot
+
+            server.server._collect = observed
+            await server.server._measure_load()
+            server.server._update_node()
+            assert bool(asked) is measured
+            status, body = await server.get("/rtc/validate", server.token())
+            assert (status, body) == (
+                (503, "node has exceeded its configured limit") if measured else (200, "success")
+            )
+
+
 async def test_node_limits() -> None:
     async with running({"limit": {"num_tracks": 5}}) as server:
         await receive(await server.join(server.token()))
         server.media.rooms["lobby"].down_tracks = 5
-        await server.server._count_tracks()
+        await server.server._measure_load()
         server.server._update_node()
         expected = (503, "node has exceeded its configured limit")
         assert await server.refused("/rtc", server.token("bob")) == expected

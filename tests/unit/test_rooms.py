@@ -27,6 +27,7 @@ class Nodes:
         self.placed: dict[RoomName, NodeID] = {}
         self.available = [NodeID("ND_a"), NodeID("ND_b")]
         self.tracks = 0
+        self.rate = 0.0
 
     def node_for_room(self, room: RoomName) -> NodeID | None:
         return self.placed.get(room)
@@ -36,6 +37,9 @@ class Nodes:
 
     def available_nodes(self) -> list[NodeID]:
         return self.available
+
+    def bytes_per_sec(self) -> float:
+        return self.rate
 
     def num_tracks(self) -> int:
         return self.tracks
@@ -93,6 +97,16 @@ def test_a_full_node_admits_nobody_to_its_rooms() -> None:
     world.nodes.tracks = 3
     with pytest.raises(LkpyError, match="node has exceeded its configured limit"):
         world.allocator.select_room_node(LOBBY)
+
+
+def test_a_node_with_too_many_bytes_admits_nobody() -> None:
+    world = World(limits=Limits(bytes_per_sec=1000.0))
+    world.nodes.rate = 999.0
+    world.allocator.select_room_node(LOBBY)
+    world.allocator.check_node_limits()
+    world.nodes.rate = 1000.0
+    with pytest.raises(LkpyError, match="node has exceeded its configured limit"):
+        world.allocator.check_node_limits()
 
 
 def test_a_room_begins_with_the_configured_defaults() -> None:

@@ -195,8 +195,8 @@ def test_sections_without_any_effect() -> None:
     )
     with pytest.raises(ConfigError, match="did you mean 'allow_pause'"):
         load(config_body=KEYS + "rtc: {congestion_control: {alow_pause: true}}")
-    with pytest.raises(ConfigError, match=r"'limit\.bytes_per_sec' is set"):
-        load(config_body=KEYS + "limit: {bytes_per_sec: 3}")
+    with pytest.raises(ConfigError, match=r"'trace\.jaeger_url' is set"):
+        load(config_body=KEYS + "trace: {jaeger_url: j}")
 
 
 def test_short_secrets_are_named() -> None:

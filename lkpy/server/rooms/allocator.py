@@ -39,6 +39,9 @@ class NodeMap(Protocol):
     def num_tracks(self) -> int:
         """Tracks that this node receives and sends."""
 
+    def bytes_per_sec(self) -> float:
+        """Media that this node receives and sends."""
+
 
 class RoomAllocator:
     """Decides a room's node and its first record."""
@@ -76,8 +79,10 @@ class RoomAllocator:
 
     def check_node_limits(self) -> None:
         """Refuse when the node is over its configured limits."""
-        limit = self._limits.num_tracks
-        if limit and self._nodes.num_tracks() >= limit:
+        tracks, rate = self._limits.num_tracks, self._limits.bytes_per_sec
+        if (tracks and self._nodes.num_tracks() >= tracks) or (
+            rate and self._nodes.bytes_per_sec() >= rate
+        ):
             raise LkpyError(
                 Code.UNAVAILABLE, "node has exceeded its configured limit", blame=Blame.OPERATOR
             )

@@ -27,6 +27,8 @@ class NodeStats:
     num_participants: int = 0
     num_tracks_in: int = 0
     num_tracks_out: int = 0
+    bytes_per_sec: float = 0.0
+    """Of media, received and sent."""
     num_cpus: int = field(default_factory=lambda: os.cpu_count() or 1)
     load_average: float = 0.0
 

@@ -34,6 +34,9 @@ class Router(Protocol):
     def num_tracks(self) -> int:
         """Tracks that this node receives and sends."""
 
+    def bytes_per_sec(self) -> float:
+        """Media that this node receives and sends."""
+
     def start_participant_signal(self, start: StartSession) -> SignalConnection:
         """Connect to the session's room. Raises ``not_found`` for a room without a node."""
 
@@ -71,6 +74,10 @@ class LocalRouter:
     def num_tracks(self) -> int:
         """Tracks that this node receives and sends, as of the last statistics."""
         return self._node.stats.num_tracks_in + self._node.stats.num_tracks_out
+
+    def bytes_per_sec(self) -> float:
+        """Media that this node receives and sends, as of the last statistics."""
+        return self._node.stats.bytes_per_sec
 
     def start_participant_signal(self, start: StartSession) -> SignalConnection:
         """Join step 4: find the room's node and open the signal connection to it."""
