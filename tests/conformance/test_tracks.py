@@ -59,6 +59,29 @@ async def test_what_is_asked_for_is_described(lobby: Lobby) -> None:
     assert info.backup_codec_policy == models.BackupCodecPolicy.SIMULCAST
 
 
+@pytest.mark.row(43)
+async def test_what_is_left_out_is_filled_in(lobby: Lobby) -> None:
+    signal = await lobby.signal("alice")
+    await signal.send(add_track=video())
+    info = (await signal.expect("track_published")).track
+    assert not info.simulcast, "which the media section says"
+    (codec,) = info.codecs
+    assert codec.mime_type == ""
+    assert codec.video_layer_mode == models.VideoLayer.ONE_SPATIAL_LAYER_PER_STREAM
+    assert len(codec.layers) == 3
+    await signal.send(add_track=video(simulcast_codecs=[rtc.SimulcastCodec(codec="nonsense")]))
+    info = (await signal.expect("track_published")).track
+    assert [codec.mime_type for codec in info.codecs] == ["video/VP8"]
+    codecs = [rtc.SimulcastCodec(codec=name) for name in ("vp9", "vp8")]
+    await signal.send(add_track=video(simulcast_codecs=codecs))
+    info = (await signal.expect("track_published")).track
+    assert [codec.video_layer_mode for codec in info.codecs] == [
+        models.VideoLayer.MULTIPLE_SPATIAL_LAYERS_PER_STREAM,
+        models.VideoLayer.ONE_SPATIAL_LAYER_PER_STREAM,
+    ]
+    assert not info.simulcast
+
+
 @pytest.mark.row(43, 69)
 @pytest.mark.parametrize(
     ("request_", "grant", "reason"),

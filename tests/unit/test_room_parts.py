@@ -328,6 +328,7 @@ def test_twenty_tracks_may_be_pending() -> None:
     ("asked", "mimes"),
     [
         ([], [""]),
+        ([""], ["video/VP8"]),
         (["vp8"], ["video/vp8"]),
         (["video/VP8"], ["video/VP8"]),
         (["vp9", "vp8"], ["video/vp9", "video/vp8"]),
@@ -350,7 +351,8 @@ def test_codecs_of_a_request(asked: list[str], mimes: list[str]) -> None:
     assert [codec.mime_type for codec in added.info.codecs] == mimes
     assert [layer.quality for layer in added.info.layers] == [LOW, HIGH]
     svc = mimes[0] == "video/vp9"
-    assert added.info.simulcast is not svc
+    # Without codecs in the request it shows in the media section.
+    assert added.info.simulcast is (bool(asked) and not svc)
     mode = models.VideoLayer.Mode
     assert added.info.codecs[0].video_layer_mode == (
         mode.MULTIPLE_SPATIAL_LAYERS_PER_STREAM if svc else mode.ONE_SPATIAL_LAYER_PER_STREAM

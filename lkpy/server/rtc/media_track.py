@@ -74,6 +74,8 @@ class MediaTrack:
         source = Source(section.mid, receiver, mime, codecs)
         self.sources.append(source)
         describe_section(self.info, codec, section, mime_name(mime))
+        if first and section.simulcast:
+            self.info.simulcast = True
         if first and named:
             self._announce_codecs(section)
         return source

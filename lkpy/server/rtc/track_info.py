@@ -85,7 +85,7 @@ def requested_info(
         features[models.AudioTrackFeature.TF_NO_DTX] = None
     set_audio_features(info, features)
     info.codecs.extend(_codecs(request, enabled))
-    if not audio:
+    if not audio and request.simulcast_codecs:
         first = info.codecs[0]
         single = first.video_layer_mode == models.VideoLayer.MULTIPLE_SPATIAL_LAYERS_PER_STREAM
         info.simulcast = not single and len(first.layers) > 1
@@ -105,15 +105,23 @@ def set_audio_features(
 def _codecs(
     request: rtc.AddTrackRequest, enabled: Sequence[str]
 ) -> list[models.SimulcastCodecInfo]:
-    asked = list(request.simulcast_codecs) or [rtc.SimulcastCodec(cid=request.cid)]
+    if not request.simulcast_codecs:
+        # Which codec it is, the media section says.
+        return [
+            models.SimulcastCodecInfo(
+                cid=request.cid,
+                layers=_by_quality(request.layers),
+                video_layer_mode=models.VideoLayer.ONE_SPATIAL_LAYER_PER_STREAM,
+            )
+        ]
     kind = "audio/" if request.type == models.TrackType.AUDIO else "video/"
     found: dict[str, models.SimulcastCodecInfo] = {}
-    for codec in asked:
+    for codec in request.simulcast_codecs:
         # What is not published yet is named as the client names it.
         mime = codec.codec
-        if mime and not mime.startswith(kind):
+        if not mime.startswith(kind):
             mime = kind + mime
-        if mime and mime_name(mime) not in enabled:
+        if mime_name(mime) not in enabled:
             mime = next((known for known in enabled if known.startswith(kind)), mime)
         name = mime_name(mime)
         if name in found:
