@@ -14,7 +14,7 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
         "bool": (
             "skip_external_ip_validation require_ipv4 use_mdns use_stun_port_as_ice "
             "enable_warp strict_acks force_tcp allow_udp_unstable_fallback "
-            "reconnect_on_data_channel_error enable_rtp_stream_restart_detection"
+            "enable_rtp_stream_restart_detection"
         ),
         "int": (
             "sctp_min_cwnd packet_buffer_size tcp_fallback_rtt_threshold "

@@ -94,3 +94,4 @@ class RtcConfig(Section):
     datachannel_data_track_target_latency: Duration = 0.1
     reconnect_on_publication_error: bool = False
     reconnect_on_subscription_error: bool = False
+    reconnect_on_data_channel_error: bool = False

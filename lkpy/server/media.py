@@ -223,4 +223,5 @@ def room_options(config: ServerConfig, clock: Clock) -> RoomOptions:
         data_blobs=config.enable_participant_data_blob,
         reconnect_on_publication_error=config.rtc.reconnect_on_publication_error,
         reconnect_on_subscription_error=config.rtc.reconnect_on_subscription_error,
+        reconnect_on_data_channel_error=config.rtc.reconnect_on_data_channel_error,
     )

@@ -321,6 +321,21 @@ async def test_a_channel_that_did_not_break_is_not_sent_anything_again() -> None
         assert sequences(world.sent()) == [1, 2]
 
 
+@pytest.mark.parametrize("afresh", [True, False])
+async def test_a_channel_that_is_gone_may_mean_a_fresh_join(afresh: bool) -> None:
+    async with running(options=RoomOptions(reconnect_on_data_channel_error=afresh)) as world:
+        alice = await world.join("alice")
+        await alice.open_channels()
+        transport = alice.participant.transports.publisher.id
+        world.engine.inject(DataChannelClosed(transport, 2))
+        await world.settle()
+        assert not alice.left, "only reliable data is waited for"
+        world.engine.inject(DataChannelClosed(transport, 0))
+        await world.settle()
+        assert alice.left is afresh
+        assert [leave.action for leave in alice.all("leave")] == [Action.RECONNECT] * afresh
+
+
 async def test_a_channel_of_the_client_replaces_the_one_before() -> None:
     async with running() as world:
         bob, alice = await world.join("bob"), await world.join("alice")

@@ -54,6 +54,8 @@ class RoomOptions:
     """Bytes at which an update about many participants is split."""
     reconnect_on_publication_error: bool = False
     """A client that does not send a track it has announced has to join afresh."""
+    reconnect_on_data_channel_error: bool = False
+    """A client whose reliable channel is gone has to join afresh."""
     reconnect_on_subscription_error: bool = False
     """A client that does not negotiate a subscription has to join afresh."""
     data_tracks: bool = True

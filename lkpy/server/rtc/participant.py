@@ -388,6 +388,11 @@ class Participant:
         if self.room.options.reconnect_on_publication_error:
             self.room.close_participant(self, Reason.STATE_MISMATCH, Action.RECONNECT)
 
+    def data_failed(self) -> None:
+        """Data cannot be sent to the client any more; it may have to join afresh."""
+        if self.room.options.reconnect_on_data_channel_error:
+            self.room.close_participant(self, Reason.STATE_MISMATCH, Action.RECONNECT)
+
     def may_regress(self) -> bool:
         """Whether the room is small enough for all subscribers of a track to share one codec."""
         threshold = self.room.options.video.codec_regression_threshold

@@ -96,7 +96,9 @@ class ParticipantData:
             return
         if before is not None:
             self.reader.interrupted(self._room.log.next)
-        if channel is not None:
+        if channel is None:
+            self._owner.data_failed()
+        else:
             target = self._transports.primary.target
             self._telemetry.tell(TransportChanged(self._owner, target, "fully_established"))
             self._room.catch_up(self._owner)
