@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from livekit.protocol import models
+from livekit.protocol import models, rtc
 from livekit.protocol import room as room_pb
 
 from lkpy.auth.grants import Grants, VideoGrant
@@ -17,7 +17,9 @@ from lkpy.server.config import RoomConfig
 from lkpy.server.rooms.allocator import RoomAllocator, set_room_configuration
 from lkpy.server.rooms.manager import RoomManager
 from lkpy.server.rooms.store import LocalStore
+from lkpy.server.routing.channel import MessageChannel
 from tests.control_plane import RoomDouble
+from tests.room_kit import session
 
 LOBBY = RoomName("lobby")
 
@@ -217,3 +219,23 @@ async def test_closing_everything() -> None:
     await asyncio.wait_for(world.manager.close(models.DisconnectReason.SERVER_SHUTDOWN), 5)
     assert all(room.closed.is_set() for room in world.made)
     assert world.manager.num_participants() == 0
+
+
+async def test_a_room_that_ends_while_a_client_resumes_is_one_it_is_not_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    world.manager.create_room(request())
+    (room,) = world.made
+    room._people["alice"] = models.ParticipantInfo(identity="alice")
+
+    async def join(*_: object) -> None:
+        room.closed.set()
+        raise LkpyError(Code.UNAVAILABLE, "room is closed")
+
+    monkeypatch.setattr(room, "join", join)
+    sink: MessageChannel[rtc.SignalResponse] = MessageChannel("responses")
+    source: MessageChannel[rtc.SignalRequest] = MessageChannel("requests")
+    await world.manager.start_session(session("alice", reconnect=True), sink, source)
+    assert [r.leave.action async for r in sink] == [rtc.LeaveRequest.Action.RECONNECT]
+    assert source.closed

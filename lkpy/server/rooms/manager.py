@@ -60,18 +60,28 @@ class RoomManager(Generic[R_co]):
         Whoever resumes but is not there is told to join afresh, by a first frame of ``leave``.
         """
         self._check_sizes(start)
-        if start.reconnect and not self._has_participant(start.room, start.identity):
-            logger.info(
-                "could not resume an absent participant",
-                extra=fields(
-                    room=start.room, participant=start.identity, connID=start.connection_id
-                ),
-            )
-            refuse_resume(sink, start.client)
-            source.close("resume refused")
-            return
-        room = self._get_or_create(start.create_room)
-        await room.join(start, sink, source)
+        if start.reconnect:
+            await self._resume(start, sink, source)
+        else:
+            await self._get_or_create(start.create_room).join(start, sink, source)
+
+    async def _resume(self, start: StartSession, sink: MessageSink, source: MessageSource) -> None:
+        room = self.room(start.room)
+        if room is not None and self._has_participant(start.room, start.identity):
+            try:
+                await room.join(start, sink, source)
+            except LkpyError:
+                # A room that ended meanwhile is one that the participant is not in.
+                if not room.closed.is_set():
+                    raise
+            else:
+                return
+        logger.info(
+            "could not resume an absent participant",
+            extra=fields(room=start.room, participant=start.identity, connID=start.connection_id),
+        )
+        refuse_resume(sink, start.client)
+        source.close("resume refused")
 
     def _check_sizes(self, start: StartSession) -> None:
         if self._limits.max_metadata_size and (
