@@ -16,12 +16,14 @@
 //! | [`stats`] | loss, jitter, report blocks | RFC 3550 A |
 //! | [`ntp`] | NTP timestamps and round trips | RFC 3550 4, 6.4.1 |
 //! | [`codec`] | key frames and frame starts by codec | the codecs' payload formats |
+//! | [`dependency`] | dependency descriptor: parse and rewrite | AV1 RTP specification, appendix A |
 //! | [`vp8`], [`vp9`] | payload descriptors | RFC 7741, RFC 9628 |
 
 #![forbid(unsafe_code)]
 
 mod bytes;
 pub mod codec;
+pub mod dependency;
 pub mod extension;
 pub mod header;
 pub mod nack;

@@ -5,7 +5,8 @@
 //!
 //! | part | decides |
 //! |---|---|
-//! | [`selector`] | which spatial layer |
+//! | [`selector`] | which of the source's streams, that is, which layer of simulcast |
+//! | [`svc`] | which frames of a stream that carries several layers |
 //! | [`stream`] (numbering, timeline, vp8, history, output, writer) | the packet's new numbers, and its bytes |
 //! | [`reports`] | sender reports, and what the subscriber's reports say |
 
@@ -17,6 +18,7 @@ mod reports;
 pub(crate) mod selector;
 mod stats;
 mod stream;
+mod svc;
 mod timeline;
 mod vp8;
 mod writer;
@@ -150,8 +152,11 @@ impl DownTrack {
         source: &Receiver,
     ) {
         self.selector.set_max(max_spatial);
-        self.stream.set_max_temporal(max_temporal);
+        self.stream.set_max(max_spatial, max_temporal);
         self.muted = muted;
+        if self.stream.waits_for_key_frame() {
+            self.requests.ask_again_now();
+        }
         self.settle(now, source);
     }
 
@@ -298,7 +303,10 @@ impl DownTrack {
 
     fn layers(&self) -> (i8, i8) {
         match self.selector.current() {
-            Some(spatial) => (spatial as i8, self.stream.temporal() as i8),
+            Some(layer) => {
+                let layers = self.stream.layers(layer);
+                (layers.spatial as i8, layers.temporal as i8)
+            }
             None => (-1, -1),
         }
     }
@@ -351,7 +359,7 @@ impl DownTrack {
     /// The layer whose key frame the stream waits for.
     fn wanted_key_frame(&self) -> Option<u8> {
         let target = self.selector.target()?;
-        let waiting = self.selector.current() != Some(target) || self.stream.is_picture_lost();
+        let waiting = self.selector.current() != Some(target) || self.stream.waits_for_key_frame();
         (waiting && self.pending.is_none() && !self.source_muted).then_some(target)
     }
 

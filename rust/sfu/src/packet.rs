@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use rtp::dependency::{Dependencies, DescriptorLayout};
 use rtp::vp8::Vp8Descriptor;
+use rtp::vp9::Vp9Layer;
 
 /// Header extensions of one packet that can be passed on.
 pub(crate) const MAX_PASSED_EXTENSIONS: usize = 4;
@@ -16,6 +18,75 @@ pub(crate) struct ExtensionRef {
     pub(crate) len: u8,
     /// Where the value begins in the packet.
     pub(crate) start: u16,
+}
+
+/// What a packet's dependency descriptor says, with everything that it takes from the structure.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DescribedFrame {
+    /// The frame's number, unwrapped.
+    pub(crate) number: u64,
+    /// Number of the key frame that brought the structure.
+    pub(crate) key_frame: u64,
+    /// The decode targets that the publisher sends, target 0 in the lowest bit.
+    pub(crate) active: u32,
+    pub(crate) dependencies: Dependencies,
+    pub(crate) layout: DescriptorLayout,
+    /// Where the descriptor is.
+    pub(crate) place: ExtensionRef,
+    /// The packet is the first of its frame.
+    pub(crate) start: bool,
+    /// The packet is the last of its frame.
+    pub(crate) end: bool,
+}
+
+/// What a VP9 payload descriptor says of its layer frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vp9Frame {
+    pub(crate) layer: Vp9Layer,
+    /// It depends on earlier pictures.
+    pub(crate) inter_picture: bool,
+    pub(crate) start: bool,
+    pub(crate) end: bool,
+}
+
+/// Where a packet belongs in a stream that carries several layers (SVC).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Svc {
+    /// As its dependency descriptor says.
+    Described(DescribedFrame),
+    /// As its VP9 payload descriptor says.
+    Vp9(Vp9Frame),
+    /// It has a dependency descriptor that means nothing without what was lost.
+    Unknown,
+}
+
+impl Svc {
+    /// The spatial layer, 0 if it is not known.
+    pub(crate) fn spatial(&self) -> u8 {
+        match self {
+            Self::Described(frame) => frame.dependencies.spatial,
+            Self::Vp9(frame) => frame.layer.spatial,
+            Self::Unknown => 0,
+        }
+    }
+
+    /// The temporal layer, 0 if it is not known.
+    pub(crate) fn temporal(&self) -> u8 {
+        match self {
+            Self::Described(frame) => frame.dependencies.temporal,
+            Self::Vp9(frame) => frame.layer.temporal,
+            Self::Unknown => 0,
+        }
+    }
+
+    /// Whether the packet is the first of its layer's frame.
+    pub(crate) fn frame_start(&self) -> bool {
+        match self {
+            Self::Described(frame) => frame.start,
+            Self::Vp9(frame) => frame.start,
+            Self::Unknown => false,
+        }
+    }
 }
 
 /// One stored packet.
@@ -40,6 +111,8 @@ pub(crate) struct PacketInfo {
     pub(crate) extensions: [ExtensionRef; MAX_PASSED_EXTENSIONS],
     /// Its VP8 payload descriptor, which has to be rewritten.
     pub(crate) vp8: Option<Vp8Descriptor>,
+    /// Its layers, if its stream may carry several.
+    pub(crate) svc: Option<Svc>,
 }
 
 impl PacketInfo {
@@ -59,6 +132,7 @@ impl PacketInfo {
             extension_count: 0,
             extensions: Default::default(),
             vp8: None,
+            svc: None,
         }
     }
 

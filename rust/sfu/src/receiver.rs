@@ -5,21 +5,22 @@
 //! stored and looked into once; the down tracks read it from the layer's ring.
 
 mod binding;
+mod descriptors;
 mod inspect;
 mod layer;
+mod spatial;
 mod stats;
+mod upstream;
 
 use std::time::{Duration, Instant};
 
 use rtp::RtpHeader;
 use rtp::extension::ParsedExtensions;
-use rtp::rtcp::{ReportBlock, RtcpWriter, SenderInfo};
 use rtp::seq::ExtSeq;
 
 pub use stats::LayerStats;
 
 use crate::audio_level::{AudioLevelMeter, AudioWindow};
-use crate::clock::{PublisherClock, SenderReport};
 use crate::down_track::selector::{LayerSet, Layers};
 use crate::packet::PacketInfo;
 use crate::params::{
@@ -28,8 +29,10 @@ use crate::params::{
 use crate::ring::Insert;
 use crate::tracker::TrackerConfig;
 use binding::{Bindings, Hints};
+pub(crate) use descriptors::CurrentStructure;
 use inspect::{Inspect, Inspector, PayloadKind};
 use layer::{Incoming, KeyFrame, Layer, LayerConfig};
+use spatial::SpatialLayers;
 
 /// Time between two receiver reports (LiveKit `buffer_base.go`).
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -67,6 +70,8 @@ pub struct Receiver {
     bindings: Bindings,
     /// By spatial layer.
     layers: Vec<Layer>,
+    /// The layers within the only stream, if it carries several.
+    spatial_layers: Option<Box<SpatialLayers>>,
     audio_level: Option<AudioLevelMeter>,
     muted: bool,
     pauses: u32,
@@ -100,6 +105,7 @@ impl Receiver {
             inspector: Inspector::new(&config),
             bindings: Bindings::new(&config.encodings),
             layers: make_layers(now, &config, clock_rate),
+            spatial_layers: None,
             audio_level,
             muted: false,
             pauses: 0,
@@ -172,6 +178,7 @@ impl Receiver {
                 };
                 if !binding.rtx {
                     self.layers[usize::from(binding.layer)].set_ssrc(now, header.ssrc);
+                    self.inspector.restart();
                 }
                 binding
             }
@@ -219,6 +226,9 @@ impl Receiver {
         if was != is {
             self.update_layer_sets();
         }
+        if info.svc.is_some() {
+            self.observe_spatial(now, &info, packet.len());
+        }
         self.next_report.get_or_insert(now + REPORT_INTERVAL);
         if let (Some(meter), Some(level)) = (&mut self.audio_level, extensions.audio_level)
             && !info.is_padding()
@@ -249,32 +259,6 @@ impl Receiver {
         }
     }
 
-    /// Takes the sender report of one of the ssrcs. `clock` is the one of the publisher's clock
-    /// group. Returns false if the ssrc is not one of a layer.
-    pub fn handle_sender_report(
-        &mut self,
-        now: Instant,
-        ssrc: u32,
-        info: &SenderInfo,
-        clock: &mut PublisherClock,
-    ) -> bool {
-        let Some(binding) = self.bindings.get(ssrc).filter(|binding| !binding.rtx) else {
-            return false;
-        };
-        self.layers[usize::from(binding.layer)].handle_sender_report(now, info);
-        if info.ntp != 0 {
-            clock.observe(now, info.ntp);
-        }
-        true
-    }
-
-    /// Takes the round trip to the publisher; it paces the requests for lost packets.
-    pub fn set_rtt(&mut self, rtt: Duration) {
-        for layer in &mut self.layers {
-            layer.set_rtt(rtt);
-        }
-    }
-
     /// Pauses or resumes the track. While muted it counts and stores, but nothing is forwarded, and
     /// its layers stay as they are.
     pub fn set_muted(&mut self, now: Instant, muted: bool) {
@@ -286,28 +270,14 @@ impl Receiver {
         for layer in &mut self.layers {
             layer.set_paused(now, muted);
         }
+        if let Some(spatial) = &mut self.spatial_layers {
+            spatial.set_paused(now, muted);
+        }
     }
 
     /// Whether the track is paused.
     pub fn is_muted(&self) -> bool {
         self.muted
-    }
-
-    /// Asks the publisher for a key frame of one layer unless that was done just now. Returns
-    /// whether it will be asked; the request is written by [`Self::poll_rtcp`].
-    pub fn request_key_frame(&mut self, now: Instant, layer: u8) -> bool {
-        if self.config.kind == MediaKind::Audio || !self.config.codecs.iter().any(|c| c.pli) {
-            return false;
-        }
-        let layer = self.layers.get_mut(usize::from(layer));
-        layer.is_some_and(|layer| layer.request_key_frame(now))
-    }
-
-    /// Asks the publisher for key frames of all live layers, within the throttle.
-    pub fn request_key_frames(&mut self, now: Instant) {
-        for layer in self.layer_sets.live.iter() {
-            self.request_key_frame(now, layer);
-        }
     }
 
     /// When [`Self::handle_timeout`] or [`Self::poll_rtcp`] has something to do. `now` is returned
@@ -319,7 +289,9 @@ impl Receiver {
             let nack = layer.nack_deadline().filter(|_| nacks);
             [pli, nack, layer.tracker_deadline()]
         });
-        layers.chain([self.next_report]).flatten().min()
+        let spatial = self.spatial_layers.as_ref().and_then(|s| s.deadline());
+        let others = [self.next_report, spatial];
+        layers.chain(others).flatten().min()
     }
 
     /// Ends the observation cycles of the layers. Returns whether the set of live layers changed.
@@ -331,33 +303,10 @@ impl Receiver {
         if changed {
             self.update_layer_sets();
         }
-        changed
-    }
-
-    /// Appends what is due to the publisher: a receiver report each second, NACKs, PLIs.
-    pub fn poll_rtcp(&mut self, now: Instant, writer: &mut RtcpWriter<'_>) {
-        let sender_ssrc = self.config.rtcp_ssrc;
-        if self.next_report.is_some_and(|due| due <= now) {
-            self.next_report = Some(now + REPORT_INTERVAL);
-            let mut blocks = [ReportBlock::default(); MAX_SPATIAL_LAYERS];
-            let mut count = 0;
-            for block in self
-                .layers
-                .iter_mut()
-                .filter_map(|layer| layer.report_block(now))
-            {
-                blocks[count] = block;
-                count += 1;
-            }
-            writer.receiver_report(sender_ssrc, &blocks[..count]);
-        }
-        let nacks = self.sends_nacks();
-        for layer in &mut self.layers {
-            if nacks {
-                layer.write_nack(now, sender_ssrc, &mut self.nack_scratch, writer);
-            }
-            layer.write_pli(sender_ssrc, writer);
-        }
+        let spatial = self.spatial_layers.as_mut();
+        let spatial = spatial.is_some_and(|spatial| spatial.check(now));
+        self.layers_reported &= !spatial;
+        changed || spatial
     }
 
     /// The live layers, lowest first, if they changed since the last call. The first answer also
@@ -365,12 +314,13 @@ impl Receiver {
     pub fn take_layer_change(&mut self) -> Option<impl Iterator<Item = u8> + use<>> {
         let changed = self.first_codec.is_some() && !self.layers_reported;
         self.layers_reported |= changed;
-        changed.then(|| self.layer_sets.live.iter())
+        changed.then(|| self.live_layers())
     }
 
     /// The live layers, lowest first.
     pub fn live_layers(&self) -> impl Iterator<Item = u8> + use<> {
-        self.layer_sets.live.iter()
+        let spatial = self.spatial_layers.as_ref();
+        spatial.map_or(self.layer_sets.live, |s| s.live()).iter()
     }
 
     /// Ends the observation window of the audio level; `None` if no packet told one.
@@ -379,12 +329,26 @@ impl Receiver {
     }
 
     /// Everything counted so far, by layer.
-    pub fn stats(&mut self, now: Instant) -> impl Iterator<Item = LayerStats> + '_ {
+    pub fn stats(&mut self, now: Instant) -> impl Iterator<Item = LayerStats> + use<> {
         let known = |layer: &&mut Layer| layer.is_published();
-        self.layers
-            .iter_mut()
-            .filter(known)
-            .map(move |layer| layer.stats(now))
+        let streams = self.layers.iter_mut().filter(known);
+        let mut stats: Vec<_> = streams.map(|layer| layer.stats(now)).collect();
+        if let Some(spatial) = &mut self.spatial_layers
+            && let Some(stream) = stats.pop()
+        {
+            stats.extend(spatial.stats(now, stream));
+        }
+        stats.into_iter()
+    }
+
+    /// The highest layer that comes within the only stream.
+    pub(crate) fn highest_spatial(&self) -> Option<u8> {
+        self.spatial_layers.as_ref()?.live().iter().last()
+    }
+
+    /// The structure that dependency descriptors refer to now.
+    pub(crate) fn structure(&self) -> Option<&CurrentStructure> {
+        self.inspector.structure()
     }
 
     pub(crate) fn pauses(&self) -> u32 {
@@ -421,22 +385,13 @@ impl Receiver {
         self.layers.get(usize::from(layer))?.key_frame()
     }
 
-    pub(crate) fn next_key_frame_request(&self, layer: u8) -> Option<Instant> {
-        self.layers
-            .get(usize::from(layer))?
-            .next_key_frame_request()
-    }
-
-    pub(crate) fn sender_report(&self, layer: u8) -> Option<SenderReport> {
-        self.layers.get(usize::from(layer))?.sender_report()
-    }
-
-    fn sends_nacks(&self) -> bool {
-        let codec = usize::from(self.first_codec.unwrap_or(0));
-        self.config
-            .codecs
-            .get(codec)
-            .is_some_and(|codec| codec.nack)
+    fn observe_spatial(&mut self, now: Instant, info: &PacketInfo, len: usize) {
+        let screen_share = self.config.screen_share;
+        let make = || Box::new(SpatialLayers::new(now, screen_share));
+        let layers = self.spatial_layers.get_or_insert_with(make);
+        if layers.observe(now, info, len) {
+            self.layers_reported = false;
+        }
     }
 
     fn update_layer_sets(&mut self) {

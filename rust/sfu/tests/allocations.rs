@@ -6,6 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use common::svc::{Mode, SvcCall};
 use common::{FRAME, PublishedLayer, down_track_config, receive, receiver_config};
 use lkpy_sfu::{
     Backlog, DataTrackCounters, DataTrackHeader, DownTrack, PacketSink, Receiver, Reserved,
@@ -114,6 +115,35 @@ fn forwarding_allocates_nothing() {
     }
     assert!(forwarded > 10_000, "{forwarded}");
     assert!(resent > 100, "{resent}");
+}
+
+#[test]
+fn forwarding_several_layers_in_one_stream_allocates_nothing() {
+    for mode in [Mode::Full, Mode::Key, Mode::Vp9] {
+        let mut call = SvcCall::new(mode);
+        let mut sink = CountingSink {
+            buf: [0; 1600],
+            packets: 0,
+            last_sequence: 0,
+        };
+        for picture in 0..120i8 {
+            call.now += FRAME;
+            let packets = call.publisher.picture(picture % 50 == 0, 3, 2);
+            for packet in &packets {
+                call.receive(packet);
+            }
+            let before = allocations();
+            call.want(picture % 3, picture / 7 % 3);
+            call.down_track.forward(call.now, &call.receiver, &mut sink);
+            call.down_track.handle_timeout(call.now, &mut call.receiver);
+            let nacks = [sink.last_sequence];
+            call.down_track
+                .handle_nack(call.now, nacks, &call.receiver, &mut sink);
+            assert_eq!(allocations(), before, "{mode:?} picture {picture}");
+            call.receiver.end_batch();
+        }
+        assert!(sink.packets > 300, "{mode:?} {}", sink.packets);
+    }
 }
 
 #[test]

@@ -15,6 +15,23 @@ const MAX_RESENDS: u8 = 3;
 /// before the answer to the one before it could arrive.
 const IGNORE_REPEAT: Duration = Duration::from_millis(100);
 
+/// What of a packet is rewritten besides its header's own fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Patch {
+    /// Nothing.
+    #[default]
+    None,
+    /// The numbers in its VP8 payload descriptor.
+    Vp8(Vp8Patch),
+    /// Its dependency descriptor.
+    Descriptor {
+        /// The outgoing frame number.
+        frame_number: u16,
+        /// The decode targets that the subscriber gets, target 0 in the lowest bit.
+        active: u32,
+    },
+}
+
 /// One packet sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sent {
@@ -26,7 +43,7 @@ pub(crate) struct Sent {
     pub(crate) timestamp: u32,
     /// When it was last sent again, in milliseconds of the down track's life.
     resent_ms: u32,
-    pub(crate) patch: Vp8Patch,
+    pub(crate) patch: Patch,
     pub(crate) layer: u8,
     pub(crate) marker: bool,
     /// It had no payload: it only filled the place of a packet that must not be sent.
@@ -42,7 +59,7 @@ impl Sent {
         layer: u8,
         timestamp: u32,
         marker: bool,
-        patch: Vp8Patch,
+        patch: Patch,
     ) -> Self {
         Self {
             ext_seq,

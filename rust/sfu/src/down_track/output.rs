@@ -13,14 +13,18 @@
 
 use std::time::Instant;
 
+use rtp::dependency::rewrite;
 use rtp::extension::abs_send_time;
 
-use super::history::Sent;
-use super::writer::{Fields, HeaderWriter, Sending};
-use crate::packet::PacketInfo;
+use super::history::{Patch, Sent};
+use super::writer::{Fields, HeaderWriter, Passed, Sending};
+use crate::packet::{PacketInfo, Svc};
 use crate::params::{CodecParameters, DownTrackConfig};
 use crate::receiver::Receiver;
 use crate::sink::PacketSink;
+
+/// Longest dependency descriptor that is sent: no header extension is longer.
+const MAX_DESCRIPTOR: usize = 255;
 
 /// The subscriber's payload types for one codec of the source.
 #[derive(Clone, Copy, Debug)]
@@ -192,10 +196,14 @@ impl Output {
                 abs_send_time: self.abs_send_time,
             }),
         };
-        let (passed, packet) = media.map_or((&[][..], &[][..]), |media| {
-            (media.info.extensions(), media.packet)
-        });
-        let header_len = self.writer.write(buf, &fields, passed, packet)?;
+        let mut passed = Passed::default();
+        let mut descriptor = [0; MAX_DESCRIPTOR];
+        if let Some(Media { info, packet }) = media {
+            passed.extensions = info.extensions();
+            passed.packet = packet;
+            passed.descriptor = rewrite_descriptor(info, packet, &sent.patch, &mut descriptor);
+        }
+        let header_len = self.writer.write(buf, &fields, &passed)?;
         let mut len = header_len;
         if let Some(original) = front.original {
             buf.get_mut(len..len + 2)?
@@ -206,8 +214,8 @@ impl Output {
             let source = info.payload(packet);
             let payload = buf.get_mut(len..len + source.len())?;
             payload.copy_from_slice(source);
-            if let Some(vp8) = &info.vp8 {
-                vp8.patch(payload, &sent.patch);
+            if let (Some(vp8), Patch::Vp8(patch)) = (&info.vp8, &sent.patch) {
+                vp8.patch(payload, patch);
             }
             len += source.len();
         }
@@ -226,6 +234,31 @@ impl Output {
     fn known(&self) -> impl Iterator<Item = PayloadTypes> {
         self.payload_types.iter().copied().flatten()
     }
+}
+
+/// The dependency descriptor of a packet as its subscriber gets it, with the publisher's id.
+#[inline]
+fn rewrite_descriptor<'a>(
+    info: &PacketInfo,
+    packet: &[u8],
+    patch: &Patch,
+    buf: &'a mut [u8; MAX_DESCRIPTOR],
+) -> Option<(u8, &'a [u8])> {
+    let (
+        Some(Svc::Described(frame)),
+        &Patch::Descriptor {
+            frame_number,
+            active,
+        },
+    ) = (&info.svc, patch)
+    else {
+        return None;
+    };
+    let place = frame.place;
+    let start = usize::from(place.start);
+    let value = packet.get(start..start + usize::from(place.len))?;
+    let len = rewrite(value, &frame.layout, frame_number, active, buf)?;
+    Some((place.id, &buf[..len]))
 }
 
 /// The subscriber's codec for the source's `codec`: the same format if there is one, else the

@@ -2,14 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use rtp::rtcp::SenderInfo;
-use rtp::seq::ExtSeq;
-use rtp::vp8::Vp8Patch;
-
-use super::history::{History, Sent};
+use super::history::{History, Patch, Sent};
 use super::numbering::{Numbering, Place};
 use super::output::{Media, Output};
 use super::stats::DownTrackStats;
+use super::svc::{LayerPair, Selected, SvcSelector};
 use super::timeline::{Cause, EraStart, Timeline};
 use super::vp8::Vp8Munger;
 use crate::bitrate::BitrateMeter;
@@ -18,6 +15,8 @@ use crate::packet::PacketInfo;
 use crate::params::{DownTrackConfig, MAX_SPATIAL_LAYERS, MediaKind};
 use crate::receiver::Receiver;
 use crate::sink::PacketSink;
+use rtp::rtcp::SenderInfo;
+use rtp::seq::ExtSeq;
 
 /// Packets that can be sent again: as many as the publisher's ring holds.
 const HISTORY_VIDEO: usize = 512;
@@ -43,10 +42,13 @@ pub(crate) struct Stream {
     numbering: Numbering,
     timeline: Timeline,
     vp8: Vp8Munger,
+    svc: SvcSelector,
     history: History,
     era: Option<Era>,
     /// How far each layer was looked at in its eras: nothing is sent twice.
     done: [ExtSeq; MAX_SPATIAL_LAYERS],
+    /// Highest spatial layer wanted of a stream that carries several.
+    max_spatial: u8,
     /// Highest temporal layer wanted; none: send nothing.
     max_temporal: Option<u8>,
     /// Highest temporal layer sent in this era.
@@ -80,10 +82,12 @@ impl Stream {
             numbering: Numbering::new(1 << 16 | u64::from(config.ssrc & 0x7fff)),
             timeline: Timeline::new(output.clock_rate()),
             vp8: Vp8Munger::default(),
+            svc: SvcSelector::default(),
             history: make_history(&output, source),
             output,
             era: None,
             done: [0; MAX_SPATIAL_LAYERS],
+            max_spatial: u8::try_from(config.max_spatial).unwrap_or(0),
             max_temporal: u8::try_from(config.max_temporal).ok(),
             temporal_sent: 0,
             layer_sync_since: None,
@@ -121,13 +125,30 @@ impl Stream {
         self.max_temporal.is_some()
     }
 
-    pub(crate) fn set_max_temporal(&mut self, max_temporal: i8) {
+    /// Changes the highest layers wanted; a negative one: send nothing.
+    pub(crate) fn set_max(&mut self, max_spatial: i8, max_temporal: i8) {
+        self.max_spatial = u8::try_from(max_spatial).unwrap_or(0);
         self.max_temporal = u8::try_from(max_temporal).ok();
     }
 
-    /// The highest temporal layer being sent.
-    pub(crate) fn temporal(&self) -> u8 {
-        self.numbering.max_temporal().min(self.temporal_sent)
+    fn wanted(&self) -> LayerPair {
+        LayerPair {
+            spatial: self.max_spatial,
+            temporal: self.max_temporal.unwrap_or(0),
+        }
+    }
+
+    /// The highest layers being sent of the source's stream `layer`.
+    pub(crate) fn layers(&self, layer: u8) -> LayerPair {
+        self.svc.current().unwrap_or(LayerPair {
+            spatial: layer,
+            temporal: self.numbering.max_temporal().min(self.temporal_sent),
+        })
+    }
+
+    /// Whether the subscriber lost the picture, or gets less than it wants until a key frame comes.
+    pub(crate) fn waits_for_key_frame(&self) -> bool {
+        self.picture_lost || self.svc.waits_for_key_frame(self.wanted())
     }
 
     /// Whether the last packet sent was the last of its frame.
@@ -145,10 +166,6 @@ impl Stream {
         self.picture_lost = true;
         self.history.give_up();
         true
-    }
-
-    pub(crate) fn is_picture_lost(&self) -> bool {
-        self.picture_lost
     }
 
     /// Sets the time of everything that follows.
@@ -192,6 +209,7 @@ impl Stream {
             self.done[usize::from(era.layer)] = self.numbering.highest_in();
         }
         let picture_offset = info.vp8.map_or(0, |vp8| self.vp8.begin_era(&vp8));
+        self.svc.begin_era(info);
         let max_temporal = self.max_temporal.unwrap_or(0);
         self.numbering
             .begin_era(first, picture_offset, max_temporal);
@@ -224,7 +242,7 @@ impl Stream {
                 return index;
             }
             if let Some((info, packet)) = source.packet(layer, ext_seq) {
-                self.forward(ext_seq, info, packet, sink);
+                self.forward(ext_seq, info, packet, source, sink);
             }
         }
         batch.len()
@@ -240,7 +258,7 @@ impl Stream {
     ) {
         for ext_seq in first..=source.highest(layer) {
             if let Some((info, packet)) = source.packet(layer, ext_seq) {
-                self.forward(ext_seq, info, packet, sink);
+                self.forward(ext_seq, info, packet, source, sink);
             }
         }
     }
@@ -251,24 +269,23 @@ impl Stream {
         ext_seq: ExtSeq,
         info: &PacketInfo,
         packet: &[u8],
+        source: &Receiver,
         sink: &mut S,
     ) {
         let Some(era) = self.era else { return };
         let types = self.output.payload_types(info.codec);
         let types = types.filter(|_| !info.is_padding());
         let place = self.numbering.place(ext_seq);
-        let (out, picture_offset, types) = match (place, types) {
+        let (out, picture_offset, types, selected) = match (place, types) {
             (Place::Nowhere, _) => return,
             (Place::Next, None) => return self.numbering.leave_out(ext_seq, false),
             (Place::Next, Some(types)) => {
-                if let Some(vp8) = info.vp8
-                    && !self.admits(ext_seq, info)
-                {
-                    let new_picture = self.vp8.leave_out(&vp8);
+                let Some(selected) = self.select(ext_seq, info, source) else {
+                    let new_picture = info.vp8.is_some_and(|vp8| self.vp8.leave_out(&vp8));
                     return self.numbering.leave_out(ext_seq, new_picture);
-                }
+                };
                 let out = self.numbering.take(ext_seq);
-                (out, self.numbering.picture_offset(), types)
+                (out, self.numbering.picture_offset(), types, selected)
             }
             (
                 Place::Late {
@@ -276,23 +293,27 @@ impl Stream {
                     picture_offset,
                     max_temporal,
                 },
-                Some(types),
-            ) if info.temporal <= max_temporal => {
+                types,
+            ) => {
+                let selected = self.select_late(info, max_temporal, source);
+                let Some((types, selected)) = types.zip(selected) else {
+                    return self.fill(era.layer, out, ext_seq, sink);
+                };
                 self.numbering.take_late(out);
-                (out, picture_offset, types)
+                (out, picture_offset, types, selected)
             }
-            (Place::Late { out, .. }, _) => return self.fill(era.layer, out, ext_seq, sink),
         };
         let newest = out > self.highest_media;
         let timestamp = self.timeline.munge(info.timestamp);
         let patch = match &info.vp8 {
-            Some(vp8) => self.vp8.munge(vp8, picture_offset, newest),
-            None => Vp8Patch::default(),
+            Some(vp8) => Patch::Vp8(self.vp8.munge(vp8, picture_offset, newest)),
+            None => selected.patch,
         };
+        let marker = info.marker || selected.marker;
         if newest {
             self.highest_media = out;
             self.timeline.sent(timestamp, info.arrival);
-            self.at_frame_end = info.marker;
+            self.at_frame_end = marker;
         }
         self.temporal_sent = self.temporal_sent.max(info.temporal);
         if info.entry_point {
@@ -302,12 +323,40 @@ impl Stream {
             self.key_frames += 1;
             self.key_frame_at = Some(self.now);
         }
-        let sent = Sent::media(ext_seq, era.layer, timestamp, info.marker, patch);
+        let sent = Sent::media(ext_seq, era.layer, timestamp, marker, patch);
         let sent = self.history.push(out, sent);
         let media = Some(Media { info, packet });
         match self.output.send(&sent, types, media, sink) {
             Some(bytes) => self.count(bytes, usize::from(info.payload_len)),
             None => self.dropped += 1,
+        }
+    }
+
+    /// Whether the next packet in order is sent, and how.
+    #[inline]
+    fn select(
+        &mut self,
+        ext_seq: ExtSeq,
+        info: &PacketInfo,
+        source: &Receiver,
+    ) -> Option<Selected> {
+        if let Some(svc) = &info.svc {
+            return self.svc.select(svc, info, false, self.wanted(), source);
+        }
+        let admitted = info.vp8.is_none() || self.admits(ext_seq, info);
+        admitted.then(Selected::default)
+    }
+
+    /// The same for a packet that was missing; `max_temporal` is the limit of its time.
+    fn select_late(
+        &mut self,
+        info: &PacketInfo,
+        max_temporal: u8,
+        source: &Receiver,
+    ) -> Option<Selected> {
+        match &info.svc {
+            Some(svc) => self.svc.select(svc, info, true, self.wanted(), source),
+            None => (info.temporal <= max_temporal).then(Selected::default),
         }
     }
 

@@ -37,6 +37,30 @@ pub(crate) struct Sending {
     pub(crate) abs_send_time: [u8; 3],
 }
 
+/// The publisher's extensions of one packet; those are written that the subscriber negotiated.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Passed<'a> {
+    /// Those that are the same for every subscriber, in `packet`.
+    pub(crate) extensions: &'a [ExtensionRef],
+    pub(crate) packet: &'a [u8],
+    /// The dependency descriptor for this subscriber, with the publisher's id.
+    pub(crate) descriptor: Option<(u8, &'a [u8])>,
+}
+
+impl<'a> Passed<'a> {
+    /// Ids and values; none for a reference outside the packet.
+    #[inline]
+    fn iter(&self) -> impl Iterator<Item = (u8, &'a [u8])> + use<'a> {
+        let packet = self.packet;
+        let same = self.extensions.iter().filter_map(move |extension| {
+            let start = usize::from(extension.start);
+            let value = packet.get(start..start + usize::from(extension.len))?;
+            Some((extension.id, value))
+        });
+        same.chain(self.descriptor)
+    }
+}
+
 /// A header up to and including the engine's own extensions, in one of the two forms of RFC 8285.
 #[derive(Debug)]
 struct Prepared {
@@ -177,7 +201,7 @@ impl HeaderWriter {
         self.rewrite = [0; 256];
         for extension in source
             .iter()
-            .filter(|extension| is_passed_on(&extension.uri))
+            .filter(|extension| is_end_to_end(&extension.uri))
         {
             if let Some(own) = own.iter().find(|own| own.uri == extension.uri) {
                 self.rewrite[usize::from(extension.id)] = own.id;
@@ -192,27 +216,26 @@ impl HeaderWriter {
     }
 
     /// Writes the header of a packet and returns its length, or `None` if `buf` is too short.
-    /// `passed` are the extensions of the source `packet`.
     #[inline]
     pub(crate) fn write(
         &self,
         buf: &mut [u8],
         fields: &Fields,
-        passed: &[ExtensionRef],
-        packet: &[u8],
+        passed: &Passed<'_>,
     ) -> Option<usize> {
-        let rewritten = |extension: &&ExtensionRef| self.rewrite[usize::from(extension.id)] != 0;
-        let any_passed = passed.iter().any(|extension| rewritten(&extension));
+        let rewritten = || {
+            let known = |&(id, _): &(u8, _)| self.rewrite[usize::from(id)] != 0;
+            passed.iter().filter(known)
+        };
+        let any_passed = rewritten().next().is_some();
         let forms = match fields.sending {
             Some(_) => &self.once,
             None => &self.repeatable,
         };
         let two_byte = forms.always_two_byte
             || any_passed
-                && passed.iter().filter(rewritten).any(|extension| {
-                    let id = self.rewrite[usize::from(extension.id)];
-                    needs_two_bytes(id, usize::from(extension.len))
-                });
+                && rewritten()
+                    .any(|(id, value)| needs_two_bytes(self.rewrite[usize::from(id)], value.len()));
         let prepared = if two_byte {
             &forms.two_byte
         } else {
@@ -238,10 +261,8 @@ impl HeaderWriter {
             return Some(prepared.len);
         }
         let mut at = prepared.elements_end;
-        for extension in passed.iter().filter(rewritten) {
-            let start = usize::from(extension.start);
-            let value = packet.get(start..start + usize::from(extension.len))?;
-            let id = self.rewrite[usize::from(extension.id)];
+        for (id, value) in rewritten() {
+            let id = self.rewrite[usize::from(id)];
             at = write_element(buf, at, two_byte, id, value)?;
         }
         let end = at.next_multiple_of(4);
@@ -251,8 +272,8 @@ impl HeaderWriter {
     }
 }
 
-/// Whether an extension means the same on the way to the subscriber.
-pub(crate) fn is_passed_on(uri: &str) -> bool {
+/// Whether an extension is for the subscriber too, and not only for the engine.
+fn is_end_to_end(uri: &str) -> bool {
     !matches!(
         ExtensionKind::from_uri(uri),
         Some(
@@ -263,6 +284,12 @@ pub(crate) fn is_passed_on(uri: &str) -> bool {
                 | ExtensionKind::AbsSendTime
         )
     )
+}
+
+/// Whether an extension is passed on as it is. Dependency descriptors mean something only in an
+/// unbroken stream, so they are rewritten for each subscriber, or left out.
+pub(crate) fn is_passed_on(uri: &str) -> bool {
+    is_end_to_end(uri) && uri != ExtensionKind::DependencyDescriptor.uri()
 }
 
 #[cfg(test)]

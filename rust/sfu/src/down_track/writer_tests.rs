@@ -44,6 +44,14 @@ const REPEATABLE: Fields = Fields {
     ..FIELDS
 };
 
+fn from_packet<'a>(extensions: &'a [ExtensionRef], packet: &'a [u8]) -> Passed<'a> {
+    Passed {
+        extensions,
+        packet,
+        descriptor: None,
+    }
+}
+
 /// Writes a header into dirty memory and returns its extensions.
 fn written(writer: &HeaderWriter, passed: &[ExtensionRef], packet: &[u8]) -> Vec<(u8, Vec<u8>)> {
     written_with(&FIELDS, writer, passed, packet)
@@ -56,7 +64,8 @@ fn written_with(
     packet: &[u8],
 ) -> Vec<(u8, Vec<u8>)> {
     let mut buf = [0xee; 300];
-    let len = writer.write(&mut buf, fields, passed, packet).unwrap();
+    let passed = from_packet(passed, packet);
+    let len = writer.write(&mut buf, fields, &passed).unwrap();
     let header = RtpHeader::parse(&buf[..len]).unwrap();
     assert_eq!(header.header_len(), len);
     let fields = (
@@ -78,7 +87,7 @@ fn a_header_without_extensions_is_twelve_bytes() {
     assert_eq!(written(&writer(&[], &[]), &[], &[]), []);
     let mut buf = [0; 100];
     assert_eq!(
-        writer(&[], &[]).write(&mut buf, &FIELDS, &[], &[]),
+        writer(&[], &[]).write(&mut buf, &FIELDS, &Passed::default()),
         Some(12)
     );
 }
@@ -188,6 +197,8 @@ fn a_short_buffer_is_refused() {
         start: 0,
     }];
     let mut buf = [0; 70];
-    assert_eq!(writer.write(&mut buf, &FIELDS, &passed, &[0; 80]), None);
-    assert_eq!(writer.write(&mut buf[..20], &FIELDS, &[], &[]), None);
+    let passed = from_packet(&passed, &[0; 80]);
+    assert_eq!(writer.write(&mut buf, &FIELDS, &passed), None);
+    let buf = &mut buf[..20];
+    assert_eq!(writer.write(buf, &FIELDS, &Passed::default()), None);
 }

@@ -6,9 +6,11 @@ use rtp::RtpHeader;
 use rtp::codec::{Codec, is_key_frame};
 use rtp::extension::{ExtensionKind, ParsedExtensions};
 use rtp::vp8::Vp8Descriptor;
+use rtp::vp9::Vp9Descriptor;
 
+use super::descriptors::{CurrentStructure, DescriptorReader};
 use crate::down_track::is_passed_on;
-use crate::packet::{ExtensionRef, MAX_PASSED_EXTENSIONS, PacketInfo};
+use crate::packet::{ExtensionRef, MAX_PASSED_EXTENSIONS, PacketInfo, Svc, Vp9Frame};
 use crate::params::ReceiverConfig;
 
 /// What a payload type means; `codec` is an index into the receiver's codecs.
@@ -38,6 +40,10 @@ pub(crate) struct Inspector {
     /// Whether extensions with an id can be passed on to subscribers.
     passed_on: [bool; 256],
     capture_time_id: Option<u8>,
+    descriptor_id: u8,
+    /// The only stream of the track, which may carry several layers.
+    single_stream: bool,
+    descriptors: DescriptorReader,
 }
 
 impl Inspector {
@@ -55,17 +61,32 @@ impl Inspector {
             passed_on[usize::from(extension.id)] = is_passed_on(&extension.uri);
         }
         let codecs = config.codecs.iter();
-        let mut extensions = config.header_extensions.iter();
-        let capture_time = ExtensionKind::AbsCaptureTime.uri();
-        let capture_time = extensions.find(|extension| extension.uri == capture_time);
+        let id_of = |kind: ExtensionKind| {
+            let mut extensions = config.header_extensions.iter();
+            let extension = extensions.find(|extension| extension.uri == kind.uri());
+            extension.map(|extension| extension.id)
+        };
         Self {
             codecs: codecs
                 .map(|codec| Codec::from_mime(&codec.mime_type))
                 .collect(),
             payload_kinds,
             passed_on,
-            capture_time_id: capture_time.map(|extension| extension.id),
+            capture_time_id: id_of(ExtensionKind::AbsCaptureTime),
+            descriptor_id: id_of(ExtensionKind::DependencyDescriptor).unwrap_or(0),
+            single_stream: config.encodings.len() == 1,
+            descriptors: DescriptorReader::default(),
         }
+    }
+
+    /// The structure that dependency descriptors refer to now.
+    pub(crate) fn structure(&self) -> Option<&CurrentStructure> {
+        self.descriptors.current()
+    }
+
+    /// The publisher's stream begins anew.
+    pub(crate) fn restart(&mut self) {
+        self.descriptors.restart();
     }
 
     #[inline]
@@ -75,7 +96,7 @@ impl Inspector {
 
     /// Reads what forwarding needs to know of a packet.
     pub(crate) fn inspect(
-        &self,
+        &mut self,
         now: Instant,
         header: &RtpHeader,
         extensions: &ParsedExtensions<'_>,
@@ -89,23 +110,36 @@ impl Inspector {
         let codec = self.codecs.get(usize::from(known.codec)).copied();
         let codec = codec.unwrap_or(Codec::Other);
         let descriptor = extensions.dependency_descriptor;
-        let entry_point = !payload.is_empty() && is_key_frame(codec, payload, descriptor);
         let vp8 = (codec == Codec::Vp8)
             .then(|| Vp8Descriptor::parse(payload))
             .flatten();
+        let svc = match codec {
+            Codec::Vp9 | Codec::Av1 if self.single_stream && !payload.is_empty() => {
+                self.layers_of(codec, descriptor, payload, packet)
+            }
+            _ => None,
+        };
+        let entry_point = !payload.is_empty()
+            && !matches!(svc, Some(Svc::Unknown))
+            && is_key_frame(codec, payload, descriptor);
         let mut info = PacketInfo {
             arrival: now,
             timestamp: header.timestamp,
             payload_start,
             payload_len: payload.len() as u16,
             codec: known.codec,
-            temporal: vp8.and_then(|vp8| vp8.temporal_layer).unwrap_or(0),
+            temporal: match (&vp8, &svc) {
+                (Some(vp8), _) => vp8.temporal_layer.unwrap_or(0),
+                (None, Some(svc)) => svc.temporal(),
+                (None, None) => 0,
+            },
             marker: header.marker,
             key_frame: entry_point && !codec.is_audio() && codec != Codec::Other,
             entry_point,
             extension_count: 0,
             extensions: [ExtensionRef::default(); MAX_PASSED_EXTENSIONS],
             vp8,
+            svc,
         };
         for (id, value) in header.extensions(packet) {
             if self.passed_on[usize::from(id)] {
@@ -113,6 +147,28 @@ impl Inspector {
             }
         }
         info
+    }
+
+    /// Where a packet of VP9 or AV1 belongs; `None` if it does not tell.
+    fn layers_of(
+        &mut self,
+        codec: Codec,
+        descriptor: Option<&[u8]>,
+        payload: &[u8],
+        packet: &[u8],
+    ) -> Option<Svc> {
+        if let Some(value) = descriptor {
+            let place = extension_ref(self.descriptor_id, value, packet);
+            let frame = self.descriptors.read(value, place);
+            return Some(frame.map_or(Svc::Unknown, Svc::Described));
+        }
+        let vp9 = Vp9Descriptor::parse(payload).filter(|_| codec == Codec::Vp9)?;
+        Some(Svc::Vp9(Vp9Frame {
+            layer: vp9.layer?,
+            inter_picture: vp9.inter_picture,
+            start: vp9.frame_start,
+            end: vp9.frame_end,
+        }))
     }
 
     fn note_extension(
@@ -134,13 +190,20 @@ impl Inspector {
         let Some(slot) = info.extensions.get_mut(usize::from(info.extension_count)) else {
             return;
         };
-        // `value` is a part of `packet`.
-        let start = value.as_ptr() as usize - packet.as_ptr() as usize;
         *slot = ExtensionRef {
-            id,
             len,
-            start: start as u16,
+            ..extension_ref(id, value, packet)
         };
         info.extension_count += 1;
+    }
+}
+
+/// The place of `value`, which is a part of `packet`.
+fn extension_ref(id: u8, value: &[u8], packet: &[u8]) -> ExtensionRef {
+    let start = value.as_ptr() as usize - packet.as_ptr() as usize;
+    ExtensionRef {
+        id,
+        len: value.len() as u8,
+        start: start as u16,
     }
 }

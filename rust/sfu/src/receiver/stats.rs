@@ -36,3 +36,13 @@ pub struct LayerStats {
     /// Key frames asked for.
     pub plis_sent: u64,
 }
+
+impl LayerStats {
+    /// Nothing counted on `ssrc`.
+    pub(crate) fn of(ssrc: u32) -> Self {
+        Self {
+            ssrc,
+            ..Self::default()
+        }
+    }
+}

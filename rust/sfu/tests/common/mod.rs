@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "it is for tests")]
 
 pub mod call;
+#[path = "../../../rtp/tests/descriptor/mod.rs"]
+mod descriptor;
+pub mod svc;
 
 use std::time::{Duration, Instant};
 
