@@ -87,10 +87,8 @@ fn parsed(structure: &TestStructure) -> Structure {
         structure: Some(structure.clone()),
         ..TestDescriptor::default()
     };
-    Descriptor::parse(&first.to_bytes(), None)
-        .unwrap()
-        .1
-        .unwrap()
+    let (_, attached) = Descriptor::parse(&first.to_bytes(), None).expect("it is valid");
+    attached.expect("it has a structure")
 }
 
 fn padded<const N: usize>(values: impl Iterator<Item = u16>) -> [u16; N] {
@@ -191,7 +189,7 @@ proptest! {
 #[test]
 fn what_cannot_be_used_is_told() {
     let mandatory = [0x80, 0, 1];
-    let parse = |value, known: Option<&Structure>| Descriptor::parse(value, known).unwrap_err();
+    let parse = |value, known: Option<&Structure>| Descriptor::parse(value, known).expect_err("it is not valid");
     assert_eq!(parse(&[0x80, 0], None), DescriptorError::Truncated);
     assert_eq!(parse(&mandatory, None), DescriptorError::NoStructure);
     let structure = TestStructure {
