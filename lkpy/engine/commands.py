@@ -119,6 +119,9 @@ class CreateDownTrack:
     ``codecs`` are the subscriber's: the one with the receiver's mime type gives payload types and
     feedback. Layers above ``max_spatial``/``max_temporal`` are not sent. Nothing is sent before
     the transport's DTLS is connected.
+
+    With ``translate_red``, RED (RFC 2198) is turned into Opus for codecs without RED, what was lost
+    taken from its redundancy; and if the first codec is RED, Opus is turned into it.
     """
 
     down_track: int
@@ -133,6 +136,7 @@ class CreateDownTrack:
     max_spatial: int = 2
     max_temporal: int = 3
     muted: bool = False
+    translate_red: bool = False
 
 
 @dataclass(frozen=True, slots=True)

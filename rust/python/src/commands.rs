@@ -249,6 +249,7 @@ fn create_down_track(command: &Bound<'_, PyAny>) -> PyResult<CreateDownTrack> {
         max_spatial: layer(command, "max_spatial")?,
         max_temporal: layer(command, "max_temporal")?,
         muted: get(command, "muted")?,
+        translate_red: get(command, "translate_red")?,
     })
 }
 

@@ -16,6 +16,7 @@
 //! | [`stats`] | loss, jitter, report blocks | RFC 3550 A |
 //! | [`ntp`] | NTP timestamps and round trips | RFC 3550 4, 6.4.1 |
 //! | [`codec`] | key frames and frame starts by codec | the codecs' payload formats |
+//! | [`red`] | redundant audio: read and write | RFC 2198 |
 //! | [`dependency`] | dependency descriptor: parse and rewrite | AV1 RTP specification, appendix A |
 //! | [`vp8`], [`vp9`] | payload descriptors | RFC 7741, RFC 9628 |
 
@@ -28,6 +29,7 @@ pub mod extension;
 pub mod header;
 pub mod nack;
 pub mod ntp;
+pub mod red;
 pub mod rtcp;
 pub mod seq;
 pub mod srtp;

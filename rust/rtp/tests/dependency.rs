@@ -189,7 +189,9 @@ proptest! {
 #[test]
 fn what_cannot_be_used_is_told() {
     let mandatory = [0x80, 0, 1];
-    let parse = |value, known: Option<&Structure>| Descriptor::parse(value, known).expect_err("it is not valid");
+    let parse = |value, known: Option<&Structure>| {
+        Descriptor::parse(value, known).expect_err("it is not valid")
+    };
     assert_eq!(parse(&[0x80, 0], None), DescriptorError::Truncated);
     assert_eq!(parse(&mandatory, None), DescriptorError::NoStructure);
     let structure = TestStructure {

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`selector`] | which of the source's streams, that is, which layer of simulcast |
 //! | [`svc`] | which frames of a stream that carries several layers |
+//! | [`redundancy`] | whether audio goes out as RED, or without it |
 //! | [`stream`] (numbering, timeline, vp8, history, output, writer) | the packet's new numbers, and its bytes |
 //! | [`reports`] | sender reports, and what the subscriber's reports say |
 
@@ -14,8 +15,10 @@ mod history;
 mod keyframes;
 mod numbering;
 mod output;
+mod redundancy;
 mod reports;
 pub(crate) mod selector;
+mod sent_log;
 mod stats;
 mod stream;
 mod svc;

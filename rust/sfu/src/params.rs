@@ -121,6 +121,9 @@ pub struct DownTrackConfig {
     pub max_temporal: i8,
     /// Whether to begin muted.
     pub muted: bool,
+    /// Whether RED (RFC 2198) goes out as plain Opus to a subscriber that has no RED, and Opus as
+    /// RED to one whose first codec is RED.
+    pub translate_red: bool,
     /// Any moment in the past, the same for all down tracks of a transport: absolute send times
     /// count from it.
     pub epoch: Instant,

@@ -152,6 +152,8 @@ pub struct CreateDownTrack {
     pub max_temporal: i8,
     /// Begin muted.
     pub muted: bool,
+    /// RED goes out as Opus to a subscriber without it, and Opus as RED if RED is the first codec.
+    pub translate_red: bool,
 }
 
 /// Send one message on many data channels.

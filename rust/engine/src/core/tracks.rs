@@ -291,6 +291,7 @@ fn down_track_config(create: &CreateDownTrack, epoch: Instant) -> DownTrackConfi
         max_spatial: create.max_spatial,
         max_temporal: create.max_temporal,
         muted: create.muted,
+        translate_red: create.translate_red,
         epoch,
     }
 }

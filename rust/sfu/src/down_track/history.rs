@@ -82,6 +82,15 @@ impl Sent {
         }
     }
 
+    /// The packet with the outgoing number `out`.
+    #[inline]
+    pub(crate) fn numbered(self, out: u64) -> Self {
+        Self {
+            out: out as u32,
+            ..self
+        }
+    }
+
     /// The outgoing sequence number.
     pub(crate) fn sequence(&self) -> u16 {
         self.out as u16
@@ -114,10 +123,7 @@ impl History {
     /// Notes a packet sent as `out` and returns it with that number.
     #[inline]
     pub(crate) fn push(&mut self, out: u64, sent: Sent) -> Sent {
-        let sent = Sent {
-            out: out as u32,
-            ..sent
-        };
+        let sent = sent.numbered(out);
         let mask = self.sent.len().wrapping_sub(1);
         if let Some(slot) = self.sent.get_mut(out as usize & mask) {
             *slot = sent;

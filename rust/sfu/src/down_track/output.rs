@@ -13,15 +13,19 @@
 
 use std::time::Instant;
 
+use rtp::codec::Codec;
 use rtp::dependency::rewrite;
 use rtp::extension::abs_send_time;
 
 use super::history::{Patch, Sent};
+use super::redundancy::{Body, Redundancy};
 use super::writer::{Fields, HeaderWriter, Passed, Sending};
 use crate::packet::{PacketInfo, Svc};
 use crate::params::{CodecParameters, DownTrackConfig};
 use crate::receiver::Receiver;
 use crate::sink::PacketSink;
+
+const OPUS: &str = "audio/opus";
 
 /// Longest dependency descriptor that is sent: no header extension is longer.
 const MAX_DESCRIPTOR: usize = 255;
@@ -33,6 +37,7 @@ pub(crate) struct PayloadTypes {
     rtx: Option<u8>,
     clock_rate: u32,
     nack: bool,
+    pub(crate) redundancy: Redundancy,
 }
 
 /// Where a packet's media comes from.
@@ -40,6 +45,7 @@ pub(crate) struct PayloadTypes {
 pub(crate) struct Media<'a> {
     pub(crate) info: &'a PacketInfo,
     pub(crate) packet: &'a [u8],
+    pub(crate) body: Body<'a>,
 }
 
 /// What is written in front of the media.
@@ -144,7 +150,9 @@ impl Output {
     ) -> Option<usize> {
         let front = Front {
             ssrc: self.ssrc,
-            payload_type: types.media,
+            payload_type: media
+                .and_then(|media| media.body.payload_type())
+                .unwrap_or(types.media),
             sequence: sent.sequence(),
             original: None,
             repeatable: self.has_nack && self.rtx(types).is_none(),
@@ -198,7 +206,9 @@ impl Output {
         };
         let mut passed = Passed::default();
         let mut descriptor = [0; MAX_DESCRIPTOR];
-        if let Some(Media { info, packet }) = media {
+        if let Some(Media { info, packet, body }) = media
+            && body.has_extensions()
+        {
             passed.extensions = info.extensions();
             passed.packet = packet;
             passed.descriptor = rewrite_descriptor(info, packet, &sent.patch, &mut descriptor);
@@ -210,14 +220,13 @@ impl Output {
                 .copy_from_slice(&original.to_be_bytes());
             len += 2;
         }
-        if let Some(Media { info, packet }) = media {
-            let source = info.payload(packet);
-            let payload = buf.get_mut(len..len + source.len())?;
-            payload.copy_from_slice(source);
+        if let Some(Media { info, body, .. }) = media {
+            let payload = buf.get_mut(len..)?;
+            let payload_len = body.write(payload)?;
             if let (Some(vp8), Patch::Vp8(patch)) = (&info.vp8, &sent.patch) {
-                vp8.patch(payload, patch);
+                vp8.patch(&mut payload[..payload_len], patch);
             }
-            len += source.len();
+            len += payload_len;
         }
         let numbered = self.writer.has_transport_sequence(&fields);
         sink.commit(header_len, len, numbered);
@@ -262,16 +271,45 @@ fn rewrite_descriptor<'a>(
 }
 
 /// The subscriber's codec for the source's `codec`: the same format if there is one, else the
-/// same mime type.
+/// same mime type. Opus and RED stand in for each other as [`DownTrackConfig::translate_red`] says.
 fn payload_types(config: &DownTrackConfig, codec: &CodecParameters) -> Option<PayloadTypes> {
-    let same = |own: &&CodecParameters| own.mime_type.eq_ignore_ascii_case(&codec.mime_type);
-    let mut candidates = config.codecs.iter().filter(same);
-    let best = candidates.clone().find(|own| own.fmtp == codec.fmtp);
-    let own = best.or_else(|| candidates.next())?;
+    let of_mime = |mime| of_mime(&config.codecs, mime);
+    let same = || of_mime(&codec.mime_type);
+    let best = || {
+        let exact = same().find(|own| own.fmtp == codec.fmtp);
+        exact.or_else(|| same().next())
+    };
+    let kind = Codec::from_mime(&codec.mime_type);
+    let opus = || of_mime(OPUS).next();
+    let opus_type = || opus().map(|opus| opus.payload_type & 0x7f);
+    let preferred = config.codecs.first().filter(|_| config.translate_red);
+    let made = preferred.filter(|own| Codec::from_mime(&own.mime_type) == Codec::Red);
+    let (own, redundancy) = match (kind, opus_type(), made) {
+        (Codec::Opus, Some(opus), Some(red)) => (red, Redundancy::Make { opus }),
+        (Codec::Red, opus_type, _) => match best() {
+            Some(red) => (red, Redundancy::Keep { opus: opus_type }),
+            None => (
+                opus().filter(|_| config.translate_red)?,
+                Redundancy::Extract,
+            ),
+        },
+        _ => (best()?, Redundancy::Unchanged),
+    };
     Some(PayloadTypes {
         media: own.payload_type & 0x7f,
         rtx: own.rtx_payload_type,
         clock_rate: codec.clock_rate,
-        nack: own.nack,
+        // What a packet repeats depends on what had come by then, and what is sent again must be
+        // the same.
+        nack: own.nack && !matches!(redundancy, Redundancy::Make { .. }),
+        redundancy,
     })
+}
+
+fn of_mime<'a>(
+    codecs: &'a [CodecParameters],
+    mime: &'a str,
+) -> impl Iterator<Item = &'a CodecParameters> {
+    let same = |codec: &&CodecParameters| codec.mime_type.eq_ignore_ascii_case(mime);
+    codecs.iter().filter(same)
 }

@@ -1,10 +1,14 @@
 //! The outgoing stream of one down track: packets in, rewritten packets out.
 
+mod repair;
+
 use std::time::{Duration, Instant};
 
 use super::history::{History, Patch, Sent};
 use super::numbering::{Numbering, Place};
 use super::output::{Media, Output};
+use super::redundancy::{Body, Redundancy};
+use super::sent_log::SentLog;
 use super::stats::DownTrackStats;
 use super::svc::{LayerPair, Selected, SvcSelector};
 use super::timeline::{Cause, EraStart, Timeline};
@@ -43,6 +47,8 @@ pub(crate) struct Stream {
     timeline: Timeline,
     vp8: Vp8Munger,
     svc: SvcSelector,
+    /// Packets of this era that were sent from the redundancy of later ones.
+    recovered: SentLog,
     history: History,
     era: Option<Era>,
     /// How far each layer was looked at in its eras: nothing is sent twice.
@@ -83,6 +89,7 @@ impl Stream {
             timeline: Timeline::new(output.clock_rate()),
             vp8: Vp8Munger::default(),
             svc: SvcSelector::default(),
+            recovered: SentLog::default(),
             history: make_history(&output, source),
             output,
             era: None,
@@ -210,6 +217,7 @@ impl Stream {
         }
         let picture_offset = info.vp8.map_or(0, |vp8| self.vp8.begin_era(&vp8));
         self.svc.begin_era(info);
+        self.recovered = SentLog::default();
         let max_temporal = self.max_temporal.unwrap_or(0);
         self.numbering
             .begin_era(first, picture_offset, max_temporal);
@@ -275,17 +283,27 @@ impl Stream {
         let Some(era) = self.era else { return };
         let types = self.output.payload_types(info.codec);
         let types = types.filter(|_| !info.is_padding());
+        if let Some(types) = types.filter(|types| types.redundancy == Redundancy::Extract) {
+            if !self.may_recover(ext_seq) {
+                return;
+            }
+            self.recover(ext_seq, (info, packet), types, source, sink);
+        }
+        let place_in = (era.layer, ext_seq);
+        let body =
+            types.and_then(|types| Body::new(types.redundancy, place_in, info, packet, source));
+        let sendable = types.zip(body);
         let place = self.numbering.place(ext_seq);
-        let (out, picture_offset, types, selected) = match (place, types) {
+        let (out, picture_offset, (types, body), selected) = match (place, sendable) {
             (Place::Nowhere, _) => return,
             (Place::Next, None) => return self.numbering.leave_out(ext_seq, false),
-            (Place::Next, Some(types)) => {
+            (Place::Next, Some(sendable)) => {
                 let Some(selected) = self.select(ext_seq, info, source) else {
                     let new_picture = info.vp8.is_some_and(|vp8| self.vp8.leave_out(&vp8));
                     return self.numbering.leave_out(ext_seq, new_picture);
                 };
                 let out = self.numbering.take(ext_seq);
-                (out, self.numbering.picture_offset(), types, selected)
+                (out, self.numbering.picture_offset(), sendable, selected)
             }
             (
                 Place::Late {
@@ -293,14 +311,14 @@ impl Stream {
                     picture_offset,
                     max_temporal,
                 },
-                types,
+                sendable,
             ) => {
                 let selected = self.select_late(info, max_temporal, source);
-                let Some((types, selected)) = types.zip(selected) else {
+                let Some((sendable, selected)) = sendable.zip(selected) else {
                     return self.fill(era.layer, out, ext_seq, sink);
                 };
                 self.numbering.take_late(out);
-                (out, picture_offset, types, selected)
+                (out, picture_offset, sendable, selected)
             }
         };
         let newest = out > self.highest_media;
@@ -325,7 +343,7 @@ impl Stream {
         }
         let sent = Sent::media(ext_seq, era.layer, timestamp, marker, patch);
         let sent = self.history.push(out, sent);
-        let media = Some(Media { info, packet });
+        let media = Some(Media { info, packet, body });
         match self.output.send(&sent, types, media, sink) {
             Some(bytes) => self.count(bytes, usize::from(info.payload_len)),
             None => self.dropped += 1,
@@ -389,58 +407,6 @@ impl Stream {
         }
         self.layer_sync_since = (info.temporal < wanted).then_some(self.now);
         Some(info.temporal)
-    }
-
-    /// Sends a packet without payload in the place of one that was missing and, now that it is
-    /// here, turns out not to be wanted. The subscriber stops asking for it.
-    fn fill<S: PacketSink + ?Sized>(&mut self, layer: u8, out: u64, ext_seq: ExtSeq, sink: &mut S) {
-        let Some(types) = self.output.any_payload_types() else {
-            return;
-        };
-        self.numbering.take_late(out);
-        let sent = Sent::filler(ext_seq, layer, self.timeline.last_timestamp());
-        let sent = self.history.push(out, sent);
-        match self.output.send(&sent, types, None, sink) {
-            Some(bytes) => self.count(bytes, 0),
-            None => self.dropped += 1,
-        }
-    }
-
-    /// Sends again the packets with the outgoing `sequences`.
-    pub(crate) fn resend<S: PacketSink + ?Sized>(
-        &mut self,
-        sequences: impl IntoIterator<Item = u16>,
-        rtt: Duration,
-        source: &Receiver,
-        sink: &mut S,
-    ) {
-        let now_ms = self.now.saturating_duration_since(self.created).as_millis() as u32;
-        for sequence in sequences {
-            self.nacks += 1;
-            let Some(sent) = self.history.request(sequence, now_ms, rtt) else {
-                continue;
-            };
-            if let Some(bytes) = self.send_again(&sent, source, sink) {
-                self.retransmissions += 1;
-                self.bitrate.add(self.now, bytes);
-            }
-        }
-    }
-
-    fn send_again<S: PacketSink + ?Sized>(
-        &mut self,
-        sent: &Sent,
-        source: &Receiver,
-        sink: &mut S,
-    ) -> Option<usize> {
-        if sent.filler {
-            let types = self.output.any_payload_types()?;
-            return self.output.send_again(sent, types, None, sink);
-        }
-        let (info, packet) = source.packet(sent.layer, sent.ext_seq)?;
-        let types = self.output.payload_types(info.codec)?;
-        let media = Some(Media { info, packet });
-        self.output.send_again(sent, types, media, sink)
     }
 
     fn count(&mut self, bytes: usize, payload: usize) {

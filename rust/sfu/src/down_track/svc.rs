@@ -6,7 +6,6 @@
 //! pictures, so that what was sent of a picture always ends with a marker.
 
 mod described;
-mod frame_log;
 mod vp9;
 
 use super::history::Patch;

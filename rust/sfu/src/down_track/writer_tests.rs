@@ -20,6 +20,7 @@ fn writer(own: &[HeaderExtension], source: &[HeaderExtension]) -> HeaderWriter {
         max_spatial: 2,
         max_temporal: 3,
         muted: false,
+        translate_red: false,
         epoch: std::time::Instant::now(),
     };
     let mut writer = HeaderWriter::new(&config);

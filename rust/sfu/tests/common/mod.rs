@@ -77,6 +77,7 @@ pub fn down_track_config(epoch: Instant, ssrc: u32) -> DownTrackConfig {
         max_spatial: 2,
         max_temporal: 3,
         muted: false,
+        translate_red: true,
         epoch,
     }
 }

@@ -330,6 +330,7 @@ impl SvcCall {
     pub fn want(&mut self, spatial: i8, temporal: i8) {
         self.down_track
             .update(self.now, spatial, temporal, false, &self.receiver);
+        self.down_track.handle_timeout(self.now, &mut self.receiver);
     }
 
     /// Whether the publisher is asked for a key frame now.

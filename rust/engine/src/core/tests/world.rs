@@ -334,5 +334,6 @@ pub fn down_track(id: Id, transport: Id, receiver: Id, kind: MediaKind) -> Creat
         max_spatial: 2,
         max_temporal: 3,
         muted: false,
+        translate_red: false,
     }
 }

@@ -7,8 +7,8 @@
 
 use rtp::dependency::{DecodeTarget, MAX_TARGETS};
 
-use super::frame_log::FrameLog;
 use super::{Arrival, LayerPair, Patch, Selected};
+use crate::down_track::sent_log::SentLog;
 use crate::packet::DescribedFrame;
 use crate::receiver::CurrentStructure;
 
@@ -34,7 +34,7 @@ pub(super) struct Described {
     current: Option<u8>,
     /// The timestamp of the picture it was chosen for.
     picture: Option<u32>,
-    log: FrameLog,
+    log: SentLog,
     /// Incoming minus outgoing frame number.
     frame_offset: u64,
     /// The highest outgoing frame number.
@@ -68,16 +68,14 @@ impl Described {
         Some(layers(targets.get(self.current?)))
     }
 
-    /// Whether the publisher sends a wanted spatial layer above the current one: only a key frame
-    /// makes its chain intact.
+    /// Whether the publisher sends a wanted spatial layer that only a key frame makes decodable.
     pub(super) fn waits_for_key_frame(&self, wanted: LayerPair) -> bool {
         let Some(targets) = &self.targets else {
             return false;
         };
-        let best = self.best(targets, wanted, |_| true);
-        let best = best.map(|best| targets.get(best).spatial);
-        let current = self.current.map(|current| targets.get(current).spatial);
-        best.is_some() && best != current
+        let spatial = |best: Option<u8>| best.map(|target| targets.get(target).spatial);
+        let best = spatial(self.best(targets, wanted, |_| true));
+        best != spatial(self.best(targets, wanted, |target| self.is_intact(target)))
     }
 
     pub(super) fn select(
@@ -130,7 +128,7 @@ impl Described {
             self.follow(frame, &targets);
             if self.picture != Some(arrival.timestamp) {
                 self.picture = Some(arrival.timestamp);
-                self.choose(&targets, wanted);
+                self.choose(frame, &targets, wanted);
             }
         }
         let dependencies = &frame.dependencies;
@@ -188,13 +186,20 @@ impl Described {
         }
     }
 
-    /// Chooses the target for a picture. If a lower one is wanted that cannot begin here, the
-    /// higher one goes on until it can.
-    fn choose(&mut self, targets: &Targets, wanted: LayerPair) {
-        let best = self.best(targets, wanted, |target| self.is_intact(target));
+    /// Chooses the target for the picture that `frame` begins. If a lower one is wanted that cannot
+    /// begin here, the higher one goes on until it can. A higher spatial layer begins with a frame
+    /// of the lowest temporal one: others refer to frames that no chain protects.
+    fn choose(&mut self, frame: &DescribedFrame, targets: &Targets, mut wanted: LayerPair) {
         let usable =
             |&target: &u8| self.active >> target & 1 != 0 && self.is_intact(targets.get(target));
-        self.current = best.or(self.current.filter(usable));
+        let current = self.current.filter(usable);
+        if let Some(current) = current
+            && frame.dependencies.temporal > 0
+        {
+            wanted.spatial = wanted.spatial.min(targets.get(current).spatial);
+        }
+        let best = self.best(targets, wanted, |target| self.is_intact(target));
+        self.current = best.or(current);
     }
 
     /// The highest target within `wanted` that the publisher sends and that `test` allows.

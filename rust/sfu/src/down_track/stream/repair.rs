@@ -1,0 +1,127 @@
+//! What makes up for loss: packets sent again, fillers, and audio taken from redundancy.
+
+use std::time::Duration;
+
+use rtp::red::RedPayload;
+use rtp::seq::ExtSeq;
+
+use super::Stream;
+use crate::down_track::history::{Patch, Sent};
+use crate::down_track::numbering::Place;
+use crate::down_track::output::{Media, PayloadTypes};
+use crate::down_track::redundancy::{Body, EARLIER};
+use crate::packet::PacketInfo;
+use crate::receiver::Receiver;
+use crate::sink::PacketSink;
+
+impl Stream {
+    /// Sends those of the packets before `ext_seq`, a packet of RED, that have not come. Should
+    /// they come yet, they are not sent again: a sequence number has one content.
+    pub(super) fn recover<S: PacketSink + ?Sized>(
+        &mut self,
+        ext_seq: ExtSeq,
+        (info, packet): (&PacketInfo, &[u8]),
+        types: PayloadTypes,
+        source: &Receiver,
+        sink: &mut S,
+    ) {
+        let (Some(era), Some(red)) = (self.era, RedPayload::parse(info.payload(packet))) else {
+            return;
+        };
+        for back in (1..=EARLIER).rev() {
+            let missing = ext_seq.wrapping_sub(back as u64);
+            let Some(block) = red.earlier(back) else {
+                continue;
+            };
+            if source.packet(era.layer, missing).is_some() || !self.may_recover(missing) {
+                continue;
+            }
+            let out = match self.numbering.place(missing) {
+                Place::Next => self.numbering.take(missing),
+                Place::Late { out, .. } => out,
+                Place::Nowhere => continue,
+            };
+            self.numbering.take_late(out);
+            self.recovered.set(missing, true);
+            let timestamp = info.timestamp.wrapping_sub(block.timestamp_offset);
+            let timestamp = self.timeline.munge(timestamp);
+            if out > self.highest_media {
+                self.highest_media = out;
+                self.timeline.sent(timestamp, info.arrival);
+            }
+            let sent = Sent::media(missing, era.layer, timestamp, false, Patch::None);
+            let body = Body::Recovered(block.data);
+            let media = Some(Media { info, packet, body });
+            match self.output.send(&sent.numbered(out), types, media, sink) {
+                Some(bytes) => self.count(bytes, block.data.len()),
+                None => self.dropped += 1,
+            }
+        }
+    }
+
+    /// Whether a packet was not sent from another one's redundancy.
+    #[inline]
+    pub(super) fn may_recover(&self, ext_seq: ExtSeq) -> bool {
+        self.recovered.get(ext_seq).is_none() && !self.recovered.is_forgotten(ext_seq)
+    }
+
+    /// Sends a packet without payload in the place of one that was missing and, now that it is
+    /// here, turns out not to be wanted. The subscriber stops asking for it.
+    pub(super) fn fill<S: PacketSink + ?Sized>(
+        &mut self,
+        layer: u8,
+        out: u64,
+        ext_seq: ExtSeq,
+        sink: &mut S,
+    ) {
+        let Some(types) = self.output.any_payload_types() else {
+            return;
+        };
+        self.numbering.take_late(out);
+        let sent = Sent::filler(ext_seq, layer, self.timeline.last_timestamp());
+        let sent = self.history.push(out, sent);
+        match self.output.send(&sent, types, None, sink) {
+            Some(bytes) => self.count(bytes, 0),
+            None => self.dropped += 1,
+        }
+    }
+
+    /// Sends again the packets with the outgoing `sequences`.
+    pub(crate) fn resend<S: PacketSink + ?Sized>(
+        &mut self,
+        sequences: impl IntoIterator<Item = u16>,
+        rtt: Duration,
+        source: &Receiver,
+        sink: &mut S,
+    ) {
+        let now_ms = self.now.saturating_duration_since(self.created).as_millis() as u32;
+        for sequence in sequences {
+            self.nacks += 1;
+            let Some(sent) = self.history.request(sequence, now_ms, rtt) else {
+                continue;
+            };
+            if let Some(bytes) = self.send_again(&sent, source, sink) {
+                self.retransmissions += 1;
+                self.bitrate.add(self.now, bytes);
+            }
+        }
+    }
+
+    fn send_again<S: PacketSink + ?Sized>(
+        &mut self,
+        sent: &Sent,
+        source: &Receiver,
+        sink: &mut S,
+    ) -> Option<usize> {
+        if sent.filler {
+            let types = self.output.any_payload_types()?;
+            return self.output.send_again(sent, types, None, sink);
+        }
+        let (info, packet) = source.packet(sent.layer, sent.ext_seq)?;
+        let types = self.output.payload_types(info.codec)?;
+        let place = (sent.layer, sent.ext_seq);
+        let body = Body::new(types.redundancy, place, info, packet, source)?;
+        let media = Some(Media { info, packet, body });
+        self.output.send_again(sent, types, media, sink)
+    }
+}
