@@ -88,9 +88,11 @@ class RecordingEngine:
         return [command for command in self.commands if isinstance(command, kind)]
 
 
-def single(engine: RecordingEngine, *, red: bool = False, **client: object) -> PeerTransport:
+def single(engine: RecordingEngine, *, active_red: bool = False, **client: object) -> PeerTransport:
     """The single peer connection of a client."""
-    return _transport(engine, rtc.SignalTarget.PUBLISHER, single_pc=True, red=red, **client)
+    return _transport(
+        engine, rtc.SignalTarget.PUBLISHER, single_pc=True, active_red=active_red, **client
+    )
 
 
 def publisher(engine: RecordingEngine, **client: object) -> PeerTransport:
@@ -108,7 +110,7 @@ def _transport(
     target: rtc.SignalTarget,
     *,
     single_pc: bool,
-    red: bool = False,
+    active_red: bool = False,
     ice_lite: bool = False,
     **client: object,
 ) -> PeerTransport:
@@ -118,7 +120,7 @@ def _transport(
         target=target,
         single_pc=single_pc,
         client=models.ClientInfo(**({"protocol": 17} | client)),
-        options=TransportOptions(CODECS, CODECS, ice_lite=ice_lite, red=red),
+        options=TransportOptions(CODECS, CODECS, ice_lite=ice_lite, active_red_encoding=active_red),
     )
 
 

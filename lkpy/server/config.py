@@ -83,12 +83,13 @@ class RoomConfig(Section):
 
 
 class AudioConfig(Section):
-    """Active-speaker detection."""
+    """Active-speaker detection and redundancy."""
 
     active_level: Annotated[int, Field(ge=0, le=127)] = 35
     min_percentile: Annotated[int, Field(ge=0, le=100)] = 40
     update_interval: Annotated[int, Field(gt=0)] = 400
     smooth_intervals: Count = 2
+    active_red_encoding: bool = False
 
 
 class VideoConfig(Section):

@@ -43,7 +43,7 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
         "map": "playout_delay",
     },
     "audio": {
-        "bool": "active_red_encoding enable_loss_proxying",
+        "bool": "enable_loss_proxying",
     },
     "video": {
         "map": "stream_tracker_manager",

@@ -209,6 +209,7 @@ def room_options(config: ServerConfig, clock: Clock) -> RoomOptions:
             min_percentile=audio.min_percentile,
             update_interval_ms=audio.update_interval,
             smooth_intervals=audio.smooth_intervals,
+            active_red_encoding=audio.active_red_encoding,
         ),
         video=VideoOptions(
             dynacast_pause_delay_s=config.video.dynacast_pause_delay,

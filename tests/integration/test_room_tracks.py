@@ -69,7 +69,7 @@ async def test_publish(single: bool) -> None:
             "update",
         ]
         info = alice.participant.to_proto()
-        assert [t.mime_type for t in info.tracks] == ["video/VP8", "audio/opus"]
+        assert [t.mime_type for t in info.tracks] == ["video/VP8", "audio/red"]
         assert [(layer.rid, layer.spatial_layer) for layer in info.tracks[0].layers] == [
             ("q", 0),
             ("h", 1),
@@ -221,7 +221,7 @@ async def test_video_of_the_go_sdk_is_announced_by_its_media() -> None:
         await world.settle()
         assert [t.mime_type for t in alice.participant.to_proto().tracks] == [
             "video/H264",
-            "audio/opus",
+            "audio/red",
         ]
 
 

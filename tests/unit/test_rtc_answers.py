@@ -225,19 +225,25 @@ def test_the_tracks_codec_is_first_or_alone(client: dict[str, str], first: str, 
 def test_published_audio_has_nack_and_its_features() -> None:
     info = track_info(audio_features=[models.TF_STEREO, models.TF_NO_DTX])
     result = offer(single(RecordingEngine()), sample("chrome_offer"), lookup=lambda cid, kind: info)
-    opus = answer_of(result).media[-1].codecs[0]
+    red, opus = answer_of(result).media[-1].codecs[:2]
+    assert (red.name, red.feedback) == ("red", ())
     assert opus.name == "opus"
     assert opus.fmtp == "minptime=10;useinbandfec=1;stereo=1;maxaveragebitrate=510000"
     assert opus.feedback == ("nack",)
 
 
 @pytest.mark.parametrize(
-    ("red", "disable_red", "first"),
-    [(True, False, "red"), (True, True, "opus"), (False, False, "opus")],
+    ("disable_red", "named", "first"),
+    [
+        (False, "", "red"),
+        (True, "", "opus"),
+        (False, "audio/opus", "opus"),
+        (True, "audio/red", "red"),
+    ],
 )
-def test_red_first_where_it_is_wanted(red: bool, disable_red: bool, first: str) -> None:
-    info = track_info(disable_red=disable_red)
-    transport = single(RecordingEngine(), red=red)
+def test_red_first_where_it_is_wanted(disable_red: bool, named: str, first: str) -> None:
+    info = track_info(named, disable_red=disable_red)
+    transport = single(RecordingEngine())
     result = offer(transport, sample("chrome_offer"), lookup=lambda cid, kind: info)
     assert answer_of(result).media[-1].codecs[0].name == first
 

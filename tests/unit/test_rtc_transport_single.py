@@ -396,6 +396,35 @@ def test_tracks_the_client_cannot_decode_are_reported() -> None:
     assert requirement(transport, 9.0) is None
 
 
+@pytest.mark.parametrize(
+    ("active_red", "published", "encrypted", "created"),
+    [
+        (True, "opus", False, (["audio/red", "audio/opus"], True)),
+        (False, "opus", False, (["audio/opus"], True)),
+        (True, "opus", True, (["audio/opus"], False)),
+        (False, "red opus", False, (["audio/red", "audio/opus"], True)),
+    ],
+)
+def test_red_is_made_and_taken_apart_where_it_may_be(
+    active_red: bool, published: str, encrypted: bool, created: tuple[list[str], bool]
+) -> None:
+    engine = RecordingEngine()
+    transport = single(engine, active_red=active_red)
+    codecs = tuple(RtpCodec(1, f"audio/{name}", 48_000, 2) for name in published.split())
+    transport.add_down_track(
+        receivers={codec.mime_type: 1 for codec in codecs},
+        kind=AUDIO,
+        track_sid="TR_a",
+        stream_id="PA_p|TR_a",
+        codecs=codecs,
+        red=True,
+        encrypted=encrypted,
+    )
+    offer(transport, JOIN)
+    command = engine.of(CreateDownTrack)[0]
+    assert ([codec.mime_type for codec in command.codecs], command.translate_red) == created
+
+
 def test_updates_are_kept_until_bound() -> None:
     engine = RecordingEngine()
     transport = single(engine)

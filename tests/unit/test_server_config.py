@@ -186,11 +186,11 @@ def test_keys_without_effect_are_accepted_with_a_warning() -> None:
 def test_sections_without_any_effect() -> None:
     text = (
         "rtc: {congestion_control: {enabled: true, allow_pause: true}}\n"
-        "audio: {active_red_encoding: true}\nsip: {}\nsignal_relay: {retry_timeout: 1s}\n"
+        "audio: {enable_loss_proxying: true}\nsip: {}\nsignal_relay: {retry_timeout: 1s}\n"
     )
     assert load(config_body=KEYS + text).warnings == (
         "--config-body:2:43: 'rtc.congestion_control.allow_pause' has no effect",
-        "--config-body:3:9: 'audio.active_red_encoding' has no effect",
+        "--config-body:3:9: 'audio.enable_loss_proxying' has no effect",
         "--config-body:5:16: 'signal_relay.retry_timeout' has no effect",
     )
     with pytest.raises(ConfigError, match="did you mean 'allow_pause'"):

@@ -186,5 +186,6 @@ fn down_track(peer: usize, track: usize, tracks: usize) -> CreateDownTrack {
         max_spatial: 2,
         max_temporal: 3,
         muted: false,
+        translate_red: false,
     }
 }

@@ -54,7 +54,6 @@ class AnswererConfig:
     subscribe: CodecTable
     send: DirectionConfig
     keeps_codec_order: bool
-    prefer_red: bool
     supports_red: bool
 
 
@@ -304,13 +303,9 @@ class Answerer:
             accepted = codec_rules.with_nack(accepted)
         if section.info is None:
             return accepted
-        wanted = codec_rules.preferred_mime(section.info, cid)
         if kind is MediaKind.VIDEO:
+            wanted = codec_rules.preferred_mime(section.info, cid)
             only = not config.keeps_codec_order
             return codec_rules.prefer(kind, accepted, wanted, only=only)
-        if config.prefer_red and not section.info.disable_red:
-            wanted = codec_rules.RED
-        elif wanted.lower() in ("", codec_rules.RED):
-            wanted = codec_rules.OPUS
-        accepted = codec_rules.prefer(kind, accepted, wanted, only=False)
+        accepted = codec_rules.prefer_audio(accepted, section.info, cid)
         return codec_rules.publisher_opus(accepted, section.info)

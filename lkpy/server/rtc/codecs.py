@@ -224,6 +224,19 @@ def preferred_mime(info: models.TrackInfo, cid: str) -> str:
     return info.codecs[0].mime_type if info.codecs else info.mime_type
 
 
+def red_enabled(info: models.TrackInfo) -> bool:
+    """Whether a track may be sent as RED: what it names, else unless it forbids it (LiveKit
+    ``IsRedEnabled``)."""
+    named = info.codecs[0].mime_type if info.codecs else ""
+    return named.lower() == RED if named else not info.disable_red
+
+
+def prefer_audio(codecs: tuple[Codec, ...], info: models.TrackInfo, cid: str) -> tuple[Codec, ...]:
+    """Put first what a published audio track is to be sent in."""
+    wanted = preferred_mime(info, cid) or (RED if red_enabled(info) else OPUS)
+    return prefer("audio", codecs, wanted, only=False)
+
+
 def publisher_opus(codecs: tuple[Codec, ...], info: models.TrackInfo) -> tuple[Codec, ...]:
     """Set Opus' parameters as the published track's audio features want them."""
     features = info.audio_features
@@ -310,6 +323,20 @@ def codecs_for_source(
         if same:
             chosen.setdefault(codec.mime_type, min(same, key=rank))
     return tuple(chosen.values())
+
+
+def add_red(chosen: tuple[RtpCodec, ...], subscriber: tuple[RtpCodec, ...]) -> tuple[RtpCodec, ...]:
+    """Let the engine send Opus as RED, if the subscriber has it: RED goes after what it is made
+    from here, and :func:`red_first` before."""
+    mimes = {codec.mime_type for codec in chosen}
+    if OPUS not in mimes or RED in mimes:
+        return chosen
+    return chosen + tuple(codec for codec in subscriber if codec.mime_type == RED)[:1]
+
+
+def red_first(codecs: tuple[RtpCodec, ...]) -> tuple[RtpCodec, ...]:
+    """The order in which the engine turns Opus into RED."""
+    return tuple(sorted(codecs, key=lambda codec: codec.mime_type != RED))
 
 
 def _parameters(codec: RtpCodec) -> dict[str, str]:

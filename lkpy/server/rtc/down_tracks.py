@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from lkpy.engine.api import CloseDownTrack, CreateDownTrack, MediaKind, RtpCodec, UpdateDownTrack
 from lkpy.sdp import Codec, HeaderExtension
-from lkpy.server.rtc.codecs import codecs_for_source, engine_codecs
+from lkpy.server.rtc.codecs import add_red, codecs_for_source, engine_codecs, red_first
 from lkpy.server.rtc.direction_config import engine_extensions
 from lkpy.server.rtc.ice_dtls import EngineLink
 from lkpy.server.rtc.media_sections import DownTrackHandle, Section
@@ -17,11 +17,17 @@ class DownTracks:
     """Which down tracks exist and which still have no media section, oldest first."""
 
     def __init__(
-        self, engine: EngineLink, transport: int, used_extensions: dict[MediaKind, tuple[str, ...]]
+        self,
+        engine: EngineLink,
+        transport: int,
+        used_extensions: dict[MediaKind, tuple[str, ...]],
+        *,
+        active_red: bool,
     ) -> None:
         self._engine = engine
         self._transport = transport
         self._used_extensions = used_extensions
+        self._active_red = active_red
         self._waiting: list[DownTrackHandle] = []
         self._ssrcs: set[int] = set()
 
@@ -35,6 +41,7 @@ class DownTracks:
         codecs: tuple[RtpCodec, ...],
         stereo: bool,
         red: bool,
+        encrypted: bool,
         max_spatial: int,
         max_temporal: int,
         muted: bool,
@@ -51,6 +58,8 @@ class DownTracks:
             rtx_ssrc=self._new_ssrc() if kind is MediaKind.VIDEO else None,
             stereo=stereo,
             red=red,
+            translate_red=kind is MediaKind.AUDIO and not encrypted,
+            make_red=self._active_red and red and not encrypted,
             max_spatial=max_spatial,
             max_temporal=max_temporal,
             muted=muted,
@@ -95,7 +104,9 @@ class DownTracks:
         self, handle: DownTrackHandle, negotiated: tuple[Codec, ...]
     ) -> tuple[RtpCodec, ...]:
         """Of the negotiated codecs those that the publisher sends."""
-        return codecs_for_source(handle.source_codecs, engine_codecs(handle.kind, negotiated))
+        subscriber = engine_codecs(handle.kind, negotiated)
+        chosen = codecs_for_source(handle.source_codecs, subscriber)
+        return add_red(chosen, subscriber) if handle.make_red else chosen
 
     def bind(
         self,
@@ -126,11 +137,12 @@ class DownTracks:
                 ssrc=handle.ssrc,
                 rtx_ssrc=handle.rtx_ssrc if has_rtx else None,
                 cname=handle.stream_id,
-                codecs=handle.codecs,
+                codecs=red_first(handle.codecs) if handle.make_red else handle.codecs,
                 header_extensions=handle.header_extensions,
                 max_spatial=handle.max_spatial,
                 max_temporal=handle.max_temporal,
                 muted=handle.muted,
+                translate_red=handle.translate_red,
             )
         )
 

@@ -72,6 +72,11 @@ class DownTrackHandle:
     rtx_ssrc: int | None
     stereo: bool = False
     red: bool = False
+    """The track may be sent as RED."""
+    translate_red: bool = False
+    """RED and Opus may be turned into each other: the engine can read them."""
+    make_red: bool = False
+    """Opus goes out as RED to a client that has it."""
     mid: str = ""
     """Empty until it has a media section."""
     bound: bool = False

@@ -17,7 +17,7 @@ can do (RPC: 1.8.0), so they are told this one and not lkpy's."""
 
 @dataclass(frozen=True, slots=True)
 class AudioOptions:
-    """Active speaker detection (``audio.*`` of livekit.yaml)."""
+    """Active speaker detection and redundancy (``audio.*`` of livekit.yaml)."""
 
     active_level: int = 35
     """-dBov; a track is active while its smoothed level is at or louder than this."""
@@ -25,6 +25,8 @@ class AudioOptions:
     """Share of a window, in percent, that has to be active."""
     update_interval_ms: int = 400
     smooth_intervals: int = 2
+    active_red_encoding: bool = False
+    """Tracks published as Opus go to subscribers that have RED as RED."""
 
 
 @dataclass(frozen=True, slots=True)

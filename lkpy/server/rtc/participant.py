@@ -104,6 +104,7 @@ class Participant:
                 subscribe_codecs=subscribe_codecs(enabled_codecs, configuration),
                 ice_lite=room.options.ice_lite and not session.disable_ice_lite,
                 data_tracks=room.options.data_tracks,
+                active_red_encoding=room.options.audio.active_red_encoding,
             ),
             deliver=self._deliver,
         )

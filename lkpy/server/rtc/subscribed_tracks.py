@@ -13,7 +13,7 @@ from livekit.protocol import models, rtc
 
 from lkpy.engine.api import MediaKind
 from lkpy.limits import TRACK_SETTINGS_DEBOUNCE_S
-from lkpy.server.rtc.codecs import RED
+from lkpy.server.rtc.codecs import red_enabled
 from lkpy.server.rtc.dynacast import OFF
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.media_track import MediaTrack
@@ -141,7 +141,8 @@ class SubscribedTracks:
             stream_id=packed if self._packs_stream_id else publisher.sid,
             codecs=codecs,
             stereo=models.AudioTrackFeature.TF_STEREO in track.info.audio_features,
-            red=bool(codecs) and codecs[0].mime_type == RED,
+            red=red_enabled(track.info),
+            encrypted=track.info.encryption != models.Encryption.NONE,
             max_spatial=layers.max_spatial,
             max_temporal=layers.max_temporal,
             muted=layers.muted,

@@ -92,7 +92,10 @@ class PeerTransport:
         if options.playout_delay:
             send, receive = send.with_playout_delay(), receive.with_playout_delay()
         self._down_tracks = DownTracks(
-            engine, self.id, {kind: send.extensions(kind) for kind in MediaKind}
+            engine,
+            self.id,
+            {kind: send.extensions(kind) for kind in MediaKind},
+            active_red=options.active_red_encoding,
         )
         publish, subscribe = map(codec_table, (options.publish_codecs, options.subscribe_codecs))
         self._answerer: Answerer | None = None
@@ -126,7 +129,6 @@ class PeerTransport:
                     subscribe=subscribe,
                     send=send,
                     keeps_codec_order=keeps_answer_codec_order(client),
-                    prefer_red=options.red,
                     supports_red=supports_audio_red(client),
                 ),
             )
@@ -327,6 +329,7 @@ class PeerTransport:
         codecs: tuple[RtpCodec, ...],
         stereo: bool = False,
         red: bool = False,
+        encrypted: bool = False,
         max_spatial: int = 2,
         max_temporal: int = 3,
         muted: bool = False,
@@ -334,7 +337,7 @@ class PeerTransport:
         """Send a published track to this client. Call :meth:`negotiate` after the last of a batch.
 
         ``codecs`` are the publisher's, the preferred one first, ``receivers`` the engine's by mime
-        type; ``stream_id`` is ``PA_x|TR_y``.
+        type; ``stream_id`` is ``PA_x|TR_y``. ``red``: the track may be sent as RED.
         """
         return self._down_tracks.add(
             receivers=receivers,
@@ -344,6 +347,7 @@ class PeerTransport:
             codecs=codecs,
             stereo=stereo,
             red=red,
+            encrypted=encrypted,
             max_spatial=max_spatial,
             max_temporal=max_temporal,
             muted=muted,

@@ -24,8 +24,8 @@ class TransportOptions:
     playout_delay: bool = False
     data_tracks: bool = True
     """Open a channel for data tracks where we open channels."""
-    red: bool = False
-    """Prefer RED over Opus for published tracks that allow it."""
+    active_red_encoding: bool = False
+    """Send Opus as RED to those who can receive it."""
 
 
 @dataclass(frozen=True, slots=True)
