@@ -13,7 +13,7 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
     "rtc": {
         "bool": (
             "skip_external_ip_validation require_ipv4 use_mdns use_stun_port_as_ice "
-            "enable_warp strict_acks force_tcp allow_udp_unstable_fallback "
+            "enable_warp strict_acks allow_udp_unstable_fallback "
             "enable_rtp_stream_restart_detection"
         ),
         "int": (
@@ -125,7 +125,6 @@ REFUSED: Mapping[str, str] = {
     "redis.sentinel_addresses": "several nodes are not supported: remove the redis section",
     "redis.cluster_addresses": "several nodes are not supported: remove the redis section",
     "turn.enabled": "there is no TURN server: run one beside lkpy, or set turn.enabled to false",
-    "rtc.force_tcp": "media always prefers UDP: remove rtc.force_tcp",
     "room.playout_delay.enabled": "playout delay is not applied: remove room.playout_delay",
     "room.sync_streams": "stream synchronisation is always on by the publisher's clock: remove it",
     "trace.jaeger_url": "traces are not exported: remove the trace section",

@@ -112,6 +112,12 @@ def load(
             "one of key_file or keys must be provided",
             hint="use --dev for devkey/secret, or --keys 'key: secret', or `keys:` in the file",
         )
+    if config.rtc.force_tcp and not config.rtc.tcp_port:
+        place = sources.place(("rtc", "force_tcp"))
+        raise ConfigError(
+            f"{place}: 'rtc.force_tcp': TCP is forced but not configured",
+            hint="set rtc.tcp_port, or remove rtc.force_tcp",
+        )
     config = _with_telemetry(config, document, checked.warnings)
     checked.warnings += [
         f"secret of API key '{key}' is shorter than {SECRET_LENGTH} characters"

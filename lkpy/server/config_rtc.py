@@ -84,6 +84,8 @@ class RtcConfig(Section):
     ips: IpsConfig = IpsConfig()
     turn_servers: tuple[TurnServerConfig, ...] = ()
     use_ice_lite: bool = False
+    force_tcp: bool = False
+    """Media only over ICE-TCP."""
     allow_tcp_fallback: bool = True
     data_channel_max_buffered_amount: Count = 0
     enable_loopback_candidate: bool = False

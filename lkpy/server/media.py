@@ -218,6 +218,7 @@ def room_options(config: ServerConfig, clock: Clock) -> RoomOptions:
         limits=config.limit.to_limits(),
         ice_servers=IceServers(config.rtc, clock),
         ice_lite=config.rtc.use_ice_lite,
+        force_tcp=config.rtc.force_tcp,
         allow_tcp_fallback=config.rtc.allow_tcp_fallback,
         update_batch_target_size=config.room.update_batch_target_size,
         data_tracks=config.enable_data_tracks,

@@ -149,6 +149,13 @@ async def test_switching_to_tcp() -> None:
         assert later.last("join").fast_publish
 
 
+@pytest.mark.usefixtures("with_tcp")
+async def test_tcp_by_configuration() -> None:
+    async with running(options=RoomOptions(force_tcp=True)) as world:
+        alice = await world.join("alice", single=False)
+        assert candidates(alice) == {"tcp"}
+
+
 async def test_tcp_that_is_not_there_leaves_udp() -> None:
     async with running() as world:
         alice = await world.join("alice", single=False)

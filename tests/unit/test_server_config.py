@@ -108,7 +108,10 @@ logging: {level: warn, json: true}
         ("prometheus: {port: 1, password: p}", "2:23: 'prometheus.password' is set alone"),
         ("prometheus: {port: 70000}", "2:14: 'prometheus.port'"),
         ("debug_handler: {prt: 1}", "unknown key 'debug_handler.prt', did you mean 'port'?"),
-        ("rtc: {force_tcp: true}", "2:7: 'rtc.force_tcp' is set"),
+        (
+            "rtc: {force_tcp: true, tcp_port: 0}",
+            "2:7: 'rtc.force_tcp': TCP is forced but not configured",
+        ),
         ("rtc: {ips: {includes: [10.0.0.1]}}", "2:24: 'rtc.ips.includes.0': expected a CIDR"),
         ("rtc: {ips: {excludes: [x/8]}}", "2:24: 'rtc.ips.excludes.0': 'x/8' does not appear"),
         ("rtc: {interfaces: {include: [a]}}", "2:20: unknown key 'rtc.interfaces.include'"),
@@ -127,8 +130,8 @@ def test_errors_name_the_place(text: str, message: str) -> None:
 
 def test_a_refused_feature_says_what_to_do() -> None:
     with pytest.raises(ConfigError) as refused:
-        body("rtc: {force_tcp: true}")
-    assert refused.value.hint == "media always prefers UDP: remove rtc.force_tcp"
+        body("trace: {jaeger_url: j}")
+    assert refused.value.hint == "traces are not exported: remove the trace section"
 
 
 def test_room_presets_are_room_configurations() -> None:

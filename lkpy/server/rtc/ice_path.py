@@ -32,18 +32,20 @@ class IcePath:
         now: Callable[[], float],
         *,
         fallback: bool,
+        force_tcp: bool,
     ) -> None:
         self._identity = identity
         self._transports = transports
         self._known = known
         self._now = now
+        self._force_tcp = force_tcp
         self._fallback = IceFallback(
             known.get(now(), identity),
             enabled=fallback,
             client_tcp=supports_ice_tcp(client),
             relay_tls=False,
         )
-        transports.prefer_tcp(self.preference is IcePreference.TCP)
+        self._apply()
 
     @property
     def preference(self) -> IcePreference:
@@ -73,4 +75,7 @@ class IcePath:
     def _changed(self) -> None:
         logger.info("preferring another kind of path: %s", self.preference.name.lower())
         self._known.put(self._now(), self._identity, self.preference)
-        self._transports.prefer_tcp(self.preference is IcePreference.TCP)
+        self._apply()
+
+    def _apply(self) -> None:
+        self._transports.prefer_tcp(self._force_tcp or self.preference is IcePreference.TCP)

@@ -50,6 +50,8 @@ class RoomOptions:
     ice_servers: Callable[[ParticipantID], tuple[rtc.ICEServer, ...]] = lambda _: ()
     """What a participant is told; credentials may be its own."""
     ice_lite: bool = False
+    force_tcp: bool = False
+    """Nobody is offered a UDP candidate, or taken at one."""
     allow_tcp_fallback: bool = True
     """A client whose connection does not hold is given another kind of path."""
     update_batch_target_size: int = UPDATE_CHUNK

@@ -116,6 +116,7 @@ class Participant:
             room.ice_preferences,
             self.now,
             fallback=room.options.allow_tcp_fallback,
+            force_tcp=room.options.force_tcp,
         )
         self.connectivity = Connectivity(self, self.transports, self.signals, self.ice, room.timers)
         mimes = tuple(c.mime for c in self.publish_codecs if c.mime.lower() != "video/rtx")
