@@ -17,6 +17,7 @@ from lkpy.server.config_rtc import RtcConfig
 from lkpy.server.config_types import (
     Count,
     Duration,
+    Limit,
     Port,
     PortRange,
     Section,
@@ -110,10 +111,10 @@ class ApiConfig(Section):
 class LimitConfig(Section):
     """Limits, see :class:`lkpy.limits.Limits`."""
 
-    num_tracks: Count = 0
-    bytes_per_sec: Annotated[float, Field(ge=0)] = 0.0
-    subscription_limit_video: Count = 0
-    subscription_limit_audio: Count = 0
+    num_tracks: Limit = 0
+    bytes_per_sec: Annotated[float, AfterValidator(lambda value: max(0.0, value))] = 0.0
+    subscription_limit_video: Limit = 0
+    subscription_limit_audio: Limit = 0
     max_metadata_size: Count = limits.DEFAULT_LIMITS.max_metadata_size
     max_attributes_size: Count = limits.DEFAULT_LIMITS.max_attributes_size
     max_room_name_length: Count = limits.DEFAULT_LIMITS.max_room_name_length

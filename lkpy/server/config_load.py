@@ -260,12 +260,21 @@ def _with_turn_secrets(config: ServerConfig) -> ServerConfig:
     return config.model_copy(update={"rtc": rtc})
 
 
+_WORDS = {
+    "tuple_type": "expected a list",
+    "dict_type": "expected a mapping of keys to values",
+    "model_type": "expected a mapping of keys to values",
+}
+"""What pydantic calls by the names of Python's types."""
+
+
 def _config_error(error: ErrorDetails, sources: Sources) -> ConfigError:
     path = tuple(str(part) for part in error["loc"])
     # pydantic may add names of its own types after the last key of ours.
     while len(path) > 1 and not sources.knows(path) and not _is_field(path):
         path = path[:-1]
     message = error["msg"].removeprefix("Value error, ")
+    message = _WORDS.get(error["type"], message)
     if error["type"] == "missing":
         message = f"'{error['loc'][-1]}' is missing"
     return ConfigError(f"{sources.place(path)}: '{'.'.join(path)}': {message}")

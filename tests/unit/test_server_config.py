@@ -80,7 +80,8 @@ logging: {level: warn, json: true}
         ("port: 70000", "2:1: 'port': Input should be less than or equal to 65535"),
         ("rtc: {udp_port: 5-1}", "2:7: 'rtc.udp_port': ports are 0 to 65535, the lower one first"),
         ("rtc: {node_ip: home}", "2:7: 'rtc.node_ip': 'home' does not appear to be an IPv4"),
-        ("rtc: 5", "2:1: 'rtc': Input should be a valid dictionary"),
+        ("rtc: 5", "2:1: 'rtc': expected a mapping of keys to values"),
+        ("webhook: {urls: http://x}", "2:11: 'webhook.urls': expected a list"),
         ("rtc:\n  pli_throttle:\n    low_quality: fast", "4:5: 'rtc.pli_throttle.low_quality'"),
         ("room:\n  enabled_codecs:\n  - mim: x", "4:5: 'room.enabled_codecs.0"),
         ("room: {max_participants: -1}", "2:8: 'room.max_participants'"),
@@ -200,6 +201,13 @@ def test_sections_without_any_effect() -> None:
         load(config_body=KEYS + "rtc: {congestion_control: {alow_pause: true}}")
     with pytest.raises(ConfigError, match=r"'trace\.jaeger_url' is set"):
         load(config_body=KEYS + "trace: {jaeger_url: j}")
+
+
+def test_limits_below_zero_are_none() -> None:
+    """As LiveKit's sample has them."""
+    limits = body("limit: {num_tracks: -1, bytes_per_sec: -1, subscription_limit_video: -1}").limit
+    assert (limits.num_tracks, limits.bytes_per_sec) == (0, 0)
+    assert limits.subscription_limit_video == 0
 
 
 def test_short_secrets_are_named() -> None:
