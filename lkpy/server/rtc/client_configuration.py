@@ -24,8 +24,9 @@ def client_configuration(client: models.ClientInfo) -> models.ClientConfiguratio
             never_publish.append(_VP9)
     if is_firefox(client):
         never.append(_AV1)
-    android = client.os.lower() == "android"
-    if android and (is_firefox(client) or client.device_model.lower() == "xiaomi 2201117ti"):
+    system = client.os.lower()
+    xiaomi = system == "android" and client.device_model.lower() == "xiaomi 2201117ti"
+    if xiaomi or (is_firefox(client) and system in ("linux", "android")):
         never_publish.append(_H264)
     if not never and not never_publish:
         return None
