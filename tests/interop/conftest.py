@@ -10,7 +10,8 @@ import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from livekit import api
@@ -82,3 +83,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         return
     with run_server(tmp_path_factory.mktemp("server")) as running:
         yield running
+
+
+@pytest.fixture
+def room_name() -> str:
+    return f"sdk-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+async def admin(server: RunningServer) -> AsyncIterator[api.LiveKitAPI]:
+    """The server API with the server's own key, through the official package."""
+    async with api.LiveKitAPI(server.http_url, server.api_key, server.api_secret) as client:
+        yield client

@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
-import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 
-import numpy as np
 import pytest
 from livekit import rtc
 
 from .conftest import RunningServer
-
-SAMPLE_RATE = 48_000
-WIDTH, HEIGHT = 320, 240
-
-
-@contextlib.asynccontextmanager
-async def joined(server: RunningServer, room: str, identity: str) -> AsyncIterator[rtc.Room]:
-    """Connect one participant and leave at the end."""
-    client = rtc.Room()
-    await client.connect(server.url, server.token(room, identity))
-    try:
-        yield client
-    finally:
-        await client.disconnect()
-
-
-@pytest.fixture
-def room_name() -> str:
-    return f"sdk-{uuid.uuid4().hex[:8]}"
+from .sdk_kit import (
+    HEIGHT,
+    SAMPLE_RATE,
+    WIDTH,
+    average_colour,
+    dominant_frequency,
+    joined,
+    play_colour,
+    play_tone,
+    running,
+)
 
 
 def first_track(room: rtc.Room, kind: rtc.TrackKind.ValueType) -> asyncio.Future[rtc.RemoteTrack]:
@@ -49,73 +37,6 @@ def first_track(room: rtc.Room, kind: rtc.TrackKind.ValueType) -> asyncio.Future
             found.set_result(track)
 
     return found
-
-
-async def play_tone(source: rtc.AudioSource, frequency: float) -> None:
-    """Feed a sine for ever, paced by the source's own queue."""
-    samples = SAMPLE_RATE // 100
-    position = 0
-    while True:
-        time = (np.arange(samples) + position) / SAMPLE_RATE
-        data = (np.sin(2 * math.pi * frequency * time) * 12_000).astype(np.int16)
-        await source.capture_frame(rtc.AudioFrame(data.tobytes(), SAMPLE_RATE, 1, samples))
-        position += samples
-
-
-async def play_colour(source: rtc.VideoSource, red: int, green: int, blue: int) -> None:
-    """Feed one colour at 15 frames a second for ever."""
-    pixels = np.empty((HEIGHT, WIDTH, 4), np.uint8)
-    pixels[:] = (red, green, blue, 255)
-    frame = rtc.VideoFrame(WIDTH, HEIGHT, rtc.VideoBufferType.RGBA, pixels.tobytes())
-    while True:
-        source.capture_frame(frame)
-        await asyncio.sleep(1 / 15)
-
-
-@contextlib.asynccontextmanager
-async def running(coroutine: object) -> AsyncIterator[None]:
-    task = asyncio.ensure_future(coroutine)  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-async def dominant_frequency(track: rtc.RemoteTrack, seconds: float = 0.5) -> float:
-    """Return the strongest frequency of the first ``seconds`` that are not silent."""
-    heard: list[np.ndarray] = []
-    stream = rtc.AudioStream(track, sample_rate=SAMPLE_RATE, num_channels=1)
-    try:
-        async for event in stream:
-            data = np.frombuffer(event.frame.data, np.int16).astype(np.float64)
-            if heard or np.abs(data).max() > 1_000:
-                heard.append(data)
-            if sum(map(len, heard)) >= seconds * SAMPLE_RATE:
-                break
-    finally:
-        await stream.aclose()
-    signal = np.concatenate(heard)
-    spectrum = np.abs(np.fft.rfft(signal * np.hanning(len(signal))))
-    return float(np.fft.rfftfreq(len(signal), 1 / SAMPLE_RATE)[spectrum.argmax()])
-
-
-async def average_colour(track: rtc.RemoteTrack, skip: int = 3) -> tuple[float, float, float]:
-    """Return the mean red, green and blue of a frame after the first ``skip``."""
-    stream = rtc.VideoStream(track, format=rtc.VideoBufferType.RGBA)
-    try:
-        async for event in stream:
-            if skip:
-                skip -= 1
-                continue
-            frame = event.frame
-            pixels = np.frombuffer(frame.data, np.uint8).reshape(frame.height, frame.width, 4)
-            red, green, blue = pixels[..., :3].reshape(-1, 3).mean(axis=0)
-            return float(red), float(green), float(blue)
-    finally:
-        await stream.aclose()
-    pytest.fail("the video stream ended")
 
 
 async def test_audio_arrives_with_its_frequency(server: RunningServer, room_name: str) -> None:
