@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from livekit import rtc
 
 from .conftest import RunningServer
-from .test_python_sdk import SAMPLE_RATE, first_track, joined, play_tone, running
+from .sdk_kit import SAMPLE_RATE, joined, play_tone, running
+from .test_python_sdk import first_track
 
 GAP_S = 0.5
 """Longest silence that is borne; livekit-server's was 14 ms on the machine of the first run."""

@@ -12,9 +12,7 @@ import pytest_asyncio
 from livekit import api, rtc
 
 from .conftest import RunningServer
-from .test_python_sdk import joined, room_name
-
-__all__ = ["room_name"]
+from .sdk_kit import joined
 
 
 @pytest_asyncio.fixture
