@@ -8,7 +8,7 @@ RUST_SOURCES := $(shell find rust benches -name '*.rs' -not -path '*/target/*') 
 	$(shell find rust benches -name 'Cargo.toml' -not -path '*/target/*') rust/Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rust test-python test-browser conformance check check-rust check-python \
+.PHONY: help setup demo test test-rust test-python test-browser test-interop conformance check check-rust check-python \
 	bench fmt clean lock proto
 
 help: ## list the targets
@@ -44,6 +44,10 @@ test-python: setup
 test-browser: setup ## livekit-client in headless Chromium (needs chromium, node and npm)
 	cd tests/browser && npm install --no-audit --no-fund
 	$(BIN)/python -m pytest -m browser tests/browser
+
+test-interop: setup ## the official SDKs for Python, Node and Go; skips what the machine lacks
+	@command -v npm >/dev/null && cd tests/interop/node && npm ci --no-audit --no-fund || true
+	$(BIN)/python -m pytest -m 'not browser' tests/interop
 
 conformance: setup ## LiveKit's behaviour from outside, row by row (LIVEKIT_URL: another server)
 	$(BIN)/python -m pytest tests/conformance --rows
