@@ -172,7 +172,8 @@ class SignalSocket:
             while True:
                 await asyncio.sleep(WS_PING_INTERVAL_S)
                 async with self._sending:
-                    await asyncio.wait_for(self._socket.ping(), WS_WRITE_TIMEOUT_S)
+                    async with asyncio.timeout(WS_WRITE_TIMEOUT_S):
+                        await self._socket.ping()
 
     def _now_ms(self) -> int:
         return int(self._clock.wall() * 1000)

@@ -265,13 +265,10 @@ class Room:
         self._readers[participant.sid] = SignalReader(
             source,
             self._task.inbox,
-            handle=partial(self._handle, participant),
+            heard=participant.connectivity.signal_received,
+            handle=partial(handle_request, participant),
             ended=participant.connectivity.signal_closed,
         )
-
-    def _handle(self, participant: Participant, request: rtc.SignalRequest) -> None:
-        participant.connectivity.signal_received()
-        handle_request(participant, request)
 
     def deliver(self, participant: Participant, event: Event) -> None:
         """Take an engine event; what a peer can send without end may be lost, the rest may not."""

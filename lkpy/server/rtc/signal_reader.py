@@ -23,11 +23,13 @@ class SignalReader:
         source: MessageSource,
         inbox: Inbox,
         *,
+        heard: Callable[[], None],
         handle: Callable[[rtc.SignalRequest], None],
         ended: Callable[[], None],
     ) -> None:
         self._source = source
         self._inbox = inbox
+        self._heard = heard
         self._handle = handle
         self._ended = ended
         self._stopped = False
@@ -42,6 +44,12 @@ class SignalReader:
     async def _read(self) -> None:
         try:
             async for request in self._source:
+                if self._stopped:
+                    return
+                self._heard()
+                # Most of what comes is pings, and the room need not wake up for them.
+                if request.HasField("ping_req"):
+                    continue
                 await self._inbox.put(partial(self._take, request))
             self._inbox.post(self._finish)
         finally:

@@ -138,9 +138,11 @@ impl Pairs {
             None => true,
             Some(_) if entry.fresh => true,
             Some(current) => {
-                let stale = current
-                    .nominated
-                    .is_none_or(|at| now.duration_since(at) > STALE_AFTER);
+                // An answer to a check of ours is no nomination: it must not give up a pair whose
+                // peer nominates it more rarely for one that it gave up long ago.
+                let stale = current.nominated.is_none_or(|at| {
+                    now.duration_since(at) > STALE_AFTER && entry.nominated > Some(at)
+                });
                 settled && (self.latest_wins || stale || entry.priority > current.priority)
             }
         };
@@ -247,6 +249,24 @@ mod tests {
             }
         }
         assert_eq!(pairs.selected(), Some(pair(2)));
+    }
+
+    #[test]
+    fn answers_on_a_pair_that_was_nominated_once_do_not_move_the_selection() {
+        let now = Instant::now();
+        let mut pairs = Pairs::new(false);
+        nominated(&mut pairs, now, 1, 9);
+        nominated(&mut pairs, now + S / 10, 2, 9);
+        let selected = pairs.selected().unwrap();
+        let other = if selected == pair(1) { 2 } else { 1 };
+        for second in 1..60 {
+            let now = now + second * S;
+            if second % 5 == 0 {
+                pairs.nominate(now, selected);
+            }
+            pairs.validate(now + S / 2, pair(other), None);
+            assert_eq!(pairs.selected(), Some(selected));
+        }
     }
 
     #[test]
