@@ -15,6 +15,7 @@ from lkpy.cli.output import fail
 COMMANDS = {
     "server": ("lkpy.cli.server:app", "Run a LiveKit-compatible server."),
     "token": ("lkpy.cli.token:app", "Create, verify and read access tokens."),
+    "room": ("lkpy.cli.room.main:app", "Create, watch, moderate and join rooms of any server."),
     "sim": ("lkpy.cli.sim:app", "Send simulated participants through a server."),
     "top": ("lkpy.cli.top:top", "Watch a server's rooms, participants and tracks."),
     "version": ("lkpy.cli.version:version", "Print versions."),

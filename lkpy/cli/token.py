@@ -147,7 +147,7 @@ def create(
     """
     from lkpy.auth.grants import Grants, SipGrant, VideoGrant
     from lkpy.auth.token import mint
-    from lkpy.cli import credentials, names
+    from lkpy.cli import credentials, inputs, names
     from lkpy.cli.output import fail, result, result_json, status
     from lkpy.clock import SystemClock
 
@@ -188,7 +188,7 @@ def create(
         ),
         room_preset=room_preset,
         metadata=metadata,
-        attributes=_attributes(attribute or [], attribute_file),
+        attributes=inputs.attributes(attribute or [], attribute_file),
     )
     if not _allows_something(grants):
         fail(
@@ -291,35 +291,13 @@ def _seconds(text: str) -> float:
     return float(value)
 
 
-def _json_object(text: str, what: str) -> dict[str, Any]:
-    import json
-
-    from lkpy.cli.output import fail
-
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        fail(f"{what}: not JSON: {error}")
-    if not isinstance(value, dict):
-        fail(f"{what}: expected a JSON object")
-    return value
-
-
-def _file(path: Path) -> str:
-    from lkpy.cli.output import fail
-
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        fail(f"{path}: cannot read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}")
-
-
 def _video_grant(video: VideoGrant, extra: str) -> VideoGrant:
     from lkpy.auth.grants import VideoGrant
+    from lkpy.cli.inputs import json_object
 
     if not extra:
         return video
-    return VideoGrant.from_claims({**video.to_claims(), **_json_object(extra, "--grant")})
+    return VideoGrant.from_claims({**video.to_claims(), **json_object(extra, "--grant")})
 
 
 def _sources(text: str) -> tuple[str, ...]:
@@ -344,20 +322,6 @@ def _kind(text: str) -> str:
     return text
 
 
-def _attributes(pairs: list[str], file: Path | None) -> dict[str, str]:
-    from lkpy.cli.output import fail
-
-    values = _json_object(_file(file), str(file)) if file else {}
-    for pair in pairs:
-        key, separator, value = pair.partition("=")
-        if not separator or not key:
-            fail(f"--attribute {pair}: expected key=value")
-        values[key] = value
-    if not all(isinstance(value, str) for value in values.values()):
-        fail(f"{file}: attributes map strings to strings")
-    return values
-
-
 def _room_configuration(
     file: Path | None, agent: tuple[str, str, str], max_participants: int
 ) -> RoomConfiguration | None:
@@ -367,12 +331,13 @@ def _room_configuration(
     from google.protobuf import json_format
     from livekit.protocol import room
 
+    from lkpy.cli.inputs import file_text, json_object
     from lkpy.cli.output import fail
 
     configuration = room.RoomConfiguration(max_participants=max_participants)
     if file:
         try:
-            json_format.ParseDict(_json_object(_file(file), str(file)), configuration)
+            json_format.ParseDict(json_object(file_text(file), str(file)), configuration)
         except json_format.ParseError as error:
             fail(f"{file}: not a RoomConfiguration: {error}")
     if name:

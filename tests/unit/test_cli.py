@@ -84,7 +84,7 @@ def test_the_root_imports_nothing_heavy() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stderr.strip() == "[]"
-    for command in ("server", "token", "sim", "top", "version"):
+    for command in ("server", "token", "room", "sim", "top", "version"):
         assert command in done.stdout
 
 

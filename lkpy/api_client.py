@@ -1,0 +1,200 @@
+"""A client of LiveKit's server API: Twirp over HTTP, for this server and any other.
+
+:func:`room_call` describes a call of ``livekit.RoomService``; :class:`ApiClient` makes it. Messages
+of errors are the server's words without Twirp's decoration.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+from google.protobuf import message_factory
+from google.protobuf.message import DecodeError, Message
+from livekit.protocol import room
+
+from lkpy.auth.grants import Grants, VideoGrant
+from lkpy.auth.token import mint
+from lkpy.clock import SystemClock
+from lkpy.errors import Blame, Code, LkpyError
+
+TOKEN_TTL_S = 300.0
+TIMEOUT_S = 15.0
+"""Above what LiveKit's server itself waits for rooms and participants to answer (7 s)."""
+ANSWER_MAX = 64 * 1024 * 1024
+
+_CODED = "twirp error unknown: "
+"""What LiveKit's server puts before most messages (protocol ``utils/xtwirp/errors.go``)."""
+
+
+class ApiError(LkpyError):
+    """The server refused a call. ``status`` is the HTTP status."""
+
+    def __init__(self, code: Code, message: str, *, status: int, hint: str | None = None) -> None:
+        super().__init__(code, message, hint=hint)
+        self.status = status
+
+
+class UnreachableError(LkpyError):
+    """No server answers at the address."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(
+            Code.UNAVAILABLE,
+            f"cannot reach {url}: {reason}",
+            blame=Blame.OPERATOR,
+            hint="is the server running, and is --url right? start one: lkpy server start --dev",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call: its path below the server's address, the request, and what a token must allow."""
+
+    path: str
+    request: Message
+    answer: type[Message]
+    grant: VideoGrant
+    timeout_s: float = TIMEOUT_S
+
+
+def room_call(
+    method: str, request: Message, grant: VideoGrant, *, timeout_s: float = TIMEOUT_S
+) -> Call:
+    """A call of a method of ``livekit.RoomService``."""
+    service = room.DESCRIPTOR.services_by_name["RoomService"]
+    answer = message_factory.GetMessageClass(service.methods_by_name[method].output_type)
+    return Call(f"/twirp/{service.full_name}/{method}", request, answer, grant, timeout_s)
+
+
+def http_address(url: str) -> str:
+    """The address for HTTP requests of a server given as ws, wss, http or https.
+
+    Raises :class:`LkpyError` when it is no such address.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    scheme = url.partition("://")[0]
+    if scheme not in ("ws", "wss", "http", "https") or not usable:
+        hint = f"write it as ws://{url}" if "://" not in url else "for example ws://host:7880"
+        raise LkpyError(Code.INVALID_ARGUMENT, f"--url {url!r} is no server's address", hint=hint)
+    http = {"ws": "http", "wss": "https"}.get(scheme, scheme)
+    return urlunsplit((http, parts.netloc, parts.path.rstrip("/"), "", ""))
+
+
+class ApiClient:
+    """Makes calls with tokens of its own, each allowing what its call needs. Use ``async with``."""
+
+    def __init__(self, url: str, api_key: str, api_secret: str) -> None:
+        self.url = url
+        self._base = http_address(url)
+        self._api_key, self._api_secret = api_key, api_secret
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def token(self, grant: VideoGrant) -> str:
+        """A token that allows this for :data:`TOKEN_TTL_S` seconds."""
+        return mint(
+            Grants(video=grant),
+            api_key=self._api_key,
+            api_secret=self._api_secret,
+            ttl_s=TOKEN_TTL_S,
+            now=SystemClock().wall(),
+        )
+
+    async def call(self, call: Call) -> Any:  # noqa: ANN401 - a message of type ``call.answer``
+        """Make a call. Raises :class:`ApiError` and :class:`UnreachableError`."""
+        if self._session is None:
+            raise RuntimeError("the client is not open")
+        headers = {
+            "Authorization": f"Bearer {self.token(call.grant)}",
+            "Content-Type": "application/protobuf",
+        }
+        timeout = aiohttp.ClientTimeout(total=call.timeout_s)
+        try:
+            async with self._session.post(
+                f"{self._base}{call.path}",
+                data=call.request.SerializeToString(),
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                body = await _read(response)
+                status = response.status
+        except TimeoutError:
+            raise UnreachableError(self.url, f"no answer within {call.timeout_s:g} s") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise UnreachableError(self.url, _reason(error)) from None
+        if status != 200:
+            raise refusal(self.url, status, body)
+        answer = call.answer()
+        try:
+            answer.ParseFromString(body)
+        except DecodeError:
+            raise _no_livekit(self.url, "its answer is not protobuf", status) from None
+        return answer
+
+
+def refusal(url: str, status: int, body: bytes) -> ApiError:
+    """The error that an answer which is not 200 stands for."""
+    text = body.decode("utf-8", "replace").strip()
+    try:
+        document = json.loads(text)
+        message = str(document["msg"]).removeprefix(_CODED).strip()
+        code = Code(document["code"])
+    except (ValueError, KeyError, TypeError):
+        # Not Twirp's: LiveKit answers tokens that it cannot read with plain words.
+        if status in (401, 403):
+            return ApiError(Code.UNAUTHENTICATED, text[:200] or f"status {status}", status=status)
+        return _no_livekit(url, f"it answers {status}", status)
+    if code is Code.UNIMPLEMENTED or document["code"] == "bad_route":
+        return _no_livekit(url, message, status)
+    return ApiError(code, message or str(code), status=status)
+
+
+def _no_livekit(url: str, reason: str, status: int) -> ApiError:
+    return ApiError(
+        Code.UNIMPLEMENTED,
+        f"{url} does not serve LiveKit's API: {reason}",
+        status=status,
+        hint="does the address name a LiveKit-compatible server, and not one behind it?",
+    )
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(1 << 16):
+        body += chunk
+        if len(body) > ANSWER_MAX:
+            raise aiohttp.ClientPayloadError(f"an answer of more than {ANSWER_MAX} bytes")
+    return bytes(body)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientSSLError):
+        reason = getattr(error.os_error, "reason", None) or getattr(error.os_error, "strerror", "")
+        return f"TLS: {str(reason).replace('_', ' ').lower()}"
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.strerror:
+        # asyncio words a refused connection as a call that failed, which says no more.
+        named = str(error.os_error.strerror)
+        return "connection refused" if named.startswith("Connect call failed") else named.lower()
+    return str(error) or type(error).__name__

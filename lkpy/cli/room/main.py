@@ -1,0 +1,10 @@
+"""The application: every command of ``lkpy room``."""
+
+from __future__ import annotations
+
+from lkpy.cli.room import participants
+from lkpy.cli.room.commands import app
+
+app.add_typer(participants.app, name="participants")
+
+__all__ = ["app"]
