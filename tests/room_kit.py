@@ -216,12 +216,18 @@ class World:
     """The room and its engine."""
 
     def __init__(
-        self, *, auto_connect: bool = True, options: RoomOptions | None = None, **info: Any
+        self,
+        *,
+        auto_connect: bool = True,
+        engine: FakeEngine | None = None,
+        observer: Observer | None = None,
+        options: RoomOptions | None = None,
+        **info: Any,
     ) -> None:
-        self.engine = FakeEngine(auto_connect=auto_connect)
+        self.engine = engine or FakeEngine(auto_connect=auto_connect)
         self.hub = EngineHub(self.engine)
         self.clock = ManualClock()
-        self.observer = Observer()
+        self.observer = observer or Observer()
         self.tokens: list[Grants] = []
         self.told: list[TelemetryEvent] = []
         values = {"empty_timeout": 300, "departure_timeout": 20} | info

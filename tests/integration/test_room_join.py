@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from livekit.protocol import models, rtc
+from livekit.protocol import room as room_pb
 
 from lkpy.engine.api import (
     CloseTransport,
@@ -152,6 +153,23 @@ async def test_the_same_identity_replaces_the_session() -> None:
         assert ("alice", "LEFT") in world.observer.seen
 
 
+@pytest.mark.parametrize("single", [True, False])
+async def test_an_offer_in_the_join_that_cannot_be_negotiated(single: bool) -> None:
+    offer = rtc.SessionDescription(type="offer", sdp="v=0", id=1)
+    async with running() as world:
+        alice = await world.join("alice")
+        bob = await world.join("bob", single=single, publisher_offer=offer)
+        assert bob.kinds() == ["join", "leave"]
+        assert bob.last("leave").action == Action.RECONNECT
+        assert bob.left
+        assert world.room.size == 1
+        assert set(world.engine.transports) == {t.id for t in alice.participant.transports.all}
+        assert world.engine.of(OpenDataChannel) == []
+        assert world.observer.seen[-1] == ("bob", "LEFT"), "nothing is told of it after that"
+        told = [type(event).__name__ for event in world.told if getattr(event, "participant", 0)]
+        assert told[-1] == "ParticipantLeft"
+
+
 # -- updates --------------------------------------------------------------------------------------
 
 
@@ -210,6 +228,34 @@ async def test_hidden_participants_are_told_of_to_nobody() -> None:
         await ghost.send(leave=rtc.LeaveRequest())
         await world.advance(4)
         assert alice.updates("ghost") == []
+
+
+async def test_who_is_hidden_before_it_was_told_of_stays_untold() -> None:
+    hidden = models.ParticipantPermission(hidden=True, can_subscribe=True)
+    request = room_pb.UpdateParticipantRequest(identity="ghost", permission=hidden)
+    async with running() as world:
+        alice, ghost = await world.join("alice"), await world.join("ghost")
+        await world.room.api.update_participant(request)
+        await world.advance(4)
+        assert alice.updates("ghost") == []
+        versions = [info.version for info in ghost.updates("ghost")]
+        assert versions
+        assert versions == sorted(versions)
+
+
+async def test_the_end_of_a_session_is_not_told_after_the_next_one_has_begun() -> None:
+    async with running() as world:
+        newer, older = await world.join("n"), await world.join("o", client={"protocol": 11})
+        first = await world.join("alice")
+        await world.advance(3.1)
+        await first.send(leave=rtc.LeaveRequest())
+        second = await world.join("alice")
+        await second.publish(microphone())
+        await world.advance(3.1)
+        assert "DISCONNECTED" not in states(newer, "alice"), "it goes by the identity"
+        ends = [i.sid for i in older.updates("alice") if i.state == State.DISCONNECTED]
+        assert ends == [first.last("join").participant.sid]
+        assert older.updates("alice")[-1].sid == second.participant.sid
 
 
 async def test_own_metadata() -> None:

@@ -124,7 +124,7 @@ def test_names_without_end_are_forgotten() -> None:
 
 INFOS = st.builds(
     lambda sid, version, size: models.ParticipantInfo(
-        sid=f"PA_{sid}", version=version, metadata="x" * size
+        sid=f"PA_{sid}", identity=f"{sid}", version=version, metadata="x" * size
     ),
     st.integers(0, 3),
     st.integers(1, 20),

@@ -628,6 +628,18 @@ def test_forced_unpublish_by_protocol(protocol: int, kind: str) -> None:
     assert sink._messages[-1].WhichOneof("message") == kind
 
 
+def test_deadlines_that_are_moved_leave_nothing_behind() -> None:
+    timers, called = Timers(), []
+    timers.set("soon", 1.0, lambda: called.append("soon"))
+    for number in range(10_000):
+        timers.set("far", 1e9 + number, lambda: called.append("far"))
+    assert len(timers._heap) < 100
+    assert timers.next_deadline() == 1.0
+    while (due := timers.due(2e9)) is not None:
+        due()
+    assert called == ["soon", "far"]
+
+
 def test_waiting_updates_are_replaced() -> None:
     queue = UpdateQueue()
 
@@ -639,3 +651,23 @@ def test_waiting_updates_are_replaced() -> None:
     assert not queue.push(info(1), immediate=False)
     assert queue.push(info(3), immediate=True)
     assert queue.take() == []
+
+
+def test_one_update_waits_per_identity() -> None:
+    def info(sid: str, version: int) -> models.ParticipantInfo:
+        return models.ParticipantInfo(sid=sid, identity="alice", version=version)
+
+    queue = UpdateQueue()
+    assert queue.supersede(info("PA_1", 1)) is None
+    queue.push(info("PA_1", 7), immediate=False)
+    assert queue.supersede(info("PA_1", 8)) is None, "the same session goes on"
+    ended = queue.supersede(info("PA_2", 1))
+    assert ended is not None
+    assert (ended.sid, ended.state) == ("PA_1", models.ParticipantInfo.State.DISCONNECTED)
+    assert queue.push(info("PA_2", 1), immediate=True)
+    queue.push(info("PA_2", 2), immediate=False)
+    queue.drop(info("PA_1", 9))
+    assert [waiting.sid for waiting in queue.take()] == ["PA_2"]
+    queue.push(info("PA_2", 3), immediate=False)
+    queue.drop(info("PA_2", 4))
+    assert not queue

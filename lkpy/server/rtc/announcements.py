@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from livekit.protocol import rtc
+from livekit.protocol import models, rtc
 
 from lkpy.clock import Clock
 from lkpy.limits import SUBSCRIBER_UPDATE_INTERVAL_S, UPDATE_CHUNK
@@ -43,9 +43,17 @@ class Announcements:
         is immediate."""
         info = about.to_proto()
         if about.hidden:
+            # It may have been hidden a moment ago, with an older update still waiting.
+            self._waiting.drop(info)
             if immediate:
                 self.send([about], responses([info]))
-        elif self._waiting.push(info, immediate=immediate or about.is_publisher):
+            return
+        before = self._waiting.supersede(info)
+        if before is not None:
+            # The next session begins: said at once, so that none hears of its end after that.
+            self._tell_older(before)
+            immediate = True
+        if self._waiting.push(info, immediate=immediate or about.is_publisher):
             self.send(self._members(), responses([info]))
         else:
             self._timers.set_if_absent("updates", self._next_batch(), self._flush)
@@ -55,8 +63,12 @@ class Announcements:
         of that one only."""
         info = about.to_proto()
         if not about.hidden and self._waiting.push(info, immediate=True):
-            older = [m for m in self._members() if m.client.protocol < _IDENTITY_BASED_RECONNECT]
-            self.send(older, responses([info]))
+            self._tell_older(info)
+
+    def _tell_older(self, ended: models.ParticipantInfo) -> None:
+        """Tell clients that take every session for a participant of its own."""
+        older = [m for m in self._members() if m.client.protocol < _IDENTITY_BASED_RECONNECT]
+        self.send(older, responses([ended]))
 
     def _next_batch(self) -> float:
         """Batches go out at fixed beats, so that each waits three seconds at the most."""

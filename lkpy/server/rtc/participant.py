@@ -267,6 +267,9 @@ class Participant:
         self.subscribing.want(subscribe)
         if session.publisher_offer is not None and session.publisher_offer.sdp:
             self.handle_offer(session.publisher_offer)
+            if self.closed:
+                # What it offers cannot be negotiated.
+                return
         self.transports.start(self.now())
         self.connectivity.start()
 

@@ -220,6 +220,8 @@ class Room:
         fast_start = session.single_pc or participant.client.protocol >= _FAST_START
         subscribe = self.tracks.sids if fast_start and session.auto_subscribe else ()
         participant.enter(join, subscribe=subscribe)
+        if participant.closed:
+            return
         self.refresh_token(participant)
         self.state_changed(participant)
         self.telemetry.tell(ParticipantJoined(self, participant))

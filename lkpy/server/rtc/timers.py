@@ -6,9 +6,15 @@ import heapq
 import itertools
 from collections.abc import Callable, Hashable
 
+_SPARE = 64
+"""Outdated entries that may be kept on top of as many as there are deadlines."""
+
 
 class Timers:
-    """At most one deadline per key; setting a key again moves its deadline."""
+    """At most one deadline per key; setting a key again moves its deadline.
+
+    What is outdated is forgotten when there is more of it than of what is set: clients decide how
+    often and how far away some deadlines are."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Hashable]] = []
@@ -20,6 +26,14 @@ class Timers:
         number = next(self._numbers)
         self._set[key] = (number, callback)
         heapq.heappush(self._heap, (at, number, key))
+        if len(self._heap) > 2 * len(self._set) + _SPARE:
+            self._heap = [entry for entry in self._heap if self._is_current(entry)]
+            heapq.heapify(self._heap)
+
+    def _is_current(self, entry: tuple[float, int, Hashable]) -> bool:
+        _, number, key = entry
+        current = self._set.get(key)
+        return current is not None and current[0] == number
 
     def set_if_absent(self, key: Hashable, at: float, callback: Callable[[], None]) -> None:
         """Call ``callback`` at ``at``, unless ``key`` is due anyway."""
@@ -38,10 +52,8 @@ class Timers:
     def next_deadline(self) -> float | None:
         """The earliest deadline."""
         while self._heap:
-            at, number, key = self._heap[0]
-            current = self._set.get(key)
-            if current is not None and current[0] == number:
-                return at
+            if self._is_current(self._heap[0]):
+                return self._heap[0][0]
             heapq.heappop(self._heap)
         return None
 
