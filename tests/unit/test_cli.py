@@ -44,7 +44,9 @@ class Done:
 def lkpy(*args: str, stdin: str = "", **environ: str) -> Done:
     """Run a command in this process."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("LIVEKIT_", "LKPY_"))}
-    clean |= {"NO_COLOR": "1", "COLUMNS": "100"} | environ
+    # Servers that run on this machine are not meant.
+    nowhere = str(Path(os.sep, "no-such-directory"))
+    clean |= {"NO_COLOR": "1", "COLUMNS": "100", "XDG_RUNTIME_DIR": nowhere} | environ
     out, err = io.StringIO(), io.StringIO()
     code: object = 0
     with (
