@@ -194,7 +194,10 @@ def _reason(error: Exception) -> str:
         reason = getattr(error.os_error, "reason", None) or getattr(error.os_error, "strerror", "")
         return f"TLS: {str(reason).replace('_', ' ').lower()}"
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.strerror:
-        # asyncio words a refused connection as a call that failed, which says no more.
-        named = str(error.os_error.strerror)
-        return "connection refused" if named.startswith("Connect call failed") else named.lower()
+        return plain_reason(str(error.os_error.strerror))
     return str(error) or type(error).__name__
+
+
+def plain_reason(text: str) -> str:
+    """The system's reason without asyncio's way to say that a connection was refused."""
+    return "connection refused" if "Connect call failed" in text else text.lower()

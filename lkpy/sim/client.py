@@ -15,7 +15,7 @@ from aiortc.sdp import candidate_from_sdp
 from livekit.protocol import models, rtc
 
 import lkpy
-from lkpy.errors import LkpyError
+from lkpy.errors import Code, LkpyError
 from lkpy.signal.client import (
     PROTOCOL_VERSION,
     SignalClient,
@@ -55,6 +55,12 @@ class ClientSettings:
     """Clips of each published track, one per layer."""
     on_late: Callable[[float], None] = lambda seconds: None
     """Called with how late each frame was sent."""
+    on_response: Callable[[rtc.SignalResponse], None] = lambda response: None
+    """Called with what the server says after the join, before it is acted upon."""
+    on_data: Callable[[bytes], None] = lambda data: None
+    """Called with every message of a data channel."""
+    on_failed: Callable[[str], None] = lambda reason: None
+    """Called once, with why the client failed."""
 
 
 class SimClient:
@@ -64,6 +70,8 @@ class SimClient:
         self.plan = plan
         self.group = group
         self.error: str | None = None
+        self.refusal: Code | None = None
+        """Code of the error with which joining ended."""
         self.times = Times()
         self.peers: list[Peer] = []
         self.connected = asyncio.Event()
@@ -93,6 +101,7 @@ class SimClient:
             stage = "media did not connect" if self.times.joined else "no answer to the join"
             self.fail(f"{stage} within {self._settings.join_timeout:g} s")
         except LkpyError as error:
+            self.refusal = error.code
             self.fail(error.message)
 
     async def _join(self, session: aiohttp.ClientSession) -> None:
@@ -142,6 +151,7 @@ class SimClient:
         peer = Peer(self._settings.peer, offers=offers)
         peer.on_connected = self._peer_connected
         peer.on_failed = self.fail
+        peer.link.on_data = self._settings.on_data
         peer.out.on_late = self._settings.on_late
         peer.receiver.first.on_packet = self._first_packet
         peer.receiver.first.on_frame = self._first_frame
@@ -186,6 +196,7 @@ class SimClient:
             self.fail(error.message)
 
     async def _respond(self, signal: SignalClient, response: rtc.SignalResponse) -> None:
+        self._settings.on_response(response)
         match response.WhichOneof("message"):
             case "answer":
                 await self._answered(signal, response.answer)
@@ -321,6 +332,7 @@ class SimClient:
         if self.error is None and not self._finished:
             self.error = reason
             self.connected.set()
+            self._settings.on_failed(reason)
 
     def tick(self, now: float) -> None:
         """Let the peers send what is due."""
@@ -340,6 +352,11 @@ class SimClient:
     def frames_skipped(self) -> int:
         """Frames not sent because sending fell behind."""
         return sum(peer.out.totals.frames_skipped for peer in self.peers)
+
+    @property
+    def join_response(self) -> rtc.JoinResponse | None:
+        """What the server answered to the join; None before that."""
+        return self._signal.join if self._signal is not None else None
 
     def server_info(self) -> dict[str, str]:
         """Return what the server said about itself."""

@@ -207,3 +207,71 @@ async def bash(script: str, environ: dict[str, str]) -> Any:
     out, _ = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 0
     return json.loads(out)
+
+
+async def next_event(process: asyncio.subprocess.Process, kind: str) -> dict[str, Any]:
+    while True:
+        line = await next_line(process)
+        assert line, f"no {kind}"
+        event: dict[str, Any] = json.loads(line)
+        if event["event"] == kind:
+            return event
+
+
+async def test_joining(cli: Cli, server: RunningServer, room_name: str) -> None:
+    joining = await cli.start(
+        "join", room_name, "--identity", "cli", "--attribute", "mood=good", "--json", "--quiet"
+    )
+    joined_as = await next_event(joining, "joined")
+    assert (joined_as["room"], joined_as["identity"]) == (room_name, "cli")
+    async with joined(server, room_name, "alice", can_update_own_metadata=True) as alice:
+        assert (await next_event(joining, "participant_connected"))["identity"] == "alice"
+        assert alice.remote_participants["cli"].attributes == {"mood": "good"}
+        source = rtc.AudioSource(48_000, 1)
+        track = rtc.LocalAudioTrack.create_audio_track("voice", source)
+        published = await alice.local_participant.publish_track(track)
+        assert (await next_event(joining, "track_published"))["track"] == published.sid
+        await alice.local_participant.set_metadata("m")
+        assert (await next_event(joining, "metadata_changed"))["metadata"] == "m"
+        await alice.local_participant.publish_data("hello", topic="chat")
+        data = await next_event(joining, "data")
+        assert (data["identity"], data["topic"], data["data"]) == ("alice", "chat", "hello")
+        left: asyncio.Future[rtc.RemoteParticipant] = asyncio.get_running_loop().create_future()
+        alice.on("participant_disconnected", left.set_result)
+        assert await stopped(joining) == (0, "")
+        who = await asyncio.wait_for(left, 5)
+        assert who.disconnect_reason == rtc.DisconnectReason.CLIENT_INITIATED
+
+
+async def test_joining_with_a_tone_and_a_picture(
+    cli: Cli, server: RunningServer, room_name: str
+) -> None:
+    kinds: asyncio.Queue[int] = asyncio.Queue()
+    client = rtc.Room()
+    client.on("track_subscribed", lambda track, *_: kinds.put_nowait(track.kind))
+    async with joined(server, room_name, "alice", client=client):
+        joining = await cli.start("join", room_name, "--publish-demo", "--json", "--quiet")
+        try:
+            seen = {await asyncio.wait_for(kinds.get(), 40) for _ in range(2)}
+            assert seen == {rtc.TrackKind.KIND_AUDIO, rtc.TrackKind.KIND_VIDEO}
+        finally:
+            assert await stopped(joining) == (0, "")
+
+
+async def test_joining_in_vain(cli: Cli, room_name: str) -> None:
+    joining = await cli.start("join", room_name, "--identity", "cli", "--quiet")
+    assert "joined" in await next_line(joining)
+    assert (await cli.run("participants", "remove", "-r", room_name, "cli", "-q"))[0] == 0
+    out, err = await asyncio.wait_for(joining.communicate(), 15)
+    assert joining.returncode == 1
+    assert b"reason=participant_removed" in out
+    assert b"the server sent this participant away" in err
+
+    code, out_text, err_text = await cli.run(
+        "join", room_name, "-q", "--api-key", "other", "--api-secret", "hush"
+    )
+    assert (code, out_text) == (3, "")
+    assert "refuses API key 'other' from flags or environment: invalid API key" in err_text
+    code, _, err_text = await cli.run("join", room_name, "-q", "--url", "ws://127.0.0.1:1")
+    assert code == 3
+    assert "cannot reach ws://127.0.0.1:1: connection refused" in err_text

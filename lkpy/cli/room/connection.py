@@ -160,18 +160,24 @@ class Server:
         output.fail(message, hint=hint, exit_code=EXIT_USAGE, as_json=self.as_json)
 
 
-def explained(error: ApiError, chosen: Credentials, subject: str) -> LkpyError:
-    """The error with what it is about, and what can be done."""
+def refused_key(chosen: Credentials, message: str) -> LkpyError:
+    """The error of a server that does not accept the key, or its secret."""
     from lkpy.errors import Blame, Code, LkpyError
 
+    return LkpyError(
+        Code.UNAUTHENTICATED,
+        f"{chosen.url} refuses API key {chosen.api_key!r} from {chosen.origin}: {message}",
+        blame=Blame.OPERATOR,
+        hint="set LIVEKIT_API_KEY and LIVEKIT_API_SECRET to a key and secret of that server",
+    )
+
+
+def explained(error: ApiError, chosen: Credentials, subject: str) -> LkpyError:
+    """The error with what it is about, and what can be done."""
+    from lkpy.errors import Code, LkpyError
+
     if error.code is Code.UNAUTHENTICATED:
-        return LkpyError(
-            error.code,
-            f"{chosen.url} refuses API key {chosen.api_key!r} from {chosen.origin}: "
-            f"{error.message}",
-            blame=Blame.OPERATOR,
-            hint="set LIVEKIT_API_KEY and LIVEKIT_API_SECRET to a key and secret of that server",
-        )
+        return refused_key(chosen, error.message)
     if error.code is Code.UNIMPLEMENTED:  # what answers is no LiveKit server
         return error
     hint = error.hint or _HINTS.get(error.message)

@@ -193,6 +193,8 @@ class MediaLink:
         self._send: Callable[[bytes], None] | None = None
         self.on_closed: Callable[[str], None] | None = None
         """Called once when a connected link fails or is closed by the server."""
+        self.on_data: Callable[[bytes], None] = lambda data: None
+        """Called with every message of a data channel, as bytes."""
         self._closing = False
 
     @property
@@ -272,19 +274,30 @@ class MediaLink:
 
     async def open_channels(self) -> None:
         """Open ``_reliable`` and ``_lossy`` as LiveKit's clients do."""
-        self._sctp = RTCSctpTransport(self._dtls)
-        await self._sctp.start(RTCSctpCapabilities(maxMessageSize=_MAX_MESSAGE), _SCTP_PORT)
+        sctp = await self._start_sctp()
         for label, options in (
             ("_reliable", {"ordered": True}),
             ("_lossy", {"ordered": False, "maxRetransmits": 0}),
         ):
             parameters = RTCDataChannelParameters(label=label, **options)
-            self._channels.append(RTCDataChannel(self._sctp, parameters))
+            self._listen(RTCDataChannel(sctp, parameters))
 
     async def accept_channels(self) -> None:
         """Let the server open its data channels (dual mode, subscriber connection)."""
+        await self._start_sctp()
+
+    async def _start_sctp(self) -> RTCSctpTransport:
         self._sctp = RTCSctpTransport(self._dtls)
+        self._sctp.on("datachannel", self._listen)
         await self._sctp.start(RTCSctpCapabilities(maxMessageSize=_MAX_MESSAGE), _SCTP_PORT)
+        return self._sctp
+
+    def _listen(self, channel: RTCDataChannel) -> None:
+        self._channels.append(channel)
+        channel.on("message", self._message)
+
+    def _message(self, data: bytes | str) -> None:
+        self.on_data(data.encode() if isinstance(data, str) else data)
 
     def send_rtp(self, packet: bytes) -> None:
         """Encrypt and send an RTP packet; dropped before DTLS is done."""
