@@ -16,11 +16,11 @@ from tests.property.sequences.values import Random, one_in, track, tracks
 
 def permission(rng: Random) -> models.ParticipantPermission:
     """Any, mostly much."""
-    sources = rng.sample(models.TrackSource.values(), rng.randrange(3)) if one_in(rng, 3) else []
+    sources = rng.sample(models.TrackSource.values(), rng.randrange(3)) if one_in(rng, 5) else []
     return models.ParticipantPermission(
-        can_subscribe=not one_in(rng, 3),
-        can_publish=not one_in(rng, 3),
-        can_publish_data=not one_in(rng, 3),
+        can_subscribe=not one_in(rng, 5),
+        can_publish=not one_in(rng, 5),
+        can_publish_data=not one_in(rng, 5),
         can_publish_sources=sources,
         hidden=one_in(rng, 6),
         recorder=one_in(rng, 8),

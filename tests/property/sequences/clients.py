@@ -29,21 +29,22 @@ async def join(stage: Stage, person: Person, rng: Random) -> str:
     hidden = one_in(rng, 8)
     if hidden:
         stage.ever_hidden.add(person.identity)
+    usually = [None] * 8
     values["video"] = {
         "hidden": hidden,
         "recorder": one_in(rng, 12),
         "agent": one_in(rng, 12),
-        "can_subscribe": rng.choice([None, None, None, False]),
-        "can_publish": rng.choice([None, None, None, False]),
-        "can_publish_data": rng.choice([None, None, None, False]),
-        "can_publish_sources": rng.choice([(), (), (), ("camera",), ("nonsense",)]),
+        "can_subscribe": rng.choice([*usually, False]),
+        "can_publish": rng.choice([*usually, False]),
+        "can_publish_data": rng.choice([*usually, False]),
+        "can_publish_sources": rng.choice([*[()] * 8, ("camera",), ("nonsense",)]),
         "can_update_own_metadata": not one_in(rng, 4),
     }
     values["grants"] = {"kind": rng.choice(["", "", "", "agent", "egress", "sip", "nonsense"])}
     if one_in(rng, 4):
         requests = [add_track_request(stage, person, rng) for _ in range(rng.randrange(3))]
         values["add_track_requests"] = tuple(requests)
-    if one_in(rng, 12):
+    if one_in(rng, 20):
         text = broken(JOIN_OFFER, rng)
         values["publisher_offer"] = rtc.SessionDescription(type="offer", sdp=text, id=1)
     person.answers = not one_in(rng, 6)
@@ -57,7 +58,7 @@ async def join(stage: Stage, person: Person, rng: Random) -> str:
 def client(rng: Random) -> dict[str, Any]:
     """Any SDK of any age."""
     version = rng.choice(["2.15.0", "1.6.2", "0.9", "nonsense"])
-    protocol = rng.choice([*range(1, 18), 16, 16, 16, 17, 17, 17, 0, 99])
+    protocol = rng.choice([*range(1, 18), *[15, 16, 17] * 4, 0, 99])
     browser = rng.choice(["", "", "chrome", "firefox", "safari"])
     info = {"sdk": rng.choice(SDKS), "version": version, "protocol": protocol, "browser": browser}
     return {"client": info | {"os": rng.choice(["", "linux", "android", "ios"])}}

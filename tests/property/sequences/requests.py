@@ -39,6 +39,11 @@ CANDIDATES = [
 ]
 
 Quality = models.VideoQuality
+_Source = models.TrackSource
+_SOURCES = {
+    True: (_Source.CAMERA, _Source.SCREEN_SHARE),
+    False: (_Source.MICROPHONE, _Source.SCREEN_SHARE_AUDIO),
+}
 
 
 def _offer(stage: Stage, person: Person, rng: Random) -> rtc.SessionDescription:
@@ -48,7 +53,11 @@ def _offer(stage: Stage, person: Person, rng: Random) -> rtc.SessionDescription:
 
 
 def _answer(stage: Stage, person: Person, rng: Random) -> rtc.SessionDescription | None:
-    if person.offer is not None and not one_in(rng, 4):
+    if person.offer is None:
+        # Nothing was offered.
+        if not one_in(rng, 5):
+            return None
+    elif not one_in(rng, 10):
         if person.line is not None:
             person.line.answer(person.offer)
         return None
@@ -90,7 +99,7 @@ def add_track_request(stage: Stage, person: Person, rng: Random) -> rtc.AddTrack
         cid=cid,
         name=rng.choice(["", "camera"]),
         type=kind if not one_in(rng, 15) else rng.choice(models.TrackType.values()),
-        source=rng.choice(models.TrackSource.values()),
+        source=rng.choice(_SOURCES[video]) if not one_in(rng, 5) else rng.randrange(5),
         width=rng.choice([0, 1280]),
         height=rng.choice([0, 720]),
         muted=one_in(rng, 4),
@@ -119,7 +128,7 @@ def _mute(stage: Stage, person: Person, rng: Random) -> rtc.MuteTrackRequest:
 def _subscription(stage: Stage, person: Person, rng: Random) -> rtc.UpdateSubscription:
     return rtc.UpdateSubscription(
         track_sids=tracks(stage, person, rng),
-        subscribe=not one_in(rng, 3),
+        subscribe=not one_in(rng, 4),
         participant_tracks=[
             models.ParticipantTracks(
                 participant_sid=sid(stage, rng), track_sids=tracks(stage, person, rng)
@@ -234,8 +243,8 @@ def _encoding(rng: Random) -> dict[str, Any]:
 
 def _publish_data_track(stage: Stage, person: Person, rng: Random) -> rtc.PublishDataTrackRequest:
     return rtc.PublishDataTrackRequest(
-        pub_handle=rng.choice([1, 2, 3, 4, 0, 65535, 65536]),
-        name=rng.choice(["a", "b", "c", "d", "", "n" * 300]),
+        pub_handle=rng.choice([1, 2, 3, 4, 5, 6, 7, 0, 65535, 65536]),
+        name=rng.choice([*"abcdefgh", "", "n" * 300]),
         encryption=rng.choice(models.Encryption.Type.values()),
         **_encoding(rng),
     )

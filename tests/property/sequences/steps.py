@@ -36,15 +36,15 @@ async def measure(stage: Stage, person: Person, rng: Random) -> None:
 
 
 STEPS: Mapping[str, tuple[int, Step]] = {
-    "join": (6, join),
-    "resume": (6, resume),
+    "join": (2, join),
+    "resume": (5, resume),
     "drop_signal": (3, drop_signal),
     "request": (40, request),
     "publish": (8, publish),
     "wait": (10, wait),
     "wander": (6, wander),
     "media": (6, media),
-    "channels": (4, channels),
+    "channels": (3, channels),
     "data": (7, data),
     "api": (9, api),
     "measure": (2, measure),

@@ -96,9 +96,9 @@ def offer_text(person: Person, rng: Random) -> str:
                 f"a=ice-ufrag:{ufrag}\r\n" if line.startswith("a=ice-ufrag") else line
                 for line in lines
             )
-        case 8:
+        case 8 if one_in(rng, 4):
             return rng.choice(list(TEXTS.values()))
         case _:
-            if one_in(rng, 2):
+            if one_in(rng, 4):
                 return broken(person.text, rng)
     return person.text
