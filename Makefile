@@ -50,7 +50,7 @@ test-interop: setup ## the official SDKs for Python, Node and Go; skips what the
 	$(BIN)/python -m pytest -m 'not browser' tests/interop
 
 conformance: setup ## LiveKit's behaviour from outside, row by row (LIVEKIT_URL: another server)
-	$(BIN)/python -m pytest tests/conformance --rows
+	$(BIN)/python -m pytest tests/conformance --rows -n 4
 
 check: check-rust check-python ## formatting, lint, types and the direction of imports
 

@@ -21,7 +21,7 @@ from tests.conformance.reporting_kit import Reporting, other_server, reporting_s
 from tests.conformance.rows import BY_NUMBER, ROWS, WITHOUT_TEST
 from tests.interop.conftest import run_server
 
-_ROWS = pytest.StashKey[dict[int, list[str]]]()
+_PROPERTY = "rows"
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +71,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_ROWS] = defaultdict(list)
+    if config.getoption("--rows", default=False) and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(RowReport())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -80,50 +81,48 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             unknown = set(marker.args) - BY_NUMBER.keys()
             if unknown:
                 raise pytest.UsageError(f"{item.nodeid}: no rows {sorted(unknown)}")
+            # Properties come back from the processes that run tests.
+            item.user_properties.append((_PROPERTY, sorted(marker.args)))
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    outcome = yield
-    report = outcome.get_result()  # type: ignore[attr-defined]
-    if report.when == "call" or report.outcome != "passed":
+class RowReport:
+    """Collects what every test showed and prints it in the end."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, list[str]] = defaultdict(list)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when != "call" and report.outcome == "passed":
+            return
         state = "xfailed" if hasattr(report, "wasxfail") else report.outcome
-        for marker in item.iter_markers("row"):
-            for number in marker.args:
-                item.config.stash[_ROWS][number].append(state)
+        for name, numbers in report.user_properties:
+            if name == _PROPERTY:
+                for number in numbers:
+                    self._seen[number].append(state)
 
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        seen, write = self._seen, terminalreporter.write_line
+        terminalreporter.section("rows of LiveKit's behaviour")
+        for priority in ("must", "should", "niche"):
+            rows = [row for row in ROWS if row.priority == priority]
+            covered = [row for row in rows if seen.get(row.number)]
+            passing = sum(_passes(seen[row.number]) for row in covered)
+            write(f"{priority:7} {len(rows):3} rows, {len(covered):3} covered, {passing:3} passing")
+        for row in ROWS:
+            states = seen.get(row.number, [])
+            if not _passes(states):
+                why = ", ".join(sorted(set(states))) or WITHOUT_TEST.get(row.number, "no test")
+                write(f"  {row.number:3} {row.priority:6} {row.title}: {why}")
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    if not config.getoption("--rows", default=False):
-        return
-    seen = config.stash[_ROWS]
-    write = terminalreporter.write_line
-    terminalreporter.section("rows of LiveKit's behaviour")
-    for priority in ("must", "should", "niche"):
-        rows = [row for row in ROWS if row.priority == priority]
-        covered = [row for row in rows if seen.get(row.number)]
-        passing = [row for row in covered if _passes(seen[row.number])]
-        write(
-            f"{priority:7} {len(rows):3} rows, {len(covered):3} covered, {len(passing):3} passing"
-        )
-    for row in ROWS:
-        states = seen.get(row.number, [])
-        if not states or not _passes(states):
-            why = ", ".join(sorted(set(states))) or WITHOUT_TEST.get(row.number, "no test")
-            write(f"  {row.number:3} {row.priority:6} {row.title}: {why}")
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    if session.config.getoption("--rows", default=False) and session.exitstatus == 0:
-        seen = session.config.stash[_ROWS]
-        if any(
-            row.priority != "niche"
-            and row.number not in WITHOUT_TEST
-            and not _passes(seen.get(row.number, []))
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        missing = [
+            row
             for row in ROWS
-        ):
+            if row.priority != "niche"
+            and row.number not in WITHOUT_TEST
+            and not _passes(self._seen.get(row.number, []))
+        ]
+        if missing and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

@@ -218,7 +218,7 @@ def wrap(request: rtc.JoinRequest, *, compress: bool = False) -> str:
     wrapped = rtc.WrappedJoinRequest(join_request=data)
     if compress:
         wrapped.compression = rtc.WrappedJoinRequest.Compression.GZIP
-        wrapped.join_request = gzip.compress(data)
+        wrapped.join_request = gzip.compress(data, mtime=0)
     return base64.urlsafe_b64encode(wrapped.SerializeToString()).decode()
 
 

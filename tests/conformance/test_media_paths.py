@@ -52,7 +52,7 @@ async def test_encrypted_tracks_pass(lobby: Lobby, single: bool) -> None:
 
 @pytest.mark.row(137, 47, 141)
 async def test_simulcast_layers(target: Target, tmp_path: pathlib.Path) -> None:
-    """One layer goes to each viewer, that of the quality which it asked for (SLOs of the scenario)."""
+    """One layer goes to each viewer, that of the quality it asked for (the scenario's SLOs)."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "lkpy", "sim", "run", str(SIMULCAST), "--quiet"),
         *("--url", target.url.replace("http", "ws", 1), "--api-key", target.key),
