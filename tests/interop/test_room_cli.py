@@ -209,6 +209,30 @@ async def bash(script: str, environ: dict[str, str]) -> Any:
     return json.loads(out)
 
 
+async def test_completion_of_room_names(cli: Cli, room_name: str) -> None:
+    await cli.json("create", room_name)
+
+    async def completed(words: str, **environ: str) -> list[str]:
+        script = "import sys; sys.argv[0] = 'lkpy'; from lkpy.cli.main import main; main()"
+        shell = {"_LKPY_COMPLETE": "complete_bash", "COMP_WORDS": words}
+        shell["COMP_CWORD"] = str(len(words.split()) - 1)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", script),
+            env=cli.environ | shell | environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(), 30)
+        assert err == b""
+        return out.decode().split()
+
+    beginning = room_name[:-2]
+    assert await completed(f"lkpy room delete {beginning}") == [room_name]
+    assert await completed(f"lkpy room participants get --room {beginning}") == [room_name]
+    nobody = {"LIVEKIT_URL": "ws://127.0.0.1:1"}
+    assert await completed(f"lkpy room delete {beginning}", **nobody) == []
+
+
 async def next_event(process: asyncio.subprocess.Process, kind: str) -> dict[str, Any]:
     while True:
         line = await next_line(process)

@@ -96,7 +96,7 @@ def test_no_server() -> None:
     done = lkpy("room", "list", "--url", NOBODY)
     assert done.returncode == 3
     assert done.stderr == (
-        f"Using {NOBODY} with API key 'devkey' from the development default (no key was given).\n"
+        f"Using {NOBODY} with API key 'devkey' from the development default.\n"
         f"error: cannot reach {NOBODY}: connection refused\n"
         "hint: is the server running, and is --url right? start one: lkpy server start --dev\n"
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lkpy.cli import output
+from lkpy.cli.room import complete
 from lkpy.cli.room.connection import EXIT_USAGE, Server, with_server
 
 if TYPE_CHECKING:
@@ -15,8 +16,13 @@ if TYPE_CHECKING:
 
     from lkpy.auth.grants import VideoGrant
 
-RoomName = Annotated[str, typer.Argument(metavar="ROOM", help="Name of the room.")]
-Room = Annotated[str, typer.Option("--room", "-r", help="Name of the room.")]
+RoomName = Annotated[
+    str, typer.Argument(metavar="ROOM", help="Name of the room.", autocompletion=complete.rooms)
+]
+Room = Annotated[
+    str,
+    typer.Option("--room", "-r", help="Name of the room.", autocompletion=complete.rooms),
+]
 Identity = Annotated[str, typer.Option("--identity", "-i", help="Identity of the participant.")]
 Watch = Annotated[
     bool, typer.Option("--watch", "-w", help="Show it again when it changes, until Ctrl-C.")

@@ -244,7 +244,7 @@ def _server(
     try:
         if url is not None:
             http_address(url)
-        chosen = _credentials(url, api_key, api_secret, dev)
+        chosen = credentials_of(url, api_key, api_secret, dev=dev)
         http_address(chosen.url)
     except LkpyError as error:
         output.fail(error, exit_code=EXIT_USAGE, as_json=as_json)
@@ -254,8 +254,8 @@ def _server(
     return server
 
 
-def _credentials(
-    url: str | None, api_key: str | None, api_secret: str | None, dev: bool
+def credentials_of(
+    url: str | None, api_key: str | None, api_secret: str | None, *, dev: bool
 ) -> Credentials:
     """As the other commands, and without any key a development server on this machine is meant."""
     from dataclasses import replace
@@ -269,7 +269,7 @@ def _credentials(
     except LkpyError:
         if api_key or api_secret or not _is_local(url):
             raise
-        default = "the development default (no key was given)"
+        default = "the development default"
         address = url or credentials.DEFAULT_URL
         chosen = credentials.Credentials(
             address, credentials.DEV_KEY, credentials.DEV_SECRET, default

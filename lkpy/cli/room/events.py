@@ -30,11 +30,11 @@ class Event:
         return {"time": round(time, 3), "event": self.kind, **about, **self.details}
 
     def line(self, clock: str) -> str:
-        """The event for people, after the time of day."""
+        """The event for people, after the time of day; without what says little to them."""
         words = [f"{clock}  {self.kind.replace('_', ' '):<24}", one_line(self.identity)]
         for key, value in self.details.items():
             text = attributes_text(value) if isinstance(value, dict) else str(value)
-            if text:
+            if text and key != "sid" and (key, text) != ("kind", "standard"):
                 words.append(f"{key}={one_line(text)}")
         return "  ".join(word for word in words if word).rstrip()
 
