@@ -167,6 +167,7 @@ class Stage:
         members = self.room._participants
         check(set(self.room._readers) <= {p.sid for p in members.values()}, "a reader is left")
         self._bounded()
+        self._owned()
         self._watched()
 
     def _bounded(self) -> None:
@@ -183,6 +184,42 @@ class Stage:
             check(len(known) <= MAX_SUBSCRIPTIONS, "wishes")
             check(len(list(participant.data_tracks)) <= MAX_DATA_TRACKS, "data tracks")
             check(len(participant.rpc) <= MAX_RPC_CALLS, "RPC calls")
+
+    def _owned(self) -> None:
+        """The engine has nothing, and the room remembers nothing, of what is not there any more."""
+        engine, members = self.engine, list(self.room._participants.values())
+        tracks = [track for p in members for track in p.publishing.tracks]
+        subscribed = [t for p in members for t in p.subscribing.tracks]
+        owned = {
+            "transports": (engine.transports, {t.id for p in members for t in p.transports.all}),
+            "receivers": (engine.receivers, {s.receiver for t in tracks for s in t.sources}),
+            "down tracks": (engine.down_tracks, {t.handle.id for t in subscribed}),
+            "data tracks": (
+                engine.data_tracks,
+                {t.engine_id for p in members for t in p.data_tracks},
+            ),
+            "data down tracks": (
+                engine.data_down_tracks,
+                {r.engine_id for p in members for r in p.data_subscriptions.received},
+            ),
+            "tracks": (self.room.tracks._tracks, {t.sid for t in tracks}),
+            "received tracks": ({t.sid for t in subscribed}, set(self.room.tracks._tracks)),
+            "dynacast": (
+                {sid for p in members for sid in (*p.dynacast._video, *p.dynacast._audio)},
+                {t.sid for t in tracks},
+            ),
+            "speakers": (
+                {*self.room._speakers._speakers._levels, *self.room._speakers._speakers._told},
+                {p.sid for p in members},
+            ),
+            "timers": (
+                {key[0] for key in self.room.timers._set if isinstance(key, tuple)},
+                {p.sid for p in members},
+            ),
+        }
+        for what, (there, known) in owned.items():
+            left = set(there) - known
+            check(not left, f"{what} of nobody: {left}")
 
     def _watched(self) -> None:
         """The watcher knows of everybody what has been so for as long as a batch may wait."""
