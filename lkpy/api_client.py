@@ -39,6 +39,18 @@ class ApiError(LkpyError):
         self.status = status
 
 
+class NoSuchServiceError(ApiError):
+    """What answers at the address is no LiveKit server, or one that does not know the call."""
+
+    def __init__(self, url: str, reason: str, status: int) -> None:
+        super().__init__(
+            Code.UNIMPLEMENTED,
+            f"{url} does not serve LiveKit's API, or not this call: {reason}",
+            status=status,
+            hint="is that the address of a LiveKit-compatible server, and is it recent enough?",
+        )
+
+
 class UnreachableError(LkpyError):
     """No server answers at the address."""
 
@@ -150,7 +162,7 @@ class ApiClient:
         try:
             answer.ParseFromString(body)
         except DecodeError:
-            raise _no_livekit(self.url, "its answer is not protobuf", status) from None
+            raise NoSuchServiceError(self.url, "its answer is not protobuf", status) from None
         return answer
 
 
@@ -165,19 +177,8 @@ def refusal(url: str, status: int, body: bytes) -> ApiError:
         # Not Twirp's: LiveKit answers tokens that it cannot read with plain words.
         if status in (401, 403):
             return ApiError(Code.UNAUTHENTICATED, text[:200] or f"status {status}", status=status)
-        return _no_livekit(url, f"it answers {status}", status)
-    if code is Code.UNIMPLEMENTED or document["code"] == "bad_route":
-        return _no_livekit(url, message, status)
+        return NoSuchServiceError(url, f"it answers {status}", status)
     return ApiError(code, message or str(code), status=status)
-
-
-def _no_livekit(url: str, reason: str, status: int) -> ApiError:
-    return ApiError(
-        Code.UNIMPLEMENTED,
-        f"{url} does not serve LiveKit's API: {reason}",
-        status=status,
-        hint="does the address name a LiveKit-compatible server, and not one behind it?",
-    )
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

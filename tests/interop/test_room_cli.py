@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import json
 import os
+import pty
+import select
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +182,42 @@ async def test_watching(cli: Cli, server: RunningServer, room_name: str) -> None
         0,
         f"Using {server.url} with API key 'devkey' from flags or environment.\n",
     )
+
+
+def test_watching_on_a_terminal(cli: Cli, room_name: str) -> None:
+    """On a pseudo-terminal of 80x24: the alternate screen is drawn, and left again on Ctrl-C."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    environ = {k: v for k, v in cli.environ.items() if k not in ("COLUMNS", "LINES")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lkpy", "room", "list", room_name, "--watch", "--quiet"],
+        env=environ | {"TERM": "xterm"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while b"Ctrl-C ends" not in seen:
+            assert select.select([ours], [], [], 20)[0], seen
+            seen += os.read(ours, 65536)
+        os.write(ours, b"\x03")
+        with contextlib.suppress(OSError):  # the terminal ends with its last process
+            while select.select([ours], [], [], 20)[0] and (data := os.read(ours, 65536)):
+                seen += data
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    entered, _, rest = seen.partition(b"\x1b[?1049h")
+    assert entered == b""
+    drawn, _, after = rest.partition(b"\x1b[?1049l")
+    assert b"\x1b[Hno rooms\x1b[K" in drawn
+    assert b"no rooms" in after, "the last picture stays"
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -20,6 +20,7 @@ from .test_cli import lkpy, words
 pytestmark = pytest.mark.filterwarnings("ignore:The HMAC key is")
 
 NOBODY = "ws://127.0.0.1:1"
+NO_LIVEKIT = "u does not serve LiveKit's API, or not this call: it answers"
 
 
 # -- wrong input --------------------------------------------------------------------------------
@@ -136,15 +137,31 @@ def test_what_is_no_address(url: str) -> None:
             Code.NOT_FOUND,
             "requested room does not exist",
         ),
+        (
+            501,
+            b'{"code":"unimplemented","msg":"not implemented"}',
+            Code.UNIMPLEMENTED,
+            "not implemented",
+        ),
         (401, b"invalid API key: x\n", Code.UNAUTHENTICATED, "invalid API key: x"),
         (401, b"", Code.UNAUTHENTICATED, "status 401"),
-        (404, b"<html>", Code.UNIMPLEMENTED, "u does not serve LiveKit's API: it answers 404"),
-        (200, b"[]", Code.UNIMPLEMENTED, "u does not serve LiveKit's API: it answers 200"),
+        (
+            404,
+            b"<html>",
+            Code.UNIMPLEMENTED,
+            f"{NO_LIVEKIT} 404",
+        ),
+        (
+            200,
+            b"[]",
+            Code.UNIMPLEMENTED,
+            f"{NO_LIVEKIT} 200",
+        ),
         (
             404,
             b'{"code":"bad_route","msg":"no handler for path"}',
             Code.UNIMPLEMENTED,
-            "u does not serve LiveKit's API: it answers 404",
+            f"{NO_LIVEKIT} 404",
         ),
     ],
 )

@@ -174,11 +174,12 @@ def refused_key(chosen: Credentials, message: str) -> LkpyError:
 
 def explained(error: ApiError, chosen: Credentials, subject: str) -> LkpyError:
     """The error with what it is about, and what can be done."""
+    from lkpy.api_client import NoSuchServiceError
     from lkpy.errors import Code, LkpyError
 
     if error.code is Code.UNAUTHENTICATED:
         return refused_key(chosen, error.message)
-    if error.code is Code.UNIMPLEMENTED:  # what answers is no LiveKit server
+    if isinstance(error, NoSuchServiceError):
         return error
     hint = error.hint or _HINTS.get(error.message)
     message = f"{subject}: {error.message}" if subject else error.message
@@ -207,16 +208,15 @@ def with_server(command: Callable[..., None]) -> Callable[..., None]:
     ]
 
     def run(**values: Any) -> None:  # noqa: ANN401 - whatever the command takes
-        from lkpy.api_client import UnreachableError
+        from lkpy.api_client import NoSuchServiceError, UnreachableError
         from lkpy.errors import Code, LkpyError
 
         flags = {name: values.pop(name) for name in _FLAGS}
         try:
             command(_server(**flags), **values)
         except LkpyError as error:
-            unusable = isinstance(error, UnreachableError) or error.code in (
-                Code.UNAUTHENTICATED,
-                Code.UNIMPLEMENTED,
+            unusable = error.code is Code.UNAUTHENTICATED or isinstance(
+                error, UnreachableError | NoSuchServiceError
             )
             code = EXIT_SERVER if unusable else output.EXIT_FAILURE
             output.fail(error, exit_code=code, as_json=flags["as_json"])

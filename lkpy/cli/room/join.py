@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import aiohttp
 from livekit.protocol import rtc
 
-from lkpy.api_client import UnreachableError, plain_reason
+from lkpy.api_client import NoSuchServiceError, UnreachableError, plain_reason
 from lkpy.auth.grants import Grants
 from lkpy.auth.token import mint
 from lkpy.cli import output
@@ -34,6 +34,7 @@ from lkpy.sim.target import Target
 JOIN_TIMEOUT_S = 15.0
 _TICK_S = 0.05
 _PATIENCE_S = 0.5
+_REASON_MAX = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,9 @@ class _Participant:
             return UnreachableError(url, plain_reason(reason.removeprefix("cannot connect: ")))
         if code is Code.UNAUTHENTICATED:
             return refused_key(self._chosen, reason)
+        if reason.startswith("<"):
+            return NoSuchServiceError(url, "it answers with a web page", 404)
+        reason = show.one_line(reason)[:_REASON_MAX]
         if self._sent_away.is_set():
             reason = "the server sent this participant away"
         if self.client.join_response is None:
