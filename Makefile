@@ -8,8 +8,8 @@ RUST_SOURCES := $(shell find rust benches -name '*.rs' -not -path '*/target/*') 
 	$(shell find rust benches -name 'Cargo.toml' -not -path '*/target/*') rust/Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rust test-python test-browser test-interop conformance check check-rust check-python \
-	bench fmt clean lock proto
+.PHONY: help setup demo test test-rust test-python test-browser test-interop test-rooms conformance check \
+	check-rust check-python bench fmt clean lock proto
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ test-browser: setup ## livekit-client in headless Chromium (needs chromium, node
 test-interop: setup ## the official SDKs for Python, Node and Go; skips what the machine lacks
 	@command -v npm >/dev/null && cd tests/interop/node && npm ci --no-audit --no-fund || true
 	$(BIN)/python -m pytest -m 'not browser' tests/interop
+
+test-rooms: setup ## 10,000 random sequences of whatever may happen to a room (a quarter of an hour)
+	LKPY_SEQUENCES=10000 $(BIN)/python -m pytest tests/property/test_room_sequences.py
 
 conformance: setup ## LiveKit's behaviour from outside, row by row (LIVEKIT_URL: another server)
 	$(BIN)/python -m pytest tests/conformance --rows -n 4
