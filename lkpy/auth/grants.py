@@ -91,14 +91,6 @@ class VideoGrant:
         """Unset means the same as :meth:`get_can_publish`."""
         return self.get_can_publish() if self.can_publish_data is None else self.can_publish_data
 
-    def get_can_publish_source(self, source: models.TrackSource) -> bool:
-        """Whether a track of this source may be published."""
-        if not self.get_can_publish():
-            return False
-        if not self.can_publish_sources:
-            return True
-        return models.TrackSource.Name(source).lower() in self.can_publish_sources
-
     def get_can_publish_sources(self) -> list[models.TrackSource]:
         """The sources allowed by name; empty means every source. Unknown names are ``UNKNOWN``."""
         known = models.TrackSource.keys()

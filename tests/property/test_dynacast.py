@@ -38,7 +38,7 @@ def test_what_is_committed_follows_the_subscribers(
         needs.setdefault(mime, {})[subscriber] = quality
         dynacast.subscriber(now, mime, subscriber, quality)
         if number in forces:
-            dynacast.force(now)
+            dynacast.force()
         told = dict((dynacast.poll(now) or [told])[-1])
         for codec, wanted in needs.items():
             most = max(wanted.values(), key=rank, default=OFF)

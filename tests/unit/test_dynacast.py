@@ -78,11 +78,11 @@ def test_a_further_codec_is_told_at_once() -> None:
 
 def test_force_tells_what_waits() -> None:
     dynacast = VideoDynacast(5)
-    dynacast.force(0)
+    dynacast.force()
     assert dynacast.poll(0) == [], "nothing is known"
     dynacast.subscriber(0, VP8, "bob", HIGH)
     dynacast.subscriber(1, VP8, "bob", LOW)
-    dynacast.force(2)
+    dynacast.force()
     assert dynacast.poll(2) == [{VP8: HIGH}, {VP8: LOW}]
     assert dynacast.next_deadline() is None
 

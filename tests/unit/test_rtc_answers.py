@@ -87,7 +87,6 @@ def test_transport_part(name: str) -> None:
 def test_data_section(name: str) -> None:
     result = offer(single(RecordingEngine()), sample(name))
     data = [media for media in answer_of(result).media if media.kind == "application"]
-    assert result.has_data_channel
     assert [(d.formats, d.sctp_port, d.max_message_size) for d in data] == [
         (("webrtc-datachannel",), 5000, 65_535)
     ]

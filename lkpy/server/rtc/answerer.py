@@ -66,7 +66,6 @@ class Answer:
     closed: list[ClosedSection] = field(default_factory=list)
     bound: list[DownTrackHandle] = field(default_factory=list)
     unsupported: list[DownTrackHandle] = field(default_factory=list)
-    has_data_channel: bool = False
     progress: bool = False
     """Whether another offer could place more down tracks than this one did."""
 
@@ -122,7 +121,7 @@ class Answerer:
             self._transport, Setup.PASSIVE if passive else Setup.ACTIVE
         )
         for section, media in zip(self.sections, offer.media, strict=True):
-            answer.description.media.append(self._describe(section, media, ours, answer))
+            answer.description.media.append(self._describe(section, media, ours))
         answer.progress = (
             len(self.sections) > known
             or bool(answer.bound)
@@ -157,7 +156,6 @@ class Answerer:
             self._leave(section, answer)
         elif section.sender is not None and (section.sender.removed or not media.receives):
             self._down_tracks.displace(section)
-        answer.has_data_channel |= section.usable and media.kind == "application"
 
     def _takes_data(self, section: Section, media: MediaDescription) -> bool:
         return descriptions.is_data_section(media) and not any(
@@ -245,11 +243,7 @@ class Answerer:
     # -- the answer -------------------------------------------------------------------------------
 
     def _describe(
-        self,
-        section: Section,
-        media: MediaDescription,
-        ours: TransportAttributes,
-        answer: Answer,
+        self, section: Section, media: MediaDescription, ours: TransportAttributes
     ) -> MediaDescription:
         if not section.usable:
             return descriptions.rejected(media)

@@ -111,7 +111,7 @@ class VideoDynacast:
         codec.known = False
         codec.initial_at = now + DYNACAST_INITIAL_S
 
-    def force(self, now: float) -> None:
+    def force(self) -> None:
         """Tell the publisher at once, also what it knows."""
         if self._needed:
             self._commit()

@@ -19,8 +19,6 @@ class Inbox:
         self._size = size
         self._filled = asyncio.Event()
         self._drained = asyncio.Event()
-        self.dropped = 0
-        """Messages that :meth:`offer` refused."""
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -33,7 +31,6 @@ class Inbox:
     def offer(self, message: Message) -> bool:
         """Queue what may be lost; False: the inbox was full."""
         if len(self._messages) >= self._size:
-            self.dropped += 1
             return False
         self.post(message)
         return True

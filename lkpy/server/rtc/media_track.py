@@ -87,7 +87,7 @@ class MediaTrack:
         if self.info.backup_codec_policy != models.BackupCodecPolicy.SIMULCAST and len(others) > 1:
             self.regression_target = others[1]
 
-    def regress(self, source: Source, may_regress: Callable[[], bool]) -> list[str]:
+    def regress(self, may_regress: Callable[[], bool]) -> list[str]:
         """A source has begun. Returns the mime types whose subscribers are given the regression
         target's media from now on. ``may_regress`` decides where the policy leaves it open."""
         target = self.regression_target

@@ -18,9 +18,7 @@ def set_permission(participant: Participant, permission: models.ParticipantPermi
     """
     if not participant.claims.set_permission(permission):
         return
-    for track in list(participant.publishing.tracks):
-        if not participant.claims.may_publish(track.info.source):
-            participant.publishing.unpublish(track)
+    participant.publishing.unpublish_disallowed()
     if not permission.can_publish_data and (gone := participant.data_tracks.clear()):
         participant.room.data_tracks.unpublished(participant, gone)
     participant.subscribing.reconcile()

@@ -199,7 +199,7 @@ class Publishing:
             self.unpublish(track)
             return
         self._dynacast.codec_published(track, source.mime_type)
-        for mime in track.regress(source, self._owner.may_regress):
+        for mime in track.regress(self._owner.may_regress):
             self._dynacast.regressed(track.sid, mime, track.regression_target)
         track.info.version.unix_micro = int(self._owner.wall() * 1e6)
         if track.announced:

@@ -63,7 +63,7 @@ class TrackDynacast:
     def unmuted(self, sid: str) -> None:
         """Nothing was told while the track was muted."""
         if sid in self._video:
-            self._video[sid][1].force(self._owner.now())
+            self._video[sid][1].force()
             self._drive_video(sid)
         if sid in self._audio:
             self._audio[sid][1].force()

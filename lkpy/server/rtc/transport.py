@@ -89,8 +89,6 @@ class PeerTransport:
         self._transport = IceDtls(engine, worker=worker, lite=lite)
         send = subscriber(send_side_bwe=options.send_side_bwe)
         receive = SINGLE if single_pc else PUBLISHER
-        if options.playout_delay:
-            send, receive = send.with_playout_delay(), receive.with_playout_delay()
         self._down_tracks = DownTracks(
             engine,
             self.id,
@@ -232,7 +230,6 @@ class PeerTransport:
             bound=tuple(answer.bound),
             unsupported=tuple(answer.unsupported),
             send_candidates=self._announces_candidates(),
-            has_data_channel=answer.has_data_channel,
         )
 
     def section_tracks(self) -> tuple[MediaSectionTrack, ...]:

@@ -21,7 +21,6 @@ class TransportOptions:
     """Wanted; clients that cannot (:func:`supports_ice_lite`) get full ICE."""
     send_side_bwe: bool = False
     """transport-cc instead of REMB towards subscribers."""
-    playout_delay: bool = False
     data_tracks: bool = True
     """Open a channel for data tracks where we open channels."""
     active_red_encoding: bool = False
@@ -43,7 +42,6 @@ class OfferResult:
     """Down tracks that the client cannot decode; remove them."""
     send_candidates: bool
     """Send :meth:`PeerTransport.local_trickles` after the answer: the first, or ICE restarted."""
-    has_data_channel: bool
 
 
 @dataclass(frozen=True, slots=True)
