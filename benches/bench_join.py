@@ -30,7 +30,7 @@ def test_join_and_leave_of_the_101st(benchmark: Any) -> None:
         await world.room.join(client.start, client.sink, client.source)
         world.hub.dispatch()
         await asyncio.sleep(0)
-        await world.room.remove_participant(
+        await world.room.api.remove_participant(
             client.start.identity, models.DisconnectReason.PARTICIPANT_REMOVED
         )
         world.clients.remove(client)

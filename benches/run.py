@@ -21,6 +21,20 @@ BUILD = ROOT / "build"
 
 Row = dict[str, Any]
 
+_SIGNALLING = {
+    "joins_per_s": "joins/s",
+    "python_ms": "ms of Python",
+    "cpu_ms": "ms of CPU",
+    "growth": "times the first ones",
+    "us_per_receiver": "µs per receiver",
+    "requests_per_s": "requests/s",
+    "python_us": "µs of Python",
+    "python_us_per_s": "µs of Python per second",
+    "cpu_us_per_s": "µs of CPU per second",
+    "kB": "kB",
+}
+"""Figures of signalling rows and their units."""
+
 
 def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a step and stop with its output if it fails."""
@@ -70,7 +84,27 @@ def control_plane() -> list[Row]:
     ]
 
 
+def signalling() -> list[Row]:
+    """A whole server under real signal connections, and with participants who do nothing."""
+    rows = []
+    for script in ("signalling", "idle"):
+        done = run([sys.executable, "-W", "ignore", f"benches/{script}.py"])
+        rows += [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return rows
+
+
 def show(rows: list[Row]) -> None:
+    packets = [row for row in rows if not row.keys() & _SIGNALLING.keys()]
+    show_packets(packets)
+    table = Table("name", "cost", box=None, pad_edge=False)
+    for row in rows:
+        if row not in packets:
+            figures = (f"{row[key]:,.4g} {unit}" for key, unit in _SIGNALLING.items() if key in row)
+            table.add_row(row["name"], ", ".join(figures))
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def show_packets(rows: list[Row]) -> None:
     table = Table("name", box=None, pad_edge=False)
     for title in ("µs/packet", "floor µs", "ratio", "compute µs", "ops/s"):
         table.add_column(title, justify="right")
@@ -88,7 +122,7 @@ def show(rows: list[Row]) -> None:
 
 def main() -> int:
     BUILD.mkdir(exist_ok=True)
-    rows = [*forwarding(), *end_to_end(), *control_plane()]
+    rows = [*forwarding(), *end_to_end(), *control_plane(), *signalling()]
     (BUILD / "bench.json").write_text(json.dumps(rows, indent=2) + "\n")
     show(rows)
     return 0

@@ -11,13 +11,10 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
 import pathlib
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from urllib.parse import urlencode
 
 import aiohttp
@@ -26,43 +23,12 @@ from livekit.protocol import models, rtc
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.conformance.kit import Target, wrap  # noqa: E402
-from tests.interop.conftest import run_server  # noqa: E402
+from benches.server_process import Server, started  # noqa: E402
+from tests.conformance.kit import wrap  # noqa: E402
 
 OFFER = (ROOT / "tests/data/sdp/chrome_join_offer.sdp").read_text()
 SIZES = (10, 100, 500)
 _numbers = itertools.count()
-
-
-@dataclass(frozen=True, slots=True)
-class Cpu:
-    """CPU seconds of the thread that runs Python, and of all threads."""
-
-    python: float
-    total: float
-
-    def __sub__(self, before: Cpu) -> Cpu:
-        return Cpu(self.python - before.python, self.total - before.total)
-
-
-class Server:
-    """A server process, its CPU and its memory."""
-
-    def __init__(self, target: Target, pid: int) -> None:
-        self.target = target
-        self.pid = pid
-
-    def cpu(self) -> Cpu:
-        spent = {}
-        for thread in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                spent[thread.name] = int((thread / "schedstat").read_text().split()[0]) / 1e9
-        return Cpu(spent[str(self.pid)], sum(spent.values()))
-
-    def memory(self) -> int:
-        """Resident bytes."""
-        pages = int(pathlib.Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 class Client:
@@ -178,7 +144,7 @@ async def growth(server: Server) -> None:
             await broadcast(server, clients, size)
         last = await grow(510)
         row("join of the 2nd to 11th participant", python_ms=first)
-        row("join of the 501st to 510th participant", python_ms=last, ratio=last / first)
+        row("join of the 501st to 510th participant", python_ms=last, growth=last / first)
 
 
 async def broadcast(server: Server, clients: list[Client], size: int, count: int = 40) -> None:
@@ -212,7 +178,7 @@ async def requests(server: Server, count: int = 5000) -> None:
         wall, spent = time.monotonic() - began, server.cpu() - before
         row(
             "signal requests with an answer",
-            ops_per_s=count / wall,
+            requests_per_s=count / wall,
             python_us=1e6 * spent.python / count,
         )
 
@@ -228,13 +194,8 @@ async def main() -> None:
     for number, step in enumerate(steps):
         if wanted and str(number) not in wanted:
             continue
-        with (
-            tempfile.TemporaryDirectory() as name,
-            run_server(directory := pathlib.Path(name)) as running,
-        ):
-            ready = json.loads((directory / "ready.json").read_text())
-            target = Target(running.http_url, running.api_key, running.api_secret, ours=True)
-            await step(Server(target, ready["pid"]))  # type: ignore[misc]
+        with started() as server:
+            await step(server)  # type: ignore[misc]
 
 
 if __name__ == "__main__":
