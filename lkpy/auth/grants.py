@@ -201,6 +201,8 @@ class Grants:
 
     def participant_kind_details(self) -> list[models.ParticipantInfo.KindDetail]:
         """The kind details as LiveKit's enum; unknown names are left out."""
+        if not self.kind_details:
+            return []
         known = models.ParticipantInfo.KindDetail.keys()
         names = (name.upper() for name in self.kind_details)
         values = [models.ParticipantInfo.KindDetail.Value(name) for name in names if name in known]
