@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from livekit.protocol import models
+import dataclasses
+
+from livekit.protocol import models, rtc
 
 from lkpy.engine.api import LayerStats, StatsCollected, TransportStats, WorkerStats
 from tests.room_kit import World, camera, running
@@ -22,6 +24,10 @@ def layer(receiver: int, packets: int, lost: int) -> LayerStats:
     )  # fmt: skip
 
 
+def video_layer(receiver: int, spatial: int, packets: int, *, live: bool) -> LayerStats:
+    return dataclasses.replace(layer(receiver, packets, 0), spatial=spatial, live=live)
+
+
 def transport(identifier: int, packets: int) -> TransportStats:
     return TransportStats(identifier, packets, 0, 0, 0, 0, -1, 0)
 
@@ -37,10 +43,10 @@ async def measure(
 async def test_the_worst_stream_is_told_to_those_who_receive_it() -> None:
     async with running() as world:
         alice, bob, carol = [
-            await world.join(name, auto_subscribe=name != "carol")
+            await world.join(name, single=False, auto_subscribe=name != "carol")
             for name in ("alice", "bob", "carol")
         ]
-        await alice.publish(camera())
+        await alice.publish(camera(layers=[]))
         source = next(iter(alice.participant.publishing.tracks)).sources[0]
         publisher = alice.participant.transports.publisher.id
 
@@ -72,10 +78,10 @@ async def test_the_worst_stream_is_told_to_those_who_receive_it() -> None:
 async def test_a_publisher_of_whom_nothing_comes_is_lost_and_older_clients_hear_poor() -> None:
     async with running() as world:
         alice = await world.join("alice")
-        bob = await world.join("bob")
+        bob = await world.join("bob", single=False)
         old = await world.join("old", client={"protocol": 10})
         assert old.participant.client.protocol == 10
-        await alice.publish(camera())
+        await alice.publish(camera(layers=[]))
         source = next(iter(alice.participant.publishing.tracks)).sources[0]
         publisher = alice.participant.transports.publisher.id
         for _ in range(2):
@@ -87,3 +93,28 @@ async def test_a_publisher_of_whom_nothing_comes_is_lost_and_older_clients_hear_
         assert told[sid] == Quality.LOST
         alice_told = alice.all("connection_quality")[-1].updates
         assert {u.quality for u in alice_told if u.participant_sid == sid} == {Quality.LOST}
+
+
+async def test_a_publisher_that_does_not_send_a_layer_that_is_wanted_is_good_at_best() -> None:
+    async with running() as world:
+        alice, bob = await world.join("alice"), await world.join("bob", single=False)
+        await alice.publish(camera())
+        track = next(iter(alice.participant.publishing.tracks))
+        source = track.sources[0]
+        publisher = transport(alice.participant.transports.publisher.id, 1000)
+        low = video_layer(source.receiver, 0, 0, live=True)
+        high = video_layer(source.receiver, 1, 9, live=False)
+        for packets in (500, 1000):
+            low = dataclasses.replace(low, packets=packets)
+            await measure(world, low, high, transports=(publisher,))
+        told = {u.participant_sid: u for u in bob.all("connection_quality")[-1].updates}
+        assert told[alice.participant.sid].quality == Quality.GOOD
+
+        # Nobody wants it any more: what comes is all that should.
+        settings = rtc.UpdateTrackSettings(track_sids=[track.sid], quality=models.VideoQuality.LOW)
+        await bob.send(track_setting=settings)
+        for packets in range(1500, 4500, 500):
+            low = dataclasses.replace(low, packets=packets)
+            await measure(world, low, transports=(publisher,))
+        told = {u.participant_sid: u for u in bob.all("connection_quality")[-1].updates}
+        assert told[alice.participant.sid].quality == Quality.EXCELLENT

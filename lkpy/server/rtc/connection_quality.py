@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from livekit.protocol import models, rtc
 
 from lkpy.clock import Clock
-from lkpy.engine.api import RtpCodec, StatsCollected
+from lkpy.engine.api import LayerStats, RtpCodec, StatsCollected
 from lkpy.server.rtc.codecs import RED
+from lkpy.server.rtc.quality import layers_of, spatial_layer
 from lkpy.server.rtc.quality_score import (
     MAX_MOS,
     Quality,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from lkpy.server.rtc.participant import Participant
     from lkpy.server.rtc.subscribed_tracks import SubscribedTrack
 
+_SEVERAL = 2
+"""Layers from which one can be missing."""
 _CONNECTION_QUALITY, _LOST_QUALITY = 5, 11
 """Protocol versions from which the message and the level LOST exist."""
 
@@ -136,13 +139,14 @@ class ConnectionQuality:
     ) -> float:
         now = self._clock.now()
         stream = self._stream(source.receiver, source.mime_type, source.codecs, streams)
-        stream.score.mute(now, muted=track.info.muted)
+        wanted = participant.dynacast.told(track.sid, source.mime_type)
+        stream.score.mute(now, muted=track.info.muted or wanted == models.VideoQuality.OFF)
         layers = index.layers.get(source.receiver, ())
         transport = index.transports.get(participant.transports.publisher.id)
         window = stream.window(
             sum(layer.packets for layer in layers),
             sum(layer.packets_lost for layer in layers),
-            0.0,
+            float(_withheld(track, source, wanted, layers)),
             0 if transport is None else transport.packets_received,
         )
         # A track that was described and has never sent anything is no bad one.
@@ -181,6 +185,21 @@ class ConnectionQuality:
             stream = _Stream(QualityScore(self._clock.now(), loss_weight(mime, fec=fec)))
         streams[key] = stream
         return stream
+
+
+def _withheld(
+    track: MediaTrack,
+    source: Source,
+    wanted: models.VideoQuality | None,
+    layers: Sequence[LayerStats],
+) -> int:
+    """Spatial layers between the best that comes and the best that the publisher should send."""
+    live = [layer.spatial for layer in layers if layer.live]
+    published = layers_of(track.info, source.mime_type)
+    if not live or len(published) < _SEVERAL:
+        return 0
+    quality = models.VideoQuality.HIGH if wanted is None else wanted
+    return max(0, spatial_layer(quality, published) - max(live))
 
 
 def _missing(subscribed: SubscribedTrack, sent: int, index: StatsIndex) -> int:

@@ -136,6 +136,10 @@ class VideoDynacast:
         self._committed = dict(self._needed)
         self._news.append(self._committed)
 
+    def told(self, mime: str) -> models.VideoQuality | None:
+        """What the publisher was last told to send of a codec at the most; None: nothing yet."""
+        return self._committed.get(mime)
+
     def next_deadline(self) -> float | None:
         """When :meth:`poll` has something to say of itself."""
         deadlines = [c.initial_at for c in self._codecs.values() if c.initial_at is not None]

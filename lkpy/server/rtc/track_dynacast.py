@@ -87,6 +87,11 @@ class TrackDynacast:
         for _, audio in self._audio.values():
             audio.restart()
 
+    def told(self, sid: str, mime: str) -> models.VideoQuality | None:
+        """What the client was last told to send of a video codec at the most; None: nothing."""
+        known = self._video.get(sid)
+        return None if known is None else known[1].told(mime)
+
     # -- a subscriber -----------------------------------------------------------------------------
 
     def codec_subscribed(self, sid: str, mime: str, subscriber: str) -> None:
