@@ -225,6 +225,22 @@ async def test_a_track_that_never_comes_is_forgotten() -> None:
         assert not wishes._tracks
 
 
+async def test_what_is_received_costs_nothing_as_time_passes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running() as world:
+        alice, bob = await world.join("alice"), await world.join("bob")
+        info = await publish(alice)
+        await subscribe(bob, info.sid, "DTR_missing")
+        assert handles(bob).keys() == {info.sid}
+        asked: set[str] = set()
+        # Nothing of alice's is there any more, if anybody asks.
+        monkeypatch.setattr(bob.participant.data_subscriptions, "_find", asked.add)
+        await world.advance(10)
+        assert asked == {"DTR_missing"}
+        assert handles(bob).keys() == {info.sid}
+
+
 async def test_where_data_tracks_are_off_none_is_published_and_no_channel_is_opened() -> None:
     async with running(options=RoomOptions(data_tracks=False)) as world:
         alice = await world.join("alice", single=False)

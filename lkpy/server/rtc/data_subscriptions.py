@@ -129,6 +129,12 @@ class DataSubscriptions:
         if changed:
             self._send_handles()
 
+    def retry(self) -> None:
+        """Try again what was not possible."""
+        sids = self._wishes.unsettled()
+        if sids:
+            self.reconcile(sids)
+
     def _resolve(self, sid: str) -> Resolution:
         if not self._owner.can_subscribe:
             return Resolution(Availability.NOT_ALLOWED)
@@ -155,6 +161,8 @@ class DataSubscriptions:
         if track is None:
             return False
         received = self._received[sid] = DataSubscription(track, self._next_handle())
+        # The client has nothing to negotiate.
+        self._wishes.bound(sid)
         self._attach(received)
         return True
 

@@ -144,7 +144,7 @@ class Room:
         """Begin the room's task."""
         self._task.every("idle", ROOM_IDLE_CHECK_S, self._check_idle)
         self._task.every("reconcile", RECONCILE_INTERVAL_S, self.tracks.retry)
-        self._task.every("reconcile data", RECONCILE_INTERVAL_S, self.data_tracks.reconcile)
+        self._task.every("reconcile data", RECONCILE_INTERVAL_S, self.data_tracks.retry)
         self._task.every("token", TOKEN_REFRESH_S, self._refresh_tokens)
         self._task.start()
         self.telemetry.tell(RoomStarted(self))

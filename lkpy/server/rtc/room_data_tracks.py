@@ -87,7 +87,7 @@ class RoomDataTracks:
                 other.data_subscriptions.attach()
         participant.data_subscriptions.attach()
 
-    def reconcile(self) -> None:
+    def retry(self) -> None:
         """Everybody tries again what was not possible before."""
         for other in self._owner.members():
-            other.data_subscriptions.reconcile()
+            other.data_subscriptions.retry()
