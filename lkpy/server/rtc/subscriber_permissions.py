@@ -13,8 +13,8 @@ class SubscriberPermissions:
     """The last SubscriptionPermission of one publisher; before the first everybody may."""
 
     def __init__(self) -> None:
-        self._allowed: Mapping[str, rtc.TrackPermission] | None = None
-        """By identity; None: everybody, every track."""
+        self._allowed: Mapping[str, frozenset[str] | None] | None = None
+        """Track sids by identity, None for every track; None: everybody, every track."""
 
     def update(
         self, permission: rtc.SubscriptionPermission, identity_of: Callable[[str], str | None]
@@ -28,7 +28,7 @@ class SubscriberPermissions:
         if permission.all_participants:
             self._allowed = None
             return
-        allowed: dict[str, rtc.TrackPermission] = {}
+        allowed: dict[str, frozenset[str] | None] = {}
         for entry in permission.track_permissions:
             identity: str | None = entry.participant_identity
             if not identity:
@@ -38,12 +38,14 @@ class SubscriberPermissions:
                     )
                 identity = identity_of(entry.participant_sid)
             if identity is not None:
-                allowed[identity] = entry
+                allowed[identity] = None if entry.all_tracks else frozenset(entry.track_sids)
         self._allowed = allowed
 
     def allows(self, track_sid: str, identity: str) -> bool:
         """Whether the participant ``identity`` may subscribe to the track."""
         if self._allowed is None:
             return True
-        entry = self._allowed.get(identity)
-        return entry is not None and (entry.all_tracks or track_sid in entry.track_sids)
+        if identity not in self._allowed:
+            return False
+        sids = self._allowed[identity]
+        return sids is None or track_sid in sids
