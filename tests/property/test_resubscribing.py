@@ -83,7 +83,9 @@ async def walk(steps: list[str]) -> None:
         assert not bob.offers
         assert list(bob.receiving.values()) == [track.sid]
         assert track.sid in bob.begun
-        assert all(subscribed.handle.forwarding for subscribed in bob.participant.subscribing.tracks)
+        assert all(
+            subscribed.handle.forwarding for subscribed in bob.participant.subscribing.tracks
+        )
 
 
 @settings(max_examples=60, deadline=None)

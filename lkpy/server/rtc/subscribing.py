@@ -138,9 +138,17 @@ class Subscribing:
 
     def update_settings(self, settings: rtc.UpdateTrackSettings) -> None:
         """The client says which quality it wants; it may say so before it subscribes."""
+        # It is kept for each track, so without the list of all of them.
+        wish = rtc.UpdateTrackSettings(
+            disabled=settings.disabled,
+            quality=settings.quality,
+            width=settings.width,
+            height=settings.height,
+            fps=settings.fps,
+        )
         for sid in settings.track_sids:
-            self._subscriptions.set_settings(sid, settings)
-            self._tracks.set_settings(sid, settings)
+            self._subscriptions.set_settings(sid, wish)
+            self._tracks.set_settings(sid, wish)
 
     def refresh(self, track: MediaTrack) -> None:
         """The track's description changed: sizes may mean other layers, codecs come and go."""
