@@ -158,10 +158,6 @@ class Room:
         """Participants, whatever their kind."""
         return len(self._participants)
 
-    def by_sid(self, sid: str) -> Participant | None:
-        """A participant that is in the room."""
-        return next((p for p in self._participants.values() if p.sid == sid), None)
-
     # -- joining ----------------------------------------------------------------------------------
 
     async def join(self, session: StartSession, sink: MessageSink, source: MessageSource) -> None:

@@ -33,9 +33,6 @@ class TracksOwner(TelemetryRoom, Protocol):
     def members(self) -> Iterable[Participant]:
         """Everybody in the room."""
 
-    def by_sid(self, sid: str) -> Participant | None:
-        """A participant of the room."""
-
     def count(self) -> None:
         """The number of publishers may have changed."""
 
@@ -107,14 +104,13 @@ class RoomTracks:
     ) -> None:
         """Replace who may subscribe to a publisher's tracks. Raises :class:`LkpyError`
         (``invalid_argument``) and changes nothing when an entry names nobody."""
-        publisher.subscriber_permissions.update(permission, self._identity_of)
+        identities: dict[str, str] = {
+            member.sid: member.identity for member in self._owner.members()
+        }
+        publisher.subscriber_permissions.update(permission, identities.get)
         sids = [track.sid for track in publisher.publishing.tracks if track.announced]
         for other in self._owner.members():
             other.subscribing.reconcile(sids)
-
-    def _identity_of(self, sid: str) -> str | None:
-        participant = self._owner.by_sid(sid)
-        return None if participant is None else participant.identity
 
     def receiving(self, subscriber: Participant, publisher: Participant) -> None:
         """The first track of a publisher is subscribed to: what is said of the publisher from
