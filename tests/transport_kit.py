@@ -21,7 +21,8 @@ from lkpy.engine.api import (
 )
 from lkpy.sdp import SessionDescription
 from lkpy.server.rtc.media_sections import DownTrackHandle
-from lkpy.server.rtc.transport import OfferResult, PeerTransport, TransportOptions
+from lkpy.server.rtc.transport import PeerTransport
+from lkpy.server.rtc.transport_types import OfferResult, TransportOptions
 
 SAMPLES = Path(__file__).parent / "data" / "sdp"
 FINGERPRINT = ":".join(f"{byte:02X}" for byte in range(32))

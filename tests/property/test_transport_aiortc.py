@@ -25,7 +25,8 @@ from lkpy.engine.api import (
 )
 from lkpy.sdp import SessionDescription
 from lkpy.server.rtc.media_sections import DownTrackHandle
-from lkpy.server.rtc.transport import PeerTransport, SendMediaSectionsRequirement, SendOffer
+from lkpy.server.rtc.transport import PeerTransport
+from lkpy.server.rtc.transport_types import SendMediaSectionsRequirement, SendOffer
 from tests.transport_kit import RecordingEngine, add, no_track, single, subscriber
 
 AUDIO, VIDEO = MediaKind.AUDIO, MediaKind.VIDEO

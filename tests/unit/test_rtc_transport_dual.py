@@ -17,12 +17,8 @@ from lkpy.engine.api import (
 )
 from lkpy.sdp import Direction, SdpError, SessionDescription, Setup
 from lkpy.server.rtc.direction_config import DEPENDENCY_DESCRIPTOR
-from lkpy.server.rtc.transport import (
-    AnswerResult,
-    NegotiationFailed,
-    PeerTransport,
-    SendOffer,
-)
+from lkpy.server.rtc.transport import PeerTransport
+from lkpy.server.rtc.transport_types import AnswerResult, NegotiationFailed, SendOffer
 from tests.transport_kit import FINGERPRINT, RecordingEngine, add, connect, sample, subscriber
 
 AUDIO, VIDEO = MediaKind.AUDIO, MediaKind.VIDEO

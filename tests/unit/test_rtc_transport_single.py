@@ -27,7 +27,8 @@ from lkpy.engine.api import (
 from lkpy.errors import LkpyError
 from lkpy.sdp import Direction, Msid, SdpError, SessionDescription, Setup, SsrcGroup
 from lkpy.server.rtc.direction_config import ABS_SEND_TIME, DEPENDENCY_DESCRIPTOR
-from lkpy.server.rtc.transport import PeerTransport, SendMediaSectionsRequirement
+from lkpy.server.rtc.transport import PeerTransport
+from lkpy.server.rtc.transport_types import SendMediaSectionsRequirement
 from tests.transport_kit import (
     RecordingEngine,
     add,

@@ -51,19 +51,6 @@ from lkpy.server.rtc.transport_types import (
     TransportOptions,
 )
 
-__all__ = [
-    "AnswerResult",
-    "EngineLink",
-    "NegotiationFailed",
-    "OfferResult",
-    "Output",
-    "PeerTransport",
-    "SendMediaSectionsRequirement",
-    "SendOffer",
-    "TrackLookup",
-    "TransportOptions",
-]
-
 
 class PeerTransport:
     """One peer connection. No I/O and no clock: it is told ``now`` and submits commands.

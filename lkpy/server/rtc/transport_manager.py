@@ -16,15 +16,17 @@ from lkpy.engine.api import Event, OpenDataChannel
 from lkpy.engine.hub import EngineHub
 from lkpy.errors import LkpyError
 from lkpy.sdp import SdpError
+from lkpy.server.rtc.answerer import TrackLookup
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.signals import SignalSender
 from lkpy.server.rtc.timers import Timers
-from lkpy.server.rtc.transport import PeerTransport, TrackLookup, TransportOptions
+from lkpy.server.rtc.transport import PeerTransport
 from lkpy.server.rtc.transport_types import (
     NegotiationFailed,
     OfferResult,
     SendMediaSectionsRequirement,
     SendOffer,
+    TransportOptions,
 )
 
 logger = logging.getLogger(__name__)
