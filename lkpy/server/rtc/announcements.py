@@ -10,14 +10,12 @@ from livekit.protocol import models, rtc
 
 from lkpy.clock import Clock
 from lkpy.limits import SUBSCRIBER_UPDATE_INTERVAL_S, UPDATE_CHUNK
+from lkpy.server.rtc.client_info import takes_sessions_by_identity
 from lkpy.server.rtc.timers import Timers
 from lkpy.server.rtc.updates import UpdateQueue, responses
 
 if TYPE_CHECKING:
     from lkpy.server.rtc.participant import Participant
-
-_IDENTITY_BASED_RECONNECT = 12
-"""Protocol version from which clients take a session for the one before of its identity."""
 
 
 class Announcements:
@@ -67,7 +65,7 @@ class Announcements:
 
     def _tell_older(self, ended: models.ParticipantInfo) -> None:
         """Tell clients that take every session for a participant of its own."""
-        older = [m for m in self._members() if m.client.protocol < _IDENTITY_BASED_RECONNECT]
+        older = [m for m in self._members() if not takes_sessions_by_identity(m.client)]
         self.send(older, responses([ended]))
 
     def _next_batch(self) -> float:

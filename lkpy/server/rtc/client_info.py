@@ -54,6 +54,11 @@ def supports_reconnect_response(client: models.ClientInfo) -> bool:
     return client.sdk != models.ClientInfo.JS or compare_versions(client.version, "1.6.3") >= 0
 
 
+def takes_sessions_by_identity(client: models.ClientInfo) -> bool:
+    """Whether a session is, to it, the one before of the same identity (protocol 12)."""
+    return client.protocol >= 12
+
+
 def compare_versions(ours: str, theirs: str) -> int:
     """Compare dotted versions: negative, 0 or positive. Others compare as text."""
     ours_parts, theirs_parts = _version(ours), _version(theirs)

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 from livekit.protocol import models
 
 from lkpy.limits import DEPARTURES
+from lkpy.server.rtc.client_info import takes_sessions_by_identity
 
 if TYPE_CHECKING:
     from lkpy.server.rtc.participant import Participant
 
 _DISCONNECTED_UPDATES = 9
-_IDENTITY_BASED_RECONNECT = 12
-"""Protocol versions from which clients are told of departures after a resume, and from which they
-take a session for the one before of its identity."""
+"""Protocol version from which clients are told of departures after a resume."""
 
 
 class Departures:
@@ -40,11 +39,12 @@ class Departures:
 
     def seen_by(self, participant: Participant) -> list[models.ParticipantInfo]:
         """Those who left since ``participant`` was last heard, the last one first."""
-        protocol, since = participant.client.protocol, participant.connectivity.last_signal_at
-        if protocol < _DISCONNECTED_UPDATES:
+        client, since = participant.client, participant.connectivity.last_signal_at
+        if client.protocol < _DISCONNECTED_UPDATES:
             return []
+        by_identity = takes_sessions_by_identity(client)
         return [
             info
             for left, replaced, info in reversed(self._left)
-            if left >= since and (protocol < _IDENTITY_BASED_RECONNECT or not replaced)
+            if left >= since and not (replaced and by_identity)
         ]
