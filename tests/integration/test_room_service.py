@@ -365,6 +365,17 @@ async def test_timeout_header(server: Harness, monkeypatch: pytest.MonkeyPatch) 
         assert (await response.json())["code"] == "deadline_exceeded"
 
 
+@pytest.mark.parametrize("value", ["9" * 13, "9" * 400, "9" * 5000, "-1", "1e3", "soon", ""])
+async def test_timeout_header_that_bounds_nothing(server: Harness, value: str) -> None:
+    headers = {
+        "X-Twirp-Timeout-Ms": value,
+        "Authorization": f"Bearer {server.token(room_list=True)}",
+    }
+    url = server.url("/twirp/livekit.RoomService/ListRooms")
+    async with server.http.post(url, json={}, headers=headers) as response:
+        assert response.status == 200
+
+
 async def test_store_follows_the_room(server: Harness) -> None:
     socket = await server.join(server.token())
     await receive(socket)

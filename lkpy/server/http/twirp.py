@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 Method = Callable[[Any, Grants | None], Awaitable[Message]]
 
 _PROTOBUF = "application/protobuf"
+_MAX_TIMEOUT_DIGITS = 12
+"""Milliseconds of a longer number are more than a call can take: 30 years."""
 _JSON = "application/json"
 
 
@@ -132,8 +134,12 @@ class TwirpService:
 
 
 def _timeout_s(request: web.Request) -> float | None:
+    """The time that the caller leaves; what is no number of milliseconds is passed over, as in
+    LiveKit (protocol ``utils/xtwirp/timeout.go``)."""
     text = request.headers.get("X-Twirp-Timeout-Ms", "")
-    return int(text) / 1000 if text.isascii() and text.isdigit() else None
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_TIMEOUT_DIGITS):
+        return None
+    return int(text) / 1000
 
 
 def _decode(method: MethodDescriptor, body: bytes, content_type: str) -> Message:
