@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 
 import pytest
+from aiohttp import web
 
+from lkpy.server.http.side_listener import SideListener
 from tests.control_plane import Harness, receive, running
 
 HEADER_S = 0.3
@@ -100,3 +102,20 @@ async def test_sockets_live_longer_than_the_deadline(server: Harness) -> None:
     with pytest.raises(TimeoutError):
         await socket.receive(timeout=2 * HEADER_S)
     assert not socket.closed
+
+
+async def test_a_side_port_without_a_request(server: Harness) -> None:
+    """Its connections are descriptors of the same process."""
+    side = SideListener(_nothing, ["127.0.0.1"], 0)
+    await side.start()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", side.port)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+    finally:
+        await side.stop()
+
+
+async def _nothing(_request: web.Request) -> web.Response:
+    return web.Response()

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from aiohttp import web
 
 from lkpy.errors import LkpyError
+from lkpy.server.http.deadline import DeadlineSite
 from lkpy.server.http.listener import listen
 from lkpy.server.http.service import path_of, text
 from lkpy.server.telemetry.log import fields
@@ -44,7 +45,7 @@ class SideListener:
         )
         await self._runner.setup()
         for listener in sockets:
-            await web.SockSite(self._runner, listener).start()
+            await DeadlineSite(self._runner, listener).start()
 
     async def stop(self) -> None:
         """Listen no more. Idempotent."""
