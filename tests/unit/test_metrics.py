@@ -8,6 +8,7 @@ import pytest
 from livekit.protocol import models, rtc
 
 from lkpy.clock import ManualClock
+from lkpy.limits import MAX_SUBSCRIPTIONS
 from lkpy.server.telemetry.events import (
     ApiCalled,
     DataStreamBegan,
@@ -329,3 +330,17 @@ def test_loss_that_was_taken_back_is_not_counted_down() -> None:
     media.update(snapshot(200, lost=8))
     media.update(snapshot(300, lost=9))
     assert media.lost.value("incoming", "CAMERA", "VIDEO", "") == 11
+
+
+def test_a_session_that_lasts_keeps_no_tracks_without_end(metrics: ServerMetrics) -> None:
+    metrics(ParticipantJoined(ROOM, ALICE))
+    for number in range(2 * MAX_SUBSCRIPTIONS):
+        track = models.TrackInfo(sid=f"TR_{number}", type=models.TrackType.AUDIO)
+        metrics(TrackPublishRequested(ALICE, track))
+        metrics(TrackSubscribeRequested(ALICE, track))
+        if number % 2:
+            metrics(TrackSubscribed(ALICE, track))
+    session = metrics._sessions[ALICE.sid]
+    for kept in (session.publishing, session.subscribing, session.subscribed):
+        assert 0 < len(kept) <= MAX_SUBSCRIPTIONS
+    assert metrics.publishes.value("AUDIO", "attempt") == 2 * MAX_SUBSCRIPTIONS

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from livekit.protocol import models, rtc
 
 from lkpy.clock import Clock
+from lkpy.limits import MAX_SUBSCRIPTIONS
 from lkpy.server.telemetry.events import (
     ApiCalled,
     DataStreamBegan,
@@ -60,6 +62,8 @@ _CANCELLED = frozenset(
 """Reasons for which a session that never was active did not fail."""
 _COUNTED = 10
 """Subscriptions of one track by one session that are told apart."""
+_REMEMBERED = MAX_SUBSCRIPTIONS
+"""Tracks of one session that are remembered, published and subscribed each; the oldest go."""
 _NEWEST_PROTOCOL = 99
 """Signal protocol versions above are counted as this one."""
 _QUICK_CLOSE_S = 3.0
@@ -82,7 +86,8 @@ class _Session:
 
 
 class ServerMetrics:
-    """A listener that counts. Memory is bounded by the sessions that are there."""
+    """A listener that counts. Memory is bounded by the sessions that are there, however much
+    they publish and subscribe to while they last."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -234,6 +239,7 @@ class ServerMetrics:
             # A codec that is added to a track asks for the same one again.
             if event.track.sid not in asked:
                 asked[event.track.sid] = now
+                _trim(asked)
                 self.publishes.add(kind, "attempt")
             return
         self.publishes.add(kind, "success")
@@ -251,9 +257,11 @@ class ServerMetrics:
         sid = event.track.sid
         if isinstance(event, TrackSubscribeRequested):
             session.subscribing[sid] = now
+            _trim(session.subscribing)
             self.subscribes.add("attempt", "")
         elif (asked := session.subscribing.pop(sid, None)) is not None:
             session.subscribed[sid] += 1
+            _trim(session.subscribed)
             self.subscribes.add("success", "")
             count = session.subscribed[sid]
             self._observe("subscribe", event.participant, event.track, now - asked, count)
@@ -290,6 +298,11 @@ class ServerMetrics:
         family = f"{event.status // 100}xx" if event.status >= 400 else str(event.status)
         self.api_status.add(event.service, event.method, family, event.code)
         self.api_latency.observe(_ms(event.duration_s), event.service, event.method, family)
+
+
+def _trim(tracks: dict[str, Any]) -> None:
+    if len(tracks) > _REMEMBERED:
+        del tracks[next(iter(tracks))]
 
 
 def _version(protocol: int) -> str:
