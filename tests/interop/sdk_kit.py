@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -28,11 +27,6 @@ EVENTS = (
     "connection_state_changed", "disconnected", "reconnecting", "reconnected", "token_refreshed",
     "data_track_published", "data_track_unpublished",
 )  # fmt: skip
-
-
-def lacking(reason: str) -> pytest.MarkDecorator:
-    """Mark what ``lkpy server`` cannot do yet; another server named by the environment can."""
-    return pytest.mark.xfail("LIVEKIT_TEST_URL" not in os.environ, strict=True, reason=reason)
 
 
 class Events:

@@ -30,7 +30,6 @@ class NodeStats:
     bytes_per_sec: float = 0.0
     """Of media, received and sent."""
     num_cpus: int = field(default_factory=lambda: os.cpu_count() or 1)
-    load_average: float = 0.0
 
 
 @dataclass(slots=True)
