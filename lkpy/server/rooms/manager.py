@@ -59,11 +59,14 @@ class RoomManager(Generic[R_co]):
 
         Whoever resumes but is not there is told to join afresh, by a first frame of ``leave``.
         """
-        self._check_sizes(start)
-        if start.reconnect:
-            await self._resume(start, sink, source)
-        else:
-            await self._get_or_create(start.create_room).join(start, sink, source)
+        try:
+            self._check_sizes(start)
+            if start.reconnect:
+                await self._resume(start, sink, source)
+            else:
+                await self._get_or_create(start.create_room).join(start, sink, source)
+        finally:
+            self._forget_unused_place(start.room)
 
     async def _resume(self, start: StartSession, sink: MessageSink, source: MessageSource) -> None:
         room = self.room(start.room)
@@ -110,7 +113,10 @@ class RoomManager(Generic[R_co]):
 
     def create_room(self, request: room_pb.CreateRoomRequest) -> models.Room:
         """A room that is live is returned as it is; the request changes nothing."""
-        return self._get_or_create(request).to_proto()
+        try:
+            return self._get_or_create(request).to_proto()
+        finally:
+            self._forget_unused_place(RoomName(request.name))
 
     async def delete_room(self, name: RoomName) -> None:
         """Close a room and forget it. Raises ``not_found``."""
@@ -190,6 +196,12 @@ class RoomManager(Generic[R_co]):
         self._dispatches.pop(name, None)
         self._store.delete_room(name)
         self._forget_node(name)
+
+    def _forget_unused_place(self, name: RoomName) -> None:
+        """A room is placed before it is there. Where it did not come to be, its name would be kept
+        for ever, and let clients in while the node drains."""
+        if name not in self._rooms:
+            self._forget_node(name)
 
     # -- RoomObserver ---------------------------------------------------------------------------
 
