@@ -431,7 +431,7 @@ class ResumeMachine(RuleBasedStateMachine):
         log = self.world.room.data.log._packets
         numbers = [(logged.sender, logged.packet.sequence) for logged in log]
         assert len(numbers) == len(set(numbers)), "R1: taken twice"
-        readers = self.world.room._readers
+        readers = self.world.room._sessions._readers
         assert set(readers) <= {p.sid for p in self.world.room.participants()}, "R6"
 
     @precondition(lambda self: bool(self.tracks))

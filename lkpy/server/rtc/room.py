@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
@@ -16,7 +15,7 @@ from lkpy.auth.grants import Grants
 from lkpy.clock import Clock
 from lkpy.engine.api import AudioLevels, DataReceived, Event, StatsCollected
 from lkpy.engine.hub import EngineHub
-from lkpy.errors import Code, LkpyError
+from lkpy.errors import LkpyError
 from lkpy.ids import ParticipantIdentity, RoomID, RoomName
 from lkpy.limits import (
     RECONCILE_INTERVAL_S,
@@ -25,33 +24,26 @@ from lkpy.limits import (
 )
 from lkpy.server.rtc.active_speakers import ActiveSpeakers
 from lkpy.server.rtc.announcements import Announcements
-from lkpy.server.rtc.claims import Claims
-from lkpy.server.rtc.client_info import supports_reconnect_response
 from lkpy.server.rtc.connection_quality import ConnectionQuality
-from lkpy.server.rtc.departures import Departures
-from lkpy.server.rtc.handlers import handle_request
-from lkpy.server.rtc.ice_preference import IcePreference, IcePreferences
-from lkpy.server.rtc.join_response import join_response, reconnect_response
+from lkpy.server.rtc.ice_preference import IcePreferences
 from lkpy.server.rtc.options import NodeInfo, RoomOptions
 from lkpy.server.rtc.participant import Participant, Reason, State
 from lkpy.server.rtc.room_api import RoomApi
 from lkpy.server.rtc.room_data import RoomData
 from lkpy.server.rtc.room_data_tracks import RoomDataTracks
+from lkpy.server.rtc.room_sessions import RoomSessions
 from lkpy.server.rtc.room_state import RoomState
 from lkpy.server.rtc.room_stats import RoomStats
 from lkpy.server.rtc.room_task import RoomTask
 from lkpy.server.rtc.room_tracks import RoomTracks
 from lkpy.server.rtc.room_updates import RoomUpdates
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
-from lkpy.server.rtc.signal_reader import SignalReader
-from lkpy.server.rtc.signals import Action, refuse_resume
+from lkpy.server.rtc.signals import Action
 from lkpy.server.rtc.simulation import ResumeFaults
-from lkpy.server.rtc.updates import responses
 from lkpy.server.telemetry.events import (
     NO_TELEMETRY,
     MessageDropped,
     ParticipantActive,
-    ParticipantJoined,
     ParticipantLeft,
     RoomEnded,
     RoomStarted,
@@ -67,9 +59,6 @@ T = TypeVar("T")
 
 RefreshToken = Callable[[Grants, str], str]
 """Grants and the API key to sign with → a token."""
-
-_FAST_START = 8
-"""Protocol version from which tracks are subscribed before the first offer."""
 
 
 class RoomObserver(Protocol):
@@ -116,15 +105,11 @@ class Room:
         self.timers = self._task.timers
         self.closed: asyncio.Event = self._task.stopped
         self._state = RoomState(info, clock.now())
-        self._node = node
         self._observer = observer
         self._refresh_token = refresh_token
         self._participants: dict[ParticipantIdentity, Participant] = {}
         self.tracks = RoomTracks(self)
         self.data_tracks = RoomDataTracks(self)
-        self._readers: dict[str, SignalReader] = {}
-        """By participant sid."""
-        self._departures = Departures()
         self.ice_preferences = IcePreferences()
         self.resume_faults = ResumeFaults()
         self.data = RoomData(hub, self._participants.values, clock, telemetry)
@@ -138,7 +123,7 @@ class Room:
         self.tracks.greetings += [self._speakers.tell, self._quality.tell]
         self._stats = RoomStats(clock)
         self.api = RoomApi(self)
-        self._sif_trailer = secrets.token_urlsafe(32).encode()
+        self._sessions = RoomSessions(self, node, self._task.inbox)
 
     def start(self) -> None:
         """Begin the room's task."""
@@ -158,115 +143,33 @@ class Room:
         """Participants, whatever their kind."""
         return len(self._participants)
 
+    @property
+    def info(self) -> models.Room:
+        """The room's record, which changes in place."""
+        return self._state.info
+
+    @property
+    def info_told(self) -> models.Room:
+        """The record as those who are here know it."""
+        return self._updates.seen
+
+    @property
+    def full(self) -> bool:
+        """Nobody more who counts may enter."""
+        return self._state.full
+
     # -- joining ----------------------------------------------------------------------------------
 
     async def join(self, session: StartSession, sink: MessageSink, source: MessageSource) -> None:
         """Join step 8: take a participant in. Returns after the first response is in ``sink``;
         raises :class:`LkpyError` when it is refused."""
-        await self._task.call(lambda: self._start(session, sink, source))
+        await self._task.call(lambda: self._sessions.start(session, sink, source))
 
-    def _start(self, session: StartSession, sink: MessageSink, source: MessageSource) -> None:
-        """Resume or join. There is one session per identity, and one connection per session."""
-        old = self._participants.get(session.identity)
-        if not session.reconnect:
-            if old is not None:
-                self.close_participant(old, Reason.DUPLICATE_IDENTITY)
-            self._read(self._join(session, sink), source)
-        elif old is not None and not old.connectivity.beyond_repair:
-            old.signals.swap(sink)
-            self._read(old, source)
-            self._resume(old, session.reconnect_reason)
-        else:
-            if old is not None:
-                self.close_participant(old, Reason.STATE_MISMATCH, Action.RECONNECT)
-            refuse_resume(sink, session.client)
-            source.close("resume refused")
-
-    def _join(self, session: StartSession, sink: MessageSink) -> Participant:
-        claims = Claims(session.grants, session.name)
-        if self._state.full and not claims.is_dependent:
-            raise LkpyError(Code.RESOURCE_EXHAUSTED, "room has exceeded its max participants")
-        others = [p.to_proto() for p in self._participants.values() if not p.hidden]
-        codecs = tuple(self._state.info.enabled_codecs)
-        participant = Participant(session, claims, sink, self, codecs)
-        self._participants[session.identity] = participant
+    def admit(self, participant: Participant) -> None:
+        """Somebody is in the room from now on."""
+        self._participants[participant.identity] = participant
         self._state.entered(participant)
         self.count()
-        try:
-            self._enter(participant, others)
-        except BaseException:
-            self.close_participant(participant, Reason.JOIN_FAILURE)
-            raise
-        return participant
-
-    def _enter(self, participant: Participant, others: list[models.ParticipantInfo]) -> None:
-        session = participant.session
-        join = join_response(
-            room=self._updates.seen,
-            participant=participant.to_proto(),
-            others=others,
-            node=self._node,
-            ice_servers=self.options.ice_servers(participant.sid),
-            publish_codecs=participant.publish_codecs,
-            configuration=participant.configuration,
-            subscriber_primary=participant.subscriber_primary,
-            sif_trailer=self._sif_trailer,
-            any_path=participant.ice.preference is IcePreference.ANY,
-        )
-        fast_start = session.single_pc or participant.client.protocol >= _FAST_START
-        subscribe = self.tracks.sids if fast_start and session.auto_subscribe else ()
-        participant.enter(join, subscribe=subscribe)
-        if participant.closed:
-            return
-        self.refresh_token(participant)
-        self.state_changed(participant)
-        self.telemetry.tell(ParticipantJoined(self, participant))
-
-    def _resume(self, participant: Participant, reason: models.ReconnectReason) -> None:
-        """The first frame, who left meanwhile, everybody who is here, and the room."""
-        now, identity = self.clock.now(), participant.identity
-        if self.resume_faults.drops_at_once(now, identity):
-            participant.signals.close("simulated disconnect")
-            return
-        participant.connectivity.resumed(reason)
-        first: list[rtc.SignalResponse] = []
-        target = self.options.update_batch_target_size
-        if supports_reconnect_response(participant.client):
-            reconnect = reconnect_response(
-                node=self._node,
-                ice_servers=self.options.ice_servers(participant.sid),
-                configuration=participant.configuration,
-                last_message_seq=participant.data.last_sequence,
-            )
-            first.append(rtc.SignalResponse(reconnect=reconnect))
-            first += responses(self._departures.seen_by(participant), target)
-        here = [p.to_proto() for p in self.members() if p is participant or not p.hidden]
-        first += responses(here, target)
-        first.append(rtc.SignalResponse(room_update=rtc.RoomUpdate(room=self._state.info)))
-        participant.resume(first)
-        self.refresh_token(participant)
-        if self.resume_faults.drops_after_messages(now, identity):
-            participant.signals.close("simulated disconnect")
-        logger.info(
-            "participant resumed",
-            extra=fields(room=self.name, participant=participant.identity, pID=participant.sid),
-        )
-
-    def _read(self, participant: Participant, source: MessageSource) -> None:
-        """Take the participant's signal requests from ``source``, and from nowhere else."""
-        known = self._readers.get(participant.sid)
-        if known is not None:
-            known.stop()
-        if participant.closed:
-            source.close()
-            return
-        self._readers[participant.sid] = SignalReader(
-            source,
-            self._task.inbox,
-            heard=participant.connectivity.signal_received,
-            handle=partial(handle_request, participant),
-            ended=participant.connectivity.signal_closed,
-        )
 
     def deliver(self, participant: Participant, event: Event) -> None:
         """Take an engine event; what a peer can send without end may be lost, the rest may not."""
@@ -299,9 +202,6 @@ class Room:
         gone = participant.close(reason, action)
         if self._participants.get(participant.identity) is participant:
             del self._participants[participant.identity]
-        reader = self._readers.pop(participant.sid, None)
-        if reader is not None:
-            reader.stop()
         self.tracks.forget(track.sid for track in gone)
         self.data_tracks.forget(participant.data_tracks.clear())
         for track in gone:
@@ -314,7 +214,7 @@ class Room:
         else:
             self._announcements.announce(participant)
         self.resume_faults.forget(participant.identity)
-        self._departures.add(self.clock.now(), participant, reason)
+        self._sessions.ended(participant, reason)
         self._observer.participant_left(self, participant.to_proto())
         self.telemetry.tell(ParticipantLeft(self, participant))
         logger.info(

@@ -165,7 +165,10 @@ class Stage:
         open_lines = [line.start.identity for line in self.world.clients if not line.left]
         check(len(open_lines) == len(set(open_lines)), f"two sessions of one: {open_lines}")
         members = self.room._participants
-        check(set(self.room._readers) <= {p.sid for p in members.values()}, "a reader is left")
+        check(
+            set(self.room._sessions._readers) <= {p.sid for p in members.values()},
+            "a reader is left",
+        )
         self._bounded()
         self._owned()
         self._watched()
@@ -173,7 +176,7 @@ class Stage:
     def _bounded(self) -> None:
         room = self.room
         check(len(room._task.inbox) <= ROOM_INBOX, "inbox")
-        check(len(room._departures._left) <= DEPARTURES, "departures")
+        check(len(room._sessions._departures._left) <= DEPARTURES, "departures")
         check(room.data.log._bytes <= RELIABLE_REPLAY_BYTES, "reliable log")
         timers = room.timers
         check(len(timers._heap) <= 2 * len(timers._set) + 64, "timers that were set again")
@@ -311,7 +314,7 @@ class Stage:
         engine, room = self.engine, self.room
         left = {
             "participants": room._participants,
-            "readers": room._readers,
+            "readers": room._sessions._readers,
             "tracks": room.tracks._tracks,
             "data tracks of the room": room.data_tracks._tracks,
             "transports": engine.transports,
