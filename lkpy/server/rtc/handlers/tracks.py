@@ -18,37 +18,28 @@ def add_track(participant: Participant, request: rtc.AddTrackRequest) -> None:
 def mute(participant: Participant, request: rtc.MuteTrackRequest) -> None:
     """A track is muted or unmuted."""
     if participant.publishing.mute(request.sid, muted=request.muted) is None:
-        participant.signals.request_response(
-            rtc.RequestResponse(
-                reason=rtc.RequestResponse.Reason.NOT_FOUND,
-                message=f"no track {request.sid}",
-                mute=request,
-            )
-        )
+        _not_found(participant, request.sid, rtc.RequestResponse(mute=request))
 
 
 def update_audio_track(participant: Participant, request: rtc.UpdateLocalAudioTrack) -> None:
     """An audio track's features change."""
     if not participant.publishing.update_audio(request.track_sid, request.features):
-        participant.signals.request_response(
-            rtc.RequestResponse(
-                reason=rtc.RequestResponse.Reason.NOT_FOUND,
-                message=f"no track {request.track_sid}",
-                update_audio_track=request,
-            )
-        )
+        echo = rtc.RequestResponse(update_audio_track=request)
+        _not_found(participant, request.track_sid, echo)
 
 
 def update_video_track(participant: Participant, request: rtc.UpdateLocalVideoTrack) -> None:
     """A video track's size changes."""
     if not participant.publishing.update_video(request.track_sid, request.width, request.height):
-        participant.signals.request_response(
-            rtc.RequestResponse(
-                reason=rtc.RequestResponse.Reason.NOT_FOUND,
-                message=f"no track {request.track_sid}",
-                update_video_track=request,
-            )
-        )
+        echo = rtc.RequestResponse(update_video_track=request)
+        _not_found(participant, request.track_sid, echo)
+
+
+def _not_found(participant: Participant, sid: str, answer: rtc.RequestResponse) -> None:
+    """Send ``answer``, which echoes the request, as a refusal."""
+    answer.reason = rtc.RequestResponse.Reason.NOT_FOUND
+    answer.message = f"no track {sid}"
+    participant.signals.request_response(answer)
 
 
 HANDLERS: Mapping[str, Callable[[Participant, Any], None]] = {
