@@ -33,8 +33,6 @@ use rtp::seq::ExtSeq;
 
 pub use stats::DownTrackStats;
 
-pub(crate) use writer::is_passed_on;
-
 use crate::clock::PublisherClock;
 use crate::params::{DownTrackConfig, MediaKind};
 use crate::receiver::Receiver;

@@ -3,11 +3,32 @@
 use std::time::{Duration, Instant};
 
 use rtp::dependency::{Dependencies, DescriptorLayout};
+use rtp::extension::ExtensionKind;
 use rtp::vp8::Vp8Descriptor;
 use rtp::vp9::Vp9Layer;
 
 /// Header extensions of one packet that can be passed on.
 pub(crate) const MAX_PASSED_EXTENSIONS: usize = 4;
+
+/// Whether an extension is for the subscriber too, and not only for the engine.
+pub(crate) fn is_end_to_end(uri: &str) -> bool {
+    !matches!(
+        ExtensionKind::from_uri(uri),
+        Some(
+            ExtensionKind::Mid
+                | ExtensionKind::Rid
+                | ExtensionKind::RepairedRid
+                | ExtensionKind::TransportCc
+                | ExtensionKind::AbsSendTime
+        )
+    )
+}
+
+/// Whether an extension is passed on as it is. Dependency descriptors mean something only in an
+/// unbroken stream, so they are rewritten for each subscriber, or left out.
+pub(crate) fn is_passed_on(uri: &str) -> bool {
+    is_end_to_end(uri) && uri != ExtensionKind::DependencyDescriptor.uri()
+}
 
 /// A header extension inside a stored packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@
 use rtp::extension::{ExtensionKind, ONE_BYTE_PROFILE, TWO_BYTE_PROFILE};
 use rtp::header::FIXED_LEN;
 
-use crate::packet::ExtensionRef;
+use crate::packet::{ExtensionRef, is_end_to_end};
 use crate::params::{DownTrackConfig, HeaderExtension};
 
 /// Longest prepared header; the mid is left out if it does not fit.
@@ -270,26 +270,6 @@ impl HeaderWriter {
         write_block_header(buf, end, two_byte);
         Some(end)
     }
-}
-
-/// Whether an extension is for the subscriber too, and not only for the engine.
-fn is_end_to_end(uri: &str) -> bool {
-    !matches!(
-        ExtensionKind::from_uri(uri),
-        Some(
-            ExtensionKind::Mid
-                | ExtensionKind::Rid
-                | ExtensionKind::RepairedRid
-                | ExtensionKind::TransportCc
-                | ExtensionKind::AbsSendTime
-        )
-    )
-}
-
-/// Whether an extension is passed on as it is. Dependency descriptors mean something only in an
-/// unbroken stream, so they are rewritten for each subscriber, or left out.
-pub(crate) fn is_passed_on(uri: &str) -> bool {
-    is_end_to_end(uri) && uri != ExtensionKind::DependencyDescriptor.uri()
 }
 
 #[cfg(test)]

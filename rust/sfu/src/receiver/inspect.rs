@@ -9,8 +9,7 @@ use rtp::vp8::Vp8Descriptor;
 use rtp::vp9::Vp9Descriptor;
 
 use super::descriptors::{CurrentStructure, DescriptorReader};
-use crate::down_track::is_passed_on;
-use crate::packet::{ExtensionRef, MAX_PASSED_EXTENSIONS, PacketInfo, Svc, Vp9Frame};
+use crate::packet::{ExtensionRef, MAX_PASSED_EXTENSIONS, PacketInfo, Svc, Vp9Frame, is_passed_on};
 use crate::params::ReceiverConfig;
 
 /// What a payload type means; `codec` is an index into the receiver's codecs.

@@ -18,19 +18,6 @@ fn ice_states(world: &World, id: Id) -> Vec<IceState> {
     states.collect()
 }
 
-fn failures(world: &World) -> Vec<(&'static str, Id, Code)> {
-    let failures = world.events.iter().filter_map(|event| match event {
-        Event::CommandFailed {
-            command,
-            subject,
-            code,
-            ..
-        } => Some((*command, *subject, *code)),
-        _ => None,
-    });
-    failures.collect()
-}
-
 #[test]
 fn lite_and_full_transports_connect() {
     for ice_lite in [true, false] {
@@ -60,7 +47,7 @@ fn lite_and_full_transports_connect() {
                 ..
             } if srtp_profile.starts_with("AEAD_AES_")
         )));
-        assert_eq!(failures(&world), []);
+        assert_eq!(world.failures(), []);
     }
 }
 
@@ -118,7 +105,7 @@ fn a_restart_keeps_both_ufrags_until_it_is_done() {
     });
     world.run(Duration::from_secs(20));
     assert_eq!(ice_states(&world, 1).last(), Some(&IceState::Connected));
-    assert_eq!(failures(&world), []);
+    assert_eq!(world.failures(), []);
 }
 
 #[test]
@@ -161,7 +148,7 @@ fn commands_are_idempotent_and_wrong_ones_are_answered() {
     ] {
         world.command(command);
     }
-    assert_eq!(failures(&world), []);
+    assert_eq!(world.failures(), []);
 
     let down_track = super::world::down_track(9, 1, 6, MediaKind::Video);
     for command in [
@@ -185,7 +172,7 @@ fn commands_are_idempotent_and_wrong_ones_are_answered() {
         world.command(command);
     }
     assert_eq!(
-        failures(&world),
+        world.failures(),
         [
             ("CreateTransport", 2, Code::InvalidArgument),
             ("AddRemoteCandidate", 1, Code::InvalidArgument),

@@ -89,19 +89,6 @@ fn received(world: &World, id: Id) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn failures(world: &World) -> Vec<(&'static str, Id, Code)> {
-    let failures = world.events.iter().filter_map(|event| match event {
-        Event::CommandFailed {
-            command,
-            subject,
-            code,
-            ..
-        } => Some((*command, *subject, *code)),
-        _ => None,
-    });
-    failures.collect()
-}
-
 #[test]
 fn packets_reach_subscribers_under_their_own_handles() {
     let mut world = connected(3);
@@ -229,7 +216,7 @@ fn nothing_is_forwarded_after_either_end_is_closed() {
         (stats.data_tracks.len(), stats.data_down_tracks.len()),
         (0, 0)
     );
-    assert_eq!(failures(&world), []);
+    assert_eq!(world.failures(), []);
 }
 
 #[test]
@@ -241,7 +228,7 @@ fn commands_are_idempotent_and_say_what_is_wrong() {
     }
     publish(&mut world, &packet(7, 1, b"once"));
     assert_eq!(received(&world, 2).len(), 1);
-    assert_eq!(failures(&world), []);
+    assert_eq!(world.failures(), []);
     world.command(create(101, PUBLISHER, 7));
     world.command(create(102, 99, 7));
     world.command(forward(201, 2, 98, 1));
@@ -256,7 +243,7 @@ fn commands_are_idempotent_and_say_what_is_wrong() {
         ("CreateDataDownTrack", 201, Code::FailedPrecondition),
         ("CreateDataDownTrack", 202, Code::NotFound),
     ];
-    assert_eq!(failures(&world), expected);
+    assert_eq!(world.failures(), expected);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use transport::{CandidatePair, DtlsIdentity, DtlsState, IceState, LocalCandidate
 
 use super::client::{Client, Datagram};
 use crate::api::{
-    Command, CreateDownTrack, CreateReceiver, DtlsParameters, DtlsRole, EngineConfig, Event,
+    Code, Command, CreateDownTrack, CreateReceiver, DtlsParameters, DtlsRole, EngineConfig, Event,
     HeaderExtension, IceParameters, Id, MediaKind, RtpCodec, StatsCollected,
 };
 use crate::core::Core;
@@ -266,6 +266,20 @@ impl World {
 
     fn is_lost(&mut self, datagram: &Datagram) -> bool {
         self.loss.as_mut().is_some_and(|loss| loss(datagram))
+    }
+
+    /// Commands that failed so far: name, subject, code.
+    pub fn failures(&self) -> Vec<(&'static str, Id, Code)> {
+        let failures = self.events.iter().filter_map(|event| match event {
+            Event::CommandFailed {
+                command,
+                subject,
+                code,
+                ..
+            } => Some((*command, *subject, *code)),
+            _ => None,
+        });
+        failures.collect()
     }
 }
 
