@@ -2,40 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import pathlib
-import shutil
-import subprocess
-import uuid
-from typing import Any
-
 import pytest
 
+from tests.browser.page import run_page
 from tests.interop.conftest import RunningServer
 
 pytestmark = pytest.mark.browser
-HERE = pathlib.Path(__file__).parent
-
-
-def run_page(server: RunningServer, script: str, *arguments: str) -> dict[str, Any]:
-    """Run a script with tokens for a room of its own and return what it prints."""
-    chromium = (
-        shutil.which("chromium")
-        or shutil.which("chromium-browser")
-        or shutil.which("google-chrome")
-    )
-    node = shutil.which("node")
-    assert chromium, "Chromium is not installed: sudo apt-get install -y chromium"
-    assert node, "Node.js is not installed: sudo apt-get install -y nodejs npm"
-    room = f"browser-{uuid.uuid4().hex[:8]}"
-    tokens = [server.token(room, identity) for identity in ("alice", "bob")]
-    run = subprocess.run(
-        [node, script, server.url, *tokens, chromium, *arguments],
-        cwd=HERE, capture_output=True, text=True, timeout=150, check=False,
-    )  # fmt: skip
-    assert run.stdout, run.stderr
-    result: dict[str, Any] = json.loads(run.stdout)
-    return result
 
 
 @pytest.mark.parametrize("topology", ["single", "dual"])

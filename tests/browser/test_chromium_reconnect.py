@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import pathlib
-import shutil
-import subprocess
-import uuid
-
 import pytest
 
+from tests.browser.page import run_page
 from tests.interop.conftest import RunningServer
 
 pytestmark = pytest.mark.browser
-HERE = pathlib.Path(__file__).parent
 RESUMES = (
     "signal-reconnect",
     "disconnect-signal-on-resume",
@@ -27,22 +21,7 @@ took up to 3.1 s and 1.5 s on the machine on which this was written."""
 
 @pytest.mark.parametrize("topology", ["single", "dual"])
 def test_reconnect(server: RunningServer, topology: str) -> None:
-    chromium = (
-        shutil.which("chromium")
-        or shutil.which("chromium-browser")
-        or shutil.which("google-chrome")
-    )
-    node = shutil.which("node")
-    assert chromium, "Chromium is not installed: sudo apt-get install -y chromium"
-    assert node, "Node.js is not installed: sudo apt-get install -y nodejs npm"
-    room = f"browser-{uuid.uuid4().hex[:8]}"
-    tokens = [server.token(room, identity) for identity in ("alice", "bob")]
-    run = subprocess.run(
-        [node, "reconnect.mjs", server.url, *tokens, chromium, topology],
-        cwd=HERE, capture_output=True, text=True, timeout=110, check=False,
-    )  # fmt: skip
-    assert run.stdout, run.stderr
-    result = json.loads(run.stdout)
+    result = run_page(server, "reconnect.mjs", topology, timeout_s=110)
     assert result["ok"], result["problems"]
     for scenario, times in result["scenarios"].items():
         resumed = scenario in RESUMES
