@@ -155,6 +155,20 @@ async def test_settings_may_come_before_the_subscription(lobby: Lobby) -> None:
 # -- backup codecs --------------------------------------------------------------------------------
 
 
+async def add_vp8(who: media.Participant, sid: str) -> VideoStreamTrack:
+    """Ask to publish a track in VP8 too; returns the picture that will be sent."""
+    picture = VideoStreamTrack()
+    more = rtc.AddTrackRequest(
+        cid=str(picture.id),
+        sid=sid,
+        type=models.TrackType.VIDEO,
+        simulcast_codecs=[rtc.SimulcastCodec(codec="vp8", cid=str(picture.id))],
+        **CAMERA,
+    )
+    await who.signal.send(add_track=more)
+    return picture
+
+
 @pytest.mark.row(44, 140)
 @both
 async def test_a_backup_codec_is_asked_for_and_received(lobby: Lobby, single: bool) -> None:
@@ -177,15 +191,7 @@ async def test_a_backup_codec_is_asked_for_and_received(lobby: Lobby, single: bo
     await media.negotiate_with(alice, {primary: "VP9"})
     # The subscriber knows nothing of VP9.
     await alice.signal.expect("subscribed_quality_update", lambda u: highest(u).get("vp8", -1) >= 0)
-    picture = VideoStreamTrack()
-    more = rtc.AddTrackRequest(
-        cid=str(picture.id),
-        sid=track.sid,
-        type=models.TrackType.VIDEO,
-        simulcast_codecs=[rtc.SimulcastCodec(codec="vp8", cid=str(picture.id))],
-        **CAMERA,
-    )
-    await alice.signal.send(add_track=more)
+    picture = await add_vp8(alice, track.sid)
     published = await alice.signal.expect("track_published")
     assert published.track.sid == track.sid
     assert published.track.codecs[1].cid == str(picture.id)
@@ -216,15 +222,7 @@ async def test_regression_to_the_backup_codec(lobby: Lobby, single: bool) -> Non
     await alice.negotiate()
     await bob.receives(track.sid)
     await told(alice, {"h264": HIGH})
-    picture = VideoStreamTrack()
-    more = rtc.AddTrackRequest(
-        cid=str(picture.id),
-        sid=track.sid,
-        type=models.TrackType.VIDEO,
-        simulcast_codecs=[rtc.SimulcastCodec(codec="vp8", cid=str(picture.id))],
-        **CAMERA,
-    )
-    await alice.signal.send(add_track=more)
+    picture = await add_vp8(alice, track.sid)
     await alice.signal.expect("track_published")
     alice.publisher.addTransceiver(picture, direction="sendonly")
     await alice.negotiate()
