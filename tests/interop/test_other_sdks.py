@@ -33,19 +33,3 @@ def test_node_sdk(server: RunningServer, room_name: str) -> None:
     if not (directory / "node_modules").exists():
         pytest.skip("the npm packages are not installed: make test-interop")
     run([node, "pair.mjs"], server, room_name, directory)
-
-
-@pytest.mark.go
-@pytest.mark.timeout(600)
-def test_go_sdk(server: RunningServer, room_name: str, tmp_path: pathlib.Path) -> None:
-    go = shutil.which("go")
-    if not go:
-        pytest.skip("Go is not installed")
-    directory = HERE / "go"
-    program = tmp_path / "interop"
-    built = subprocess.run(
-        [go, "build", "-buildvcs=false", "-o", str(program), "."],
-        cwd=directory, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert built.returncode == 0, built.stderr
-    run([str(program)], server, room_name, directory)
