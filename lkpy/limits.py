@@ -88,6 +88,8 @@ WEBHOOK_RETRIES = 4
 PING_INTERVAL_S = 5
 PING_TIMEOUT_S = 15
 WS_PING_INTERVAL_S = 10.0
+WS_PING_TICK_S = 0.25
+"""Pings go out on multiples of this, at most so much early."""
 WS_WRITE_TIMEOUT_S = 2.0
 HTTP_HEADER_TIMEOUT_S = 10.0
 """From connecting to the end of the first request's header; LiveKit has no bound here."""

@@ -163,6 +163,7 @@ async def test_an_unknown_extension_or_protocol_is_not_answered(server: Harness)
 
 async def test_control_pings(monkeypatch: pytest.MonkeyPatch, server: Harness) -> None:
     monkeypatch.setattr("lkpy.server.http.signal_socket.WS_PING_INTERVAL_S", 0.01)
+    monkeypatch.setattr("lkpy.server.http.signal_socket.WS_PING_TICK_S", 0.01)
     socket = await server.join(server.token(), autoping=False)
     await receive(socket)
     assert (await socket.receive(timeout=5)).type is aiohttp.WSMsgType.PING

@@ -76,14 +76,15 @@ impl World {
             addr: SERVER,
             protocol: Protocol::Udp,
         };
+        let now = Instant::now();
         let mut core = Core::new(
+            now,
             0,
             EngineConfig::default(),
             identity.clone(),
             vec![candidate],
             Box::new(output.clone()),
         );
-        let now = Instant::now();
         let fingerprint = identity.fingerprint().to_string();
         for command in serve::set_up(&fingerprint, subscribers + 1, tracks) {
             core.handle_command(now, command);

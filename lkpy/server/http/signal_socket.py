@@ -11,7 +11,13 @@ from livekit.protocol import rtc
 
 from lkpy.clock import Clock
 from lkpy.errors import LkpyError
-from lkpy.limits import STREAM_FLUSH_S, WS_PING_INTERVAL_S, WS_WRITE_TIMEOUT_S, Limits
+from lkpy.limits import (
+    STREAM_FLUSH_S,
+    WS_PING_INTERVAL_S,
+    WS_PING_TICK_S,
+    WS_WRITE_TIMEOUT_S,
+    Limits,
+)
 from lkpy.server.http.websocket import SharedDeflate, WebSocket
 from lkpy.server.routing.signal_client import SignalConnection
 from lkpy.signal.codec import Encoding, FrameError, SharedEncoder, decode, encode
@@ -167,10 +173,14 @@ class SignalSocket:
                 await self._socket.send_str(frame)
 
     async def _ping(self) -> None:
-        """Keep proxies from closing an idle connection."""
+        """Keep proxies from closing an idle connection.
+
+        On ticks that all sockets share: an idle server wakes once for many of them.
+        """
+        loop = asyncio.get_running_loop()
         with contextlib.suppress(ConnectionError):
             while True:
-                await asyncio.sleep(WS_PING_INTERVAL_S)
+                await asyncio.sleep(WS_PING_INTERVAL_S - loop.time() % WS_PING_TICK_S)
                 async with self._sending:
                     async with asyncio.timeout(WS_WRITE_TIMEOUT_S):
                         await self._socket.ping()

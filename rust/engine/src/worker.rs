@@ -111,6 +111,7 @@ impl Worker {
         let tcp = Rc::new(RefCell::new(tcp));
         let output = Box::new(Output::new(Rc::clone(&sockets), Rc::clone(&tcp)));
         let core = Core::new(
+            Instant::now(),
             setup.worker,
             setup.config,
             setup.identity,

@@ -132,6 +132,7 @@ pub struct Core {
 impl Core {
     /// A worker's core that sends into `output` and receives on `local_candidates`.
     pub fn new(
+        now: Instant,
         worker: usize,
         config: EngineConfig,
         identity: DtlsIdentity,
@@ -152,7 +153,7 @@ impl Core {
             clocks: FxHashMap::default(),
             ufrags: FxHashMap::default(),
             tuples: FxHashMap::default(),
-            timers: Timers::default(),
+            timers: Timers::new(now),
             audio_timer: Armed::default(),
             next_audio_levels: None,
             touched: Vec::new(),

@@ -220,6 +220,7 @@ impl Core {
         let rtt_changed = rtt != connection.rtt;
         connection.rtt = rtt;
         let deadline = connection.transport.next_timeout();
+        let deadline = deadline.map(|deadline| self.timers.with_slack(now, deadline));
         let task = Task::Transport(connection.id);
         self.timers.arm(task, &mut connection.timer, deadline);
         if sendability_changed {

@@ -91,11 +91,12 @@ impl World {
             protocol: Protocol::Udp,
         }];
         let sink = Box::new(output.clone());
+        let now = Instant::now();
         Self {
-            core: Core::new(0, config, IDENTITY.clone(), candidates, sink),
+            core: Core::new(now, 0, config, IDENTITY.clone(), candidates, sink),
             clients: Vec::new(),
             events: Vec::new(),
-            now: Instant::now(),
+            now,
             loss: None,
             core_timeouts: 0,
             output,
