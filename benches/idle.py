@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -23,10 +24,24 @@ JOIN_S = 60.0
 
 def active(server: Server) -> int:
     """Participants whose connections are there."""
-    request = urllib.request.Request(f"{server.target.url}/lkpy/v1/stats?format=json")
+    states = [
+        participant["state"]
+        for room in call(server, "ListRooms")["rooms"]
+        for participant in call(server, "ListParticipants", room["name"])["participants"]
+    ]
+    return states.count("ACTIVE")
+
+
+def call(server: Server, method: str, room: str = "") -> Any:
+    """The answer of a RoomService method."""
+    token = server.target.token(roomList=True, **{"roomAdmin": True, "room": room} if room else {})
+    request = urllib.request.Request(
+        f"{server.target.url}/twirp/livekit.RoomService/{method}",
+        data=json.dumps({"room": room} if room else {}).encode(),
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
     with urllib.request.urlopen(request, timeout=5) as answer:
-        rooms = json.load(answer)["rooms"]
-    return sum(p["state"] == "active" for room in rooms for p in room["participants"])
+        return json.load(answer)
 
 
 def spent(server: Server) -> Cpu:
