@@ -79,8 +79,10 @@ async def test_every_client_is_accounted_for(server: Harness) -> None:
     assert all("media did not connect within 1 s" in event.text for event in result.events)
     assert [sample.at for sample in result.samples] == [1, 2] or len(result.samples) == 1
     assert len(result.health) == 2
-    assert result.status is Status.PASSED
-    assert document.build(result)["exit_code"] == 0
+    # A machine too busy to simulate three clients says so, which is right as well.
+    lagged = any(health.faults() for health in result.health)
+    assert result.status is (Status.INVALID if lagged else Status.PASSED)
+    assert document.build(result)["exit_code"] == (4 if lagged else 0)
 
 
 async def test_a_breach_is_told(server: Harness) -> None:
