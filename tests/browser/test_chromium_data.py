@@ -109,7 +109,8 @@ async def test_text_and_byte_streams(
             await page.run("receive", "files")
         text = """(size, compress, destinationIdentities) =>
             room.localParticipant.sendText(letters(size), {
-                topic: "files", attributes: { language: "none" }, compress, destinationIdentities })"""
+                topic: "files", attributes: { language: "none" },
+                compress, destinationIdentities })"""
         file = """(size, compress) => room.localParticipant.sendFile(
             new File([noise(size)], "noise.png", { type: "image/png" }),
             { topic: "files", mimeType: "image/png", compress })"""

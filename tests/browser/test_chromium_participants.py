@@ -168,6 +168,21 @@ async def test_the_speaker_is_announced(
         await bob.event("ActiveSpeakersChanged", [])
 
 
+async def test_hidden_participant_hears_and_is_not_seen(
+    server: RunningServer, chromium: Chromium, room_name: str
+) -> None:
+    async with chromium.pages(3) as (alice, ghost, bob):
+        await alice.join(server, room_name, "alice")
+        await alice.run("publishMicrophone")
+        await ghost.join(server, room_name, "ghost", hidden=True)
+        await bob.join(server, room_name, "bob")
+        await ghost.hears()
+        await alice.event("ParticipantConnected", "bob")
+        for page, other in ((alice, "bob"), (bob, "alice")):
+            assert set(await page.remotes()) == {other}
+        assert len(await alice.events("ParticipantConnected")) == 1
+
+
 async def test_removed_and_room_deleted_by_the_server_api(
     server: RunningServer, chromium: Chromium, room_name: str, admin: api.LiveKitAPI
 ) -> None:
