@@ -1,30 +1,25 @@
-"""The official SDKs of Node.js: scripts (``node/``) that play their participants themselves."""
+"""The official Node SDK, ``@livekit/rtc-node``: scripts that play their participants themselves."""
 
 from __future__ import annotations
-
-import pathlib
-import shutil
-import subprocess
 
 import pytest
 
 from .conftest import RunningServer
+from .node_kit import play, scenarios
 
 pytestmark = pytest.mark.node
 
-DIRECTORY = pathlib.Path(__file__).parent / "node"
+
+@pytest.mark.parametrize("name", scenarios("media.mjs"))
+async def test_media(server: RunningServer, room_name: str, name: str) -> None:
+    await play("media.mjs", name, server, room_name)
 
 
-def test_node_sdk(server: RunningServer, room_name: str) -> None:
-    node = shutil.which("node")
-    if not node:
-        pytest.skip("Node.js is not installed")
-    if not (DIRECTORY / "node_modules").exists():
-        pytest.skip("the npm packages are not installed: make test-interop")
-    result = subprocess.run(
-        [node, "pair.mjs", server.url, room_name, server.api_key, server.api_secret],
-        cwd=DIRECTORY, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    steps = [line for line in result.stdout.splitlines() if line.startswith("ok ")]
-    assert result.returncode == 0, f"passed: {steps}\n{result.stdout}\n{result.stderr}"
-    assert result.stdout.rstrip().endswith("passed")
+@pytest.mark.parametrize("name", scenarios("participants.mjs"))
+async def test_participants(server: RunningServer, room_name: str, name: str) -> None:
+    await play("participants.mjs", name, server, room_name)
+
+
+@pytest.mark.parametrize("name", scenarios("data.mjs"))
+async def test_data(server: RunningServer, room_name: str, name: str) -> None:
+    await play("data.mjs", name, server, room_name)
