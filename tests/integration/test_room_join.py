@@ -14,7 +14,7 @@ from lkpy.engine.api import (
     TransportClosed,
 )
 from lkpy.errors import Code, LkpyError
-from tests.room_kit import AUDIO_CID, Client, World, camera, microphone, running
+from tests.room_kit import AUDIO_CID, JOIN_OFFER, Client, World, camera, microphone, running
 
 State = models.ParticipantInfo.State
 Reason = models.DisconnectReason
@@ -151,6 +151,28 @@ async def test_the_same_identity_replaces_the_session() -> None:
         assert "DISCONNECTED" not in states(newer, "alice"), "it goes by the identity"
         assert newer.updates("alice")[-1].sid == second.participant.sid
         assert ("alice", "LEFT") in world.observer.seen
+
+
+@pytest.mark.parametrize("ready", ["candidate", "another offer", "time"])
+async def test_the_go_sdk_is_answered_when_it_has_set_the_offer_it_joined_with(ready: str) -> None:
+    async with running() as world:
+        go = await world.join("go", client={"sdk": models.ClientInfo.GO})
+        assert go.kinds() == ["join", "refresh_token"]
+        await world.advance(0.1)
+        assert go.kinds() == []
+        match ready:
+            case "candidate":
+                await go.send(trickle=rtc.TrickleRequest(candidateInit="{}", final=True))
+            case "another offer":
+                await go.offer(JOIN_OFFER)
+            case "time":
+                await world.advance(0.1)
+        told = go.kinds()
+        assert told[:2] == ["answer", "trickle"]
+        assert told.count("answer") == (2 if ready == "another offer" else 1)
+        await world.advance(1)
+        assert "answer" not in go.kinds()
+        assert go.participant.state == State.ACTIVE
 
 
 @pytest.mark.parametrize("single", [True, False])

@@ -427,7 +427,7 @@ async def test_without_auto_subscribe_only_what_is_asked_for() -> None:
         assert receives(world, bob) == {audio.sid}
         await world.advance(0.5)
         offered = SessionDescription.parse(bob.last("offer").sdp)
-        assert [str(m.direction) for m in offered.media if m.kind == "video"] == ["inactive"]
+        assert [str(m.direction) for m in offered.media if m.kind == "video"] == ["recvonly"]
 
 
 async def test_subscribing_before_the_track_exists() -> None:

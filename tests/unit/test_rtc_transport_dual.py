@@ -182,7 +182,7 @@ def test_sections_are_reused_after_they_were_quiet(
     assert engine.commands[-1] == CloseDownTrack(first.id)
     transport.negotiate(client.now)
     offered = client.next_offer()
-    assert offered.media[1].direction is Direction.INACTIVE
+    assert offered.media[1].direction is Direction.RECVONLY
     assert offered.media[1].msids == []
     client.send(client.text(offered))
     second = add(transport, VIDEO, "2")
@@ -216,7 +216,7 @@ def test_removal_while_the_offer_is_out(
     transport.negotiate(client.now)
     assert client.send(client.text(offered)) == AnswerResult()
     assert not engine.of(CreateDownTrack)
-    assert client.next_offer().media[1].direction is Direction.INACTIVE
+    assert client.next_offer().media[1].direction is Direction.RECVONLY
 
 
 def test_changes_while_an_offer_is_out_go_into_one_more_offer(
@@ -360,7 +360,7 @@ def test_a_track_offered_before_a_restart_is_not_swapped(
     transport.restart_ice(client.now)
     offered = client.next_offer()
     assert second.mid == "2"
-    assert offered.media[1].direction is Direction.INACTIVE
+    assert offered.media[1].direction is Direction.RECVONLY
 
 
 def test_extension_of_the_answer_is_what_is_sent(

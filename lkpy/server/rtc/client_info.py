@@ -49,6 +49,11 @@ def supports_ice_tcp(client: models.ClientInfo) -> bool:
     return client.sdk != models.ClientInfo.GO
 
 
+def sets_join_offer_late(client: models.ClientInfo) -> bool:
+    """Whether it may read an answer before it has set the offer that it joined with (Go)."""
+    return client.sdk == models.ClientInfo.GO
+
+
 def supports_reconnect_response(client: models.ClientInfo) -> bool:
     """Whether it knows the response that begins a resumed session (not JS before 1.6.3)."""
     return client.sdk != models.ClientInfo.JS or compare_versions(client.version, "1.6.3") >= 0

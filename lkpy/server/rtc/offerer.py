@@ -104,7 +104,10 @@ class Offerer:
         described = MediaDescription(
             section.kind,
             mid=section.mid,
-            direction=Direction.SENDONLY if sender is not None else Direction.INACTIVE,
+            # Not inactive: the Go SDK receives nothing on a section that two offers in a row have
+            # called that (pion/webrtc 4.2.19, ``SetRemoteDescription`` and
+            # ``configureRTPReceivers``). livekit-server says recvonly too.
+            direction=Direction.SENDONLY if sender is not None else Direction.RECVONLY,
             codecs=self._codecs(kind, sender),
             header_extensions=tuple(
                 HeaderExtension(self._extension_ids[uri], uri)

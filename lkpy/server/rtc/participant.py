@@ -26,11 +26,13 @@ from lkpy.server.rtc.client_configuration import (
     publish_codecs,
     subscribe_codecs,
 )
+from lkpy.server.rtc.client_info import sets_join_offer_late
 from lkpy.server.rtc.connectivity import Connectivity
 from lkpy.server.rtc.data_blobs import DataBlobs
 from lkpy.server.rtc.data_subscriptions import DataSubscriptions
 from lkpy.server.rtc.data_tracks import DataTracks
 from lkpy.server.rtc.ice_path import IcePath
+from lkpy.server.rtc.join_offer import JoinOffer
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.media_track import MediaTrack
 from lkpy.server.rtc.participant_data import ParticipantData
@@ -118,6 +120,7 @@ class Participant:
             fallback=room.options.allow_tcp_fallback,
             force_tcp=room.options.force_tcp,
         )
+        self.join_offer = JoinOffer(self._sid, room.timers, self.handle_offer)
         self.connectivity = Connectivity(self, self.transports, self.signals, self.ice, room.timers)
         mimes = tuple(c.mime for c in self.publish_codecs if c.mime.lower() != "video/rtx")
         self.dynacast = TrackDynacast(
@@ -266,7 +269,8 @@ class Participant:
             self.publishing.add_track(request)
         self.subscribing.want(subscribe)
         if session.publisher_offer is not None and session.publisher_offer.sdp:
-            self.handle_offer(session.publisher_offer)
+            hold = sets_join_offer_late(self.client)
+            self.join_offer.take(self.now(), session.publisher_offer, hold=hold)
             if self.closed:
                 # What it offers cannot be negotiated.
                 return

@@ -1,44 +1,56 @@
-// Two participants of the Go SDK in one room: media, mute, data, attributes, RPC.
-// usage: interop URL ROOM KEY SECRET; prints one line per step, exits 1 at the first that fails.
+// Scenarios of the Go SDK against a running server. A scenario plays its participants itself.
+//
+// usage: interop SCENARIO URL ROOM KEY SECRET [ARGUMENT…]
+//
+// Prints "ok …" for each step and "passed" at the end; exits 1 at the first step that fails.
+// A line "ask …" asks whoever started the program to do something; the next line of standard input
+// says that it is done.
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"os"
+	"slices"
 	"time"
-
-	"github.com/livekit/protocol/livekit"
-	lksdk "github.com/livekit/server-sdk-go/v2"
-	"github.com/pion/webrtc/v4"
 )
 
-type events chan string
+// patience is how long a step may take.
+const patience = 15 * time.Second
 
-// wait returns once want was reported; other events are passed over.
-func (e events) wait(want string) {
-	timeout := time.After(15 * time.Second)
-	for {
-		select {
-		case got := <-e:
-			if got == want {
-				fmt.Println("ok", want)
-				return
-			}
-		case <-timeout:
-			fail("timed out waiting for %s", want)
+// stage is where a scenario plays: a room of its own on the server under test.
+type stage struct {
+	url, room, key, secret string
+	arguments              []string
+}
+
+var scenarios = map[string]func(*stage){}
+
+func init() {
+	for _, part := range []map[string]func(*stage){mediaScenarios} {
+		for name, scenario := range part {
+			scenarios[name] = scenario
 		}
 	}
 }
 
-func (e events) put(format string, values ...any) {
-	select {
-	case e <- fmt.Sprintf(format, values...):
-	default:
+// has says whether the scenario was given an argument.
+func (s *stage) has(argument string) bool { return slices.Contains(s.arguments, argument) }
+
+var orders = bufio.NewScanner(os.Stdin)
+
+// ask has whoever started the program do something and returns when that is done.
+func ask(what string) {
+	fmt.Println("ask", what)
+	if !orders.Scan() {
+		fail("nobody answered %q", what)
 	}
 }
 
+func ok(format string, values ...any) { fmt.Printf("ok "+format+"\n", values...) }
+
 func fail(format string, values ...any) {
-	fmt.Printf(format+"\n", values...)
+	fmt.Printf("failed: "+format+"\n", values...)
 	os.Exit(1)
 }
 
@@ -48,82 +60,27 @@ func must(what string, err error) {
 	}
 }
 
-func join(url, room, key, secret, identity string, seen events) *lksdk.Room {
-	callback := &lksdk.RoomCallback{
-		OnParticipantDisconnected: func(p *lksdk.RemoteParticipant) { seen.put("left %s", p.Identity()) },
-		ParticipantCallback: lksdk.ParticipantCallback{
-			OnTrackSubscribed: func(t *webrtc.TrackRemote, _ *lksdk.RemoteTrackPublication, p *lksdk.RemoteParticipant) {
-				for range 20 {
-					if _, _, err := t.ReadRTP(); err != nil {
-						return
-					}
-				}
-				seen.put("media %s %s", t.Codec().MimeType, p.Identity())
-			},
-			OnTrackMuted:   func(_ lksdk.TrackPublication, p lksdk.Participant) { seen.put("muted %s", p.Identity()) },
-			OnTrackUnmuted: func(_ lksdk.TrackPublication, p lksdk.Participant) { seen.put("unmuted %s", p.Identity()) },
-			OnTrackUnpublished: func(_ *lksdk.RemoteTrackPublication, p *lksdk.RemoteParticipant) {
-				seen.put("unpublished %s", p.Identity())
-			},
-			OnAttributesChanged: func(changed map[string]string, p lksdk.Participant) {
-				seen.put("attributes %s %v", p.Identity(), changed)
-			},
-			OnDataPacket: func(packet lksdk.DataPacket, params lksdk.DataReceiveParams) {
-				if user, ok := packet.(*lksdk.UserDataPacket); ok {
-					seen.put("data %s %s", params.SenderIdentity, user.Payload)
-				}
-			},
-		},
+// check ends the program unless what it is told is true.
+func check(holds bool, format string, values ...any) {
+	if !holds {
+		fail(format, values...)
 	}
-	token, err := joinToken(key, secret, room, identity)
-	must("token", err)
-	client, err := lksdk.ConnectToRoomWithToken(url, token, callback)
-	must("connect", err)
-	return client
 }
 
-func publish(room *lksdk.Room) *lksdk.LocalTrackPublication {
-	track, err := lksdk.NewLocalTrack(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2})
-	must("track", err)
-	track.OnBind(func() { _ = track.StartWrite(lksdk.NewNullSampleProvider(64000), nil) })
-	options := &lksdk.TrackPublicationOptions{Name: "noise", Source: livekit.TrackSource_MICROPHONE}
-	publication, err := room.LocalParticipant.PublishTrack(track, options)
-	must("publish", err)
-	return publication
+// eventually returns once a condition holds that no event announces.
+func eventually(what string, holds func() bool) {
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(20 * time.Millisecond) {
+		check(time.Now().Before(deadline), "timed out waiting for %s", what)
+	}
+	ok("%s", what)
 }
 
 func main() {
-	url, room, key, secret := os.Args[1], os.Args[2], os.Args[3], os.Args[4]
-	seen := make(events, 100)
-	bob := join(url, room, key, secret, "bob", seen)
-	alice := join(url, room, key, secret, "alice", make(events, 100))
-
-	publication := publish(alice)
-	seen.wait("media audio/opus alice")
-	publication.SetMuted(true)
-	seen.wait("muted alice")
-	publication.SetMuted(false)
-	seen.wait("unmuted alice")
-
-	alice.LocalParticipant.SetAttributes(map[string]string{"hand": "up"})
-	seen.wait("attributes alice map[hand:up]")
-	must("data", alice.LocalParticipant.PublishDataPacket(lksdk.UserData([]byte("hello")), lksdk.WithDataPublishReliable(true)))
-	seen.wait("data alice hello")
-
-	must("method", bob.RegisterRpcMethod("greet", func(call lksdk.RpcInvocationData) (string, error) {
-		return "hello " + call.CallerIdentity + ": " + call.Payload, nil
-	}))
-	answer, err := alice.LocalParticipant.PerformRpc(lksdk.PerformRpcParams{DestinationIdentity: "bob", Method: "greet", Payload: "ping"})
-	must("rpc", err)
-	if *answer != "hello alice: ping" {
-		fail("rpc answered %q", *answer)
+	if len(os.Args) < 6 {
+		fail("usage: interop SCENARIO URL ROOM KEY SECRET [ARGUMENT…]")
 	}
-	fmt.Println("ok rpc")
-
-	must("unpublish", alice.LocalParticipant.UnpublishTrack(publication.SID()))
-	seen.wait("unpublished alice")
-	alice.Disconnect()
-	seen.wait("left alice")
-	bob.Disconnect()
+	play, found := scenarios[os.Args[1]]
+	check(found, "no scenario is called %q", os.Args[1])
+	play(&stage{os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6:]})
 	fmt.Println("passed")
 }

@@ -13,6 +13,7 @@ from lkpy.server.rtc.participant import Participant
 
 def offer(participant: Participant, request: rtc.SessionDescription) -> None:
     """The client offers on its publisher or single connection."""
+    participant.join_offer.client_is_ready()
     participant.handle_offer(request)
 
 
@@ -23,6 +24,7 @@ def answer(participant: Participant, request: rtc.SessionDescription) -> None:
 
 def trickle(participant: Participant, request: rtc.TrickleRequest) -> None:
     """A candidate of the client."""
+    participant.join_offer.client_is_ready()
     try:
         participant.transports.add_remote_candidate(request)
     except SdpError as error:
