@@ -6,13 +6,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pathlib
+import random
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
 
 import pytest
+from livekit import rtc
 
 from .conftest import RunningServer
+from .sdk_kit import eventually, joined
+from .tcp_proxy import TcpProxy, tcp_proxy
 
 pytestmark = [pytest.mark.go, pytest.mark.timeout(600)]
 
@@ -95,12 +99,17 @@ async def playing(
 
 BOTH_TOPOLOGIES = (
     "audio-and-video", "subscriptions", "no-auto-subscribe", "track-permissions", "active-speakers",
+    "data-packets", "text-streams", "byte-streams", "rpc", "publish-permission",
+    "subscribe-permission", "mute-by-api", "subscriptions-by-api", "same-identity",
+    "signal-reconnect", "node-failure", "migration",
 )  # fmt: skip
 OTHERS = (
     # With a single peer connection livekit-server 1.13.5 forwards only the lowest layer.
     "simulcast",
-    "publish-with-joining",
-)
+    "publish-with-joining", "data-not-permitted", "rpc-errors", "own-attributes",
+    "attributes-not-permitted", "attributes-by-api", "publish-sources", "data-by-api", "removed",
+    "room-deleted", "hidden", "refused", "server-leave", "speaker",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("scenario", BOTH_TOPOLOGIES)
@@ -118,3 +127,112 @@ async def test_scenario(
 ) -> None:
     async with playing(go_program, scenario, server, room_name) as run:
         await run.passed()
+
+
+@contextlib.asynccontextmanager
+async def playing_behind_a_proxy(
+    program: pathlib.Path, scenario: str, server: RunningServer, room: str, topology: str
+) -> AsyncIterator[tuple[Scenario, TcpProxy]]:
+    """Run a scenario in which alice's signal connection passes a proxy."""
+    async with (
+        tcp_proxy(server.url) as (proxy, url),
+        playing(program, scenario, server, room, topology, url) as run,
+    ):
+        yield run, proxy
+
+
+@pytest.mark.parametrize("topology", ["single-pc", "dual-pc"])
+async def test_signal_connection_cut(
+    go_program: pathlib.Path, server: RunningServer, room_name: str, topology: str
+) -> None:
+    async with playing_behind_a_proxy(go_program, "signal-cut", server, room_name, topology) as (
+        run,
+        proxy,
+    ):
+        await run.asked("cut")
+        assert proxy.cut() >= 1
+        run.done()
+        await run.passed()
+
+
+@pytest.mark.parametrize("topology", ["single-pc", "dual-pc"])
+async def test_signal_connection_away_for_three_seconds(
+    go_program: pathlib.Path, server: RunningServer, room_name: str, topology: str
+) -> None:
+    async with playing_behind_a_proxy(go_program, "signal-away", server, room_name, topology) as (
+        run,
+        proxy,
+    ):
+        await run.asked("close")
+        proxy.open = False
+        assert proxy.cut() >= 1
+        run.done()
+        await run.asked("open after three seconds")
+        await asyncio.sleep(3)
+        proxy.open = True
+        run.done()
+        await run.passed()
+
+
+async def test_what_changes_during_a_cut_is_known_after_it(
+    go_program: pathlib.Path, server: RunningServer, room_name: str
+) -> None:
+    async with playing_behind_a_proxy(
+        go_program, "changes-in-a-cut", server, room_name, "dual-pc"
+    ) as (run, proxy):
+        await run.asked("close")
+        proxy.open = False
+        proxy.cut()
+        run.done()
+        await run.asked("open")
+        proxy.open = True
+        run.done()
+        await run.passed()
+
+
+async def test_streams_and_calls_with_the_python_sdk(
+    go_program: pathlib.Path, server: RunningServer, room_name: str
+) -> None:
+    """Go sends back what Python sends, and each calls the other."""
+    text = "0123456789 äöü € \U0001f388\n" * 20_000
+    data = random.Random(1).randbytes(600_000)
+    async with joined(server, room_name, "python") as room:
+        texts, files = asyncio.Queue[tuple[str, str]](), asyncio.Queue[tuple[str, bytes]]()
+        reading: set[asyncio.Task[None]] = set()
+
+        async def read_text(reader: rtc.TextStreamReader) -> None:
+            texts.put_nowait((reader.info.attributes["language"], await reader.read_all()))
+
+        async def read_file(reader: rtc.ByteStreamReader) -> None:
+            files.put_nowait((reader.info.name, b"".join([part async for part in reader])))
+
+        room.register_text_stream_handler(
+            "back", lambda reader, _: reading.add(asyncio.ensure_future(read_text(reader)))
+        )
+        room.register_byte_stream_handler(
+            "back", lambda reader, _: reading.add(asyncio.ensure_future(read_file(reader)))
+        )
+
+        @room.local_participant.register_rpc_method("double")
+        async def _double(call: rtc.RpcInvocationData) -> str:
+            return call.payload * 2
+
+        async with playing(go_program, "streams-to-others", server, room_name) as run:
+            await run.asked("send")
+            await eventually("go to be seen", lambda: "go" in room.remote_participants)
+            await room.local_participant.send_text(
+                text, topic="out", attributes={"language": "none"}
+            )
+            writer = await room.local_participant.stream_bytes("parts.bin", topic="out")
+            await writer.write(data)
+            await writer.aclose()
+            run.done()
+            await run.asked("compare")
+            assert await asyncio.wait_for(texts.get(), 20) == ("none", text)
+            assert await asyncio.wait_for(files.get(), 20) == ("parts.bin", data)
+            answer = await room.local_participant.perform_rpc(
+                destination_identity="go", method="triple", payload="ab"
+            )
+            assert answer == "ababab"
+            run.done()
+            await run.passed()

@@ -27,7 +27,9 @@ type stage struct {
 var scenarios = map[string]func(*stage){}
 
 func init() {
-	for _, part := range []map[string]func(*stage){mediaScenarios} {
+	for _, part := range []map[string]func(*stage){
+		mediaScenarios, dataScenarios, rpcScenarios, participantScenarios, reconnectScenarios,
+	} {
 		for name, scenario := range part {
 			scenarios[name] = scenario
 		}
