@@ -10,7 +10,6 @@ import json
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 from google.protobuf import message_factory
@@ -21,6 +20,7 @@ from lkpy.auth.grants import Grants, VideoGrant
 from lkpy.auth.token import mint
 from lkpy.clock import SystemClock
 from lkpy.errors import Blame, Code, LkpyError
+from lkpy.server_url import http_url, unreachable_reason
 
 TOKEN_TTL_S = 300.0
 TIMEOUT_S = 15.0
@@ -83,30 +83,12 @@ def room_call(
     return Call(f"/twirp/{service.full_name}/{method}", request, answer, grant, timeout_s)
 
 
-def http_address(url: str) -> str:
-    """The address for HTTP requests of a server given as ws, wss, http or https.
-
-    Raises :class:`LkpyError` when it is no such address.
-    """
-    try:
-        parts = urlsplit(url)
-        usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    scheme = url.partition("://")[0]
-    if scheme not in ("ws", "wss", "http", "https") or not usable:
-        hint = f"write it as ws://{url}" if "://" not in url else "for example ws://host:7880"
-        raise LkpyError(Code.INVALID_ARGUMENT, f"--url {url!r} is no server's address", hint=hint)
-    http = {"ws": "http", "wss": "https"}.get(scheme, scheme)
-    return urlunsplit((http, parts.netloc, parts.path.rstrip("/"), "", ""))
-
-
 class ApiClient:
     """Makes calls with tokens of its own, each allowing what its call needs. Use ``async with``."""
 
     def __init__(self, url: str, api_key: str, api_secret: str) -> None:
         self.url = url
-        self._base = http_address(url)
+        self._base = http_url(url)
         self._api_key, self._api_secret = api_key, api_secret
         self._session: aiohttp.ClientSession | None = None
 
@@ -155,7 +137,7 @@ class ApiClient:
         except TimeoutError:
             raise UnreachableError(self.url, f"no answer within {call.timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UnreachableError(self.url, _reason(error)) from None
+            raise UnreachableError(self.url, unreachable_reason(error)) from None
         if status != 200:
             raise refusal(self.url, status, body)
         answer = call.answer()
@@ -188,17 +170,3 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         if len(body) > ANSWER_MAX:
             raise aiohttp.ClientPayloadError(f"an answer of more than {ANSWER_MAX} bytes")
     return bytes(body)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientSSLError):
-        reason = getattr(error.os_error, "reason", None) or getattr(error.os_error, "strerror", "")
-        return f"TLS: {str(reason).replace('_', ' ').lower()}"
-    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.strerror:
-        return plain_reason(str(error.os_error.strerror))
-    return str(error) or type(error).__name__
-
-
-def plain_reason(text: str) -> str:
-    """The system's reason without asyncio's way to say that a connection was refused."""
-    return "connection refused" if "Connect call failed" in text else text.lower()

@@ -71,17 +71,13 @@ def _source(
     from lkpy.auth.token import mint
     from lkpy.clock import SystemClock
     from lkpy.errors import Code, LkpyError
+    from lkpy.server_url import http_url
     from lkpy.top.source import StatsSource
 
     if url is None:
         local = local_servers.running()
         url = local[0].url if local else DEFAULT_URL
-    if not url.startswith(("ws://", "wss://", "http://", "https://")):
-        raise LkpyError(
-            Code.INVALID_ARGUMENT,
-            f"--url {url!r} has no scheme",
-            hint=f"write it as ws://{url}",
-        )
+    http_url(url)
     if bool(api_key) != bool(api_secret):
         raise LkpyError(Code.INVALID_ARGUMENT, "an API key and its secret are given together")
     if token is None and api_key and api_secret:

@@ -19,6 +19,7 @@ from livekit.protocol import models, rtc
 
 from lkpy.errors import Blame, Code, LkpyError
 from lkpy.limits import PING_INTERVAL_S, PING_TIMEOUT_S
+from lkpy.server_url import unreachable_reason, ws_url
 from lkpy.signal import codec, join_request
 
 PROTOCOL_VERSION: Final = 16
@@ -118,7 +119,9 @@ class SignalClient:
             message = f"no answer from the server within {timeout_s:g} s"
             raise SignalError(Code.DEADLINE_EXCEEDED, message) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise SignalError(Code.UNAVAILABLE, f"cannot connect: {_plain(error)}") from None
+            raise SignalError(
+                Code.UNAVAILABLE, f"cannot connect: {unreachable_reason(error)}"
+            ) from None
         client = cls(socket, join)
         client._pinger = asyncio.create_task(client._ping())
         return client
@@ -218,12 +221,9 @@ async def _reason(session: aiohttp.ClientSession, address: str, headers: dict[st
 
 
 def _address(url: str, options: SignalOptions, *, single: bool) -> str:
-    parts = urlsplit(url)
-    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-    base = parts.path.rstrip("/")
     query = _single_query(options) if single else _dual_query(options)
-    path = f"{base}/rtc/v1" if single else f"{base}/rtc"
-    return urlunsplit((scheme, parts.netloc, path, urlencode(query), ""))
+    path = "/rtc/v1" if single else "/rtc"
+    return f"{ws_url(url)}{path}?{urlencode(query)}"
 
 
 def _single_query(options: SignalOptions) -> dict[str, str]:
@@ -250,10 +250,3 @@ def _dual_query(options: SignalOptions) -> dict[str, str]:
         "auto_subscribe": "1" if options.auto_subscribe else "0",
         "adaptive_stream": "1" if options.adaptive_stream else "0",
     }
-
-
-def _plain(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientConnectorError):
-        reason = error.os_error.strerror or str(error.os_error)
-        return f"{error.host}:{error.port}: {reason}"
-    return str(error) or type(error).__name__

@@ -20,6 +20,8 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
+from lkpy.errors import LkpyError
+from lkpy.server_url import http_url
 from lkpy.sim import units
 from lkpy.sim.slo import RESERVED, Slo
 from lkpy.sim.slo import parse as parse_slo
@@ -79,9 +81,12 @@ class Target(_Model):
     """Peer connections per client. `auto`: one, or two where the server lacks /rtc/v1."""
 
     @model_validator(mode="after")
-    def _known_scheme(self) -> Self:
-        if self.url and not self.url.startswith(("ws://", "wss://", "http://", "https://")):
-            raise ValueError("url must begin with ws://, wss://, http:// or https://")
+    def _is_an_address(self) -> Self:
+        if self.url:
+            try:
+                http_url(self.url)
+            except LkpyError as error:
+                raise ValueError(f"url: {error.message}, {error.hint}") from None
         return self
 
 

@@ -13,6 +13,7 @@ import aiohttp
 from lkpy.auth.grants import Grants, VideoGrant
 from lkpy.auth.token import mint
 from lkpy.errors import Blame, Code, ConfigError, LkpyError
+from lkpy.server_url import http_url, unreachable_reason
 from lkpy.sim.plan import ClientPlan, Plan
 from lkpy.sim.scenario import Scenario
 
@@ -54,9 +55,7 @@ class Target:
     @property
     def http_url(self) -> str:
         """The same server for HTTP requests."""
-        parts = urlsplit(self.url)
-        scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
-        return f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+        return http_url(self.url)
 
     def client_tokens(self, scenario: Scenario, plan: Plan) -> dict[int, str]:
         """Return every client's token by its number."""
@@ -126,10 +125,10 @@ def resolve(
                 hint="set target.url, or target.server: auto, or pass --url",
             )
         return None
-    if not chosen.startswith(("ws://", "wss://", "http://", "https://")):
-        raise ConfigError(
-            f"{chosen!r} is not a server's address", hint="for example ws://host:7880"
-        )
+    try:
+        http_url(chosen)
+    except LkpyError as error:
+        raise ConfigError(error.message, hint=error.hint) from None
     key = api_key or scenario.target.api_key or environment.get("LIVEKIT_API_KEY", "")
     secret = api_secret or scenario.target.api_secret or environment.get("LIVEKIT_API_SECRET", "")
     if tokens and len(tokens) < len(plan.clients):
@@ -166,12 +165,9 @@ async def check(target: Target, token: str, *, timeout_s: float = 10.0) -> None:
         message = f"{target.url} does not answer within {timeout_s:g} s"
         raise TargetError(Code.UNAVAILABLE, message) from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        reason = None
-        if isinstance(error, aiohttp.ClientConnectorError):
-            reason = error.os_error.strerror
         raise TargetError(
             Code.UNAVAILABLE,
-            f"cannot reach {target.url}: {(reason or str(error)).lower()}",
+            f"cannot reach {target.url}: {unreachable_reason(error)}",
             hint="is the server running, and is the address right?",
         ) from None
     if status in (401, 403):

@@ -9,6 +9,7 @@ import aiohttp
 from google.protobuf.message import DecodeError
 
 from lkpy.errors import Blame, Code, LkpyError
+from lkpy.server_url import http_url, unreachable_reason, ws_url
 from lkpy.stats.v1 import stats_pb2 as stats
 
 PATH = "/lkpy/v1/stats"
@@ -31,7 +32,7 @@ class StatsSource:
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.get(self._address("http"), headers=headers) as response,
+                session.get(http_url(self.url) + PATH, headers=headers) as response,
             ):
                 if response.status != 200:
                     raise _refused(self.url, response.status, await response.text())
@@ -41,7 +42,7 @@ class StatsSource:
 
     async def stream(self, interval_ms: int) -> AsyncGenerator[stats.Snapshot, None]:
         """Yield a snapshot per interval until the server closes; then raise ``unavailable``."""
-        address = f"{self._address('ws')}?interval={interval_ms}"
+        address = f"{ws_url(self.url)}{PATH}?interval={interval_ms}"
         try:
             async with (
                 aiohttp.ClientSession() as session,
@@ -62,11 +63,6 @@ class StatsSource:
         raise LkpyError(
             Code.UNAVAILABLE, f"{self.url} closed the stream of statistics", blame=Blame.OPERATOR
         )
-
-    def _address(self, scheme: str) -> str:
-        base = self.url.rstrip("/")
-        secure = base.startswith(("https:", "wss:"))
-        return f"{scheme}{'s' if secure else ''}:{base.partition(':')[2]}{PATH}"
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
@@ -100,9 +96,8 @@ def _refused(url: str, status: int, body: str) -> LkpyError:
 
 
 def _unreachable(url: str, error: Exception) -> LkpyError:
-    reason = str(error) or type(error).__name__
     return LkpyError(
         Code.UNAVAILABLE,
-        f"cannot reach {url}: {reason}",
+        f"cannot reach {url}: {unreachable_reason(error)}",
         hint="is the server running? start one with: lkpy server start --dev",
     )

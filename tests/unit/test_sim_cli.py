@@ -76,7 +76,8 @@ def test_a_missing_file(tmp_path: Path) -> None:
         (["--mode", "triple"], "auto, single or dual"),
         (["--duration", "soon"], "not a duration"),
         (["--duration", "0"], "zero"),
-        (["--url", "host:7880"], "not a server's address"),
+        (["--url", "host:7880"], "'host:7880' is no server's address"),
+        (["--url", "ws://"], "'ws://' is no server's address"),
         (["--url", "ws://127.0.0.1:1"], "LIVEKIT_API_KEY"),
     ],
 )

@@ -238,14 +238,14 @@ def _server(
     as_json: bool,
     quiet: bool,
 ) -> Server:
-    from lkpy.api_client import http_address
     from lkpy.errors import LkpyError
+    from lkpy.server_url import http_url
 
     try:
         if url is not None:
-            http_address(url)
+            http_url(url)
         chosen = credentials_of(url, api_key, api_secret, dev=dev)
-        http_address(chosen.url)
+        http_url(chosen.url)
     except LkpyError as error:
         output.fail(error, exit_code=EXIT_USAGE, as_json=as_json)
     server = Server(chosen, curl, show_secrets, as_json, quiet)

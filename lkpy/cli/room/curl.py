@@ -8,8 +8,9 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from lkpy.api_client import Call, http_address
+from lkpy.api_client import Call
 from lkpy.auth.grants import VideoGrant
+from lkpy.server_url import http_url
 
 TOKEN_VARIABLE = "LIVEKIT_TOKEN"  # noqa: S105 - the name of a variable
 MASK = "***"
@@ -49,7 +50,7 @@ def command(call: Call, url: str, *, token: str | None = None) -> tuple[str, boo
         bearer = shlex.quote(f"Authorization: Bearer {token}")
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     lines = (
-        f"curl -sS -X POST {shlex.quote(http_address(url) + call.path)}",
+        f"curl -sS -X POST {shlex.quote(http_url(url) + call.path)}",
         f"-H {bearer}",
         "-H 'Content-Type: application/json'",
         f"--data-raw {shlex.quote(text)}",
