@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from lkpy.errors import LkpyError
 
 EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_SERVER = 3
+"""The server is not there, is another one than it should be, or does not let us in."""
 
 
 def result(text: str) -> None:

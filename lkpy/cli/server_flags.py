@@ -35,7 +35,6 @@ _SHORT = {
 _SWITCHES = {"--dev": "development", "--log-json": "logging.json"}
 _TEXTS = ("--config", "--config-body", "--keys")
 _NOT_STRICT = "--disable-strict-config"
-_EXIT_USAGE = 2
 
 
 def load_config(
@@ -104,22 +103,22 @@ def _read(arguments: Sequence[str]) -> tuple[dict[str, Override], dict[str, str]
 
 
 def _next(rest: Iterator[str], flag: str) -> str:
-    from lkpy.cli.output import fail
+    from lkpy.cli.output import EXIT_USAGE, fail
 
     value = next(rest, None)
     if value is None:
-        fail(f"{flag} needs a value", exit_code=_EXIT_USAGE)
+        fail(f"{flag} needs a value", exit_code=EXIT_USAGE)
     return value
 
 
 def _unknown(flag: str, known: Sequence[str]) -> NoReturn:
-    from lkpy.cli.output import fail
+    from lkpy.cli.output import EXIT_USAGE, fail
     from lkpy.server.config_yaml import suggestion
 
     if not flag.startswith("-"):
-        fail(f"unexpected argument {flag!r}", exit_code=_EXIT_USAGE)
+        fail(f"unexpected argument {flag!r}", exit_code=EXIT_USAGE)
     fail(
         f"no such option: {flag}{suggestion(flag, known)}",
         hint="`lkpy server help-verbose` lists an option for every key",
-        exit_code=_EXIT_USAGE,
+        exit_code=EXIT_USAGE,
     )

@@ -22,7 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-EXIT_USAGE, EXIT_TARGET, EXIT_INTERRUPTED = 2, 3, 130
+EXIT_INTERRUPTED = 130
 _TARGET, _OUTPUT = "Target", "Output"
 
 _ScenarioFile = Annotated[Path, typer.Argument(metavar="SCENARIO", help="Scenario file (YAML).")]
@@ -90,7 +90,9 @@ def run(
 
     loaded = _load(scenario, seed=seed, duration=duration, as_json=json)
     if mode not in ("", "auto", "single", "dual"):
-        output.fail(f"--mode {mode}: use auto, single or dual", exit_code=EXIT_USAGE, as_json=json)
+        output.fail(
+            f"--mode {mode}: use auto, single or dual", exit_code=output.EXIT_USAGE, as_json=json
+        )
     try:
         given = None
         if not embedded:
@@ -106,7 +108,7 @@ def run(
         where = files.directory(loaded.report, loaded.name, report)
         files.prepare(where)
     except ConfigError as error:
-        output.fail(error, exit_code=EXIT_USAGE, as_json=json)
+        output.fail(error, exit_code=output.EXIT_USAGE, as_json=json)
     clients = sum(group.count for group in loaded.groups)
     errors = output.console(stderr=True)
     try:
@@ -114,7 +116,7 @@ def run(
             runner = Runner(loaded, given, display, processes=processes, mode=mode)
             result = asyncio.run(_until_done(runner))
     except LkpyError as error:
-        output.fail(error, exit_code=EXIT_TARGET, as_json=json)
+        output.fail(error, exit_code=output.EXIT_SERVER, as_json=json)
     made = document.build(result)
     try:
         paths = files.write(made, loaded.report, where)
@@ -284,9 +286,9 @@ def report(
         made = document.read(result.read_text("utf-8"), str(result))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
-        output.fail(f"{result}: cannot read: {(reason or '').lower()}", exit_code=EXIT_USAGE)
+        output.fail(f"{result}: cannot read: {(reason or '').lower()}", exit_code=output.EXIT_USAGE)
     except ConfigError as error:
-        output.fail(error, exit_code=EXIT_USAGE)
+        output.fail(error, exit_code=output.EXIT_USAGE)
     try:
         for path, render in ((html, html_report.render), (junit, junit_report.render)):
             if path is not None:
@@ -295,7 +297,7 @@ def report(
     except OSError as error:
         output.fail(f"{error.filename}: cannot write: {(error.strerror or '').lower()}")
     except (KeyError, TypeError):
-        output.fail(f"{result}: parts of the result are missing", exit_code=EXIT_USAGE)
+        output.fail(f"{result}: parts of the result are missing", exit_code=output.EXIT_USAGE)
     if html is None and junit is None:
         terminal.show(output.console(), made)
 
@@ -310,7 +312,7 @@ def _load(
     try:
         scenario = loader.load(path)
     except ConfigError as error:
-        output.fail(error, exit_code=EXIT_USAGE, as_json=as_json)
+        output.fail(error, exit_code=output.EXIT_USAGE, as_json=as_json)
     changes: dict[str, Any] = {}
     if seed is not None:
         changes["seed"] = seed
@@ -320,7 +322,7 @@ def _load(
                 float(duration) if duration.replace(".", "", 1).isdigit() else duration
             )
         except ValueError as error:
-            output.fail(f"--duration: {error}", exit_code=EXIT_USAGE, as_json=as_json)
+            output.fail(f"--duration: {error}", exit_code=output.EXIT_USAGE, as_json=as_json)
         if not changes["duration"]:
-            output.fail("--duration: zero", exit_code=EXIT_USAGE, as_json=as_json)
+            output.fail("--duration: zero", exit_code=output.EXIT_USAGE, as_json=as_json)
     return scenario.model_copy(update=changes) if changes else scenario

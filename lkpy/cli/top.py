@@ -48,11 +48,14 @@ def top(
 
     A development server on this machine needs no keys.
     """
-    from lkpy.cli.output import fail
-    from lkpy.errors import LkpyError
+    from lkpy.cli.output import EXIT_FAILURE, EXIT_SERVER, EXIT_USAGE, fail
+    from lkpy.errors import Code, LkpyError
 
     try:
         source = _source(url, api_key, api_secret, token)
+    except LkpyError as error:
+        fail(error, exit_code=EXIT_USAGE, as_json=json_output)
+    try:
         if once or json_output or room or not sys.stdout.isatty():
             _print_once(source, json_output, room, ascii_only)
         else:
@@ -60,7 +63,8 @@ def top(
 
             TopApp(source, interval_ms=int(interval * 1000), ascii_only=ascii_only).run()
     except LkpyError as error:
-        fail(error)
+        code = EXIT_FAILURE if error.code is Code.NOT_FOUND else EXIT_SERVER
+        fail(error, exit_code=code, as_json=json_output)
 
 
 def _source(

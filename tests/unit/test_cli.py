@@ -97,6 +97,22 @@ def test_usage_errors_exit_2() -> None:
     assert "No such command 'frobnicate'" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "kind"),
+    [
+        (["--url", "host:7880"], 2, "invalid_argument"),
+        (["--api-key", "key"], 2, "invalid_argument"),
+        (["--url", "ws://127.0.0.1:1"], 3, "unavailable"),
+    ],
+)
+def test_top_tells_wrong_usage_from_a_server_that_is_not_there(
+    arguments: list[str], code: int, kind: str
+) -> None:
+    done = lkpy("top", "--json", *arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert json.loads(done.stderr)["code"] == kind
+
+
 def test_version() -> None:
     from lkpy import __version__
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lkpy.cli import output
+from lkpy.cli.output import EXIT_USAGE
 from lkpy.cli.room import complete
-from lkpy.cli.room.connection import EXIT_USAGE, Server, with_server
+from lkpy.cli.room.connection import Server, with_server
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

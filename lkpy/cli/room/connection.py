@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from lkpy.cli.credentials import Credentials
     from lkpy.errors import LkpyError
 
-EXIT_USAGE, EXIT_SERVER = 2, 3
-
 _SERVER, _OUTPUT = "Server", "Output"
 _FLAGS: dict[str, tuple[Any, object]] = {
     "url": (
@@ -157,7 +155,7 @@ class Server:
 
     def wrong(self, message: str, hint: str | None = None) -> NoReturn:
         """Exit because of what was given on the command line."""
-        output.fail(message, hint=hint, exit_code=EXIT_USAGE, as_json=self.as_json)
+        output.fail(message, hint=hint, exit_code=output.EXIT_USAGE, as_json=self.as_json)
 
 
 def refused_key(chosen: Credentials, message: str) -> LkpyError:
@@ -218,7 +216,7 @@ def with_server(command: Callable[..., None]) -> Callable[..., None]:
             unusable = error.code is Code.UNAUTHENTICATED or isinstance(
                 error, UnreachableError | NoSuchServiceError
             )
-            code = EXIT_SERVER if unusable else output.EXIT_FAILURE
+            code = output.EXIT_SERVER if unusable else output.EXIT_FAILURE
             output.fail(error, exit_code=code, as_json=flags["as_json"])
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
@@ -247,7 +245,7 @@ def _server(
         chosen = credentials_of(url, api_key, api_secret, dev=dev)
         http_url(chosen.url)
     except LkpyError as error:
-        output.fail(error, exit_code=EXIT_USAGE, as_json=as_json)
+        output.fail(error, exit_code=output.EXIT_USAGE, as_json=as_json)
     server = Server(chosen, curl, show_secrets, as_json, quiet)
     if not curl:
         server.status(f"Using {chosen.url} with API key {chosen.api_key!r} from {chosen.origin}.")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lkpy.cli.output import EXIT_USAGE
 from lkpy.cli.room.commands import Identity, Interval, Room, RoomName, Watch, admin
-from lkpy.cli.room.connection import EXIT_USAGE, Server, with_server
+from lkpy.cli.room.connection import Server, with_server
 
 if TYPE_CHECKING:
     from livekit.protocol.models import ParticipantPermission
