@@ -170,6 +170,11 @@ class EngineConfig:
     data_track_target_latency_ms: int = 100
     """How long packets of data tracks may wait in a channel before others are dropped, by the rate
     at which bytes leave it; 0: for any time."""
+    data_lossy_target_latency_ms: int = 0
+    """The same for messages on lossy channels."""
+    data_slow_threshold: int = 0
+    """Bits per second. A reliable channel with much to send that drains as fast makes those who
+    send on it wait; one that is slower loses messages. 0: nobody waits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,12 +212,15 @@ class SendData:
 
     The bytes cross once; fan-out, bounds and drops are the engine's. A channel with
     ``max_retransmits`` 0 whose buffer is full drops the message; a full reliable channel is
-    reported by :class:`DataChannelOverflow` and drops its message.
+    reported by :class:`DataChannelOverflow` and drops its message. ``source`` is the transport that
+    the message came on, 0 for none: it waits for readers as ``EngineConfig.data_slow_threshold``
+    says.
     """
 
     channels: tuple[tuple[int, int], ...]
     payload: bytes
     binary: bool = True
+    source: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,12 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
         ),
         "int": (
             "sctp_min_cwnd packet_buffer_size tcp_fallback_rtt_threshold "
-            "datachannel_slow_threshold sctp_fast_rtx_wnd sctp_cwnd_ca_step"
+            "sctp_fast_rtx_wnd sctp_cwnd_ca_step"
         ),
         "float": "sctp_min_cwnd_mtu_factor",
         "duration": (
             "srflx_acceptance_min_wait host_acceptance_min_wait prflx_acceptance_min_wait "
-            "relay_acceptance_min_wait datachannel_lossy_target_latency"
+            "relay_acceptance_min_wait"
         ),
         "map": "batch_io forward_stats",
     },

@@ -94,6 +94,10 @@ class RtcConfig(Section):
     packet_buffer_size_audio: Annotated[int, Field(ge=16, le=16384)] = 200
     pli_throttle: PliThrottleConfig = PliThrottleConfig()
     datachannel_data_track_target_latency: Duration = 0.1
+    datachannel_lossy_target_latency: Duration = 0.0
+    datachannel_slow_threshold: Count = 0
+    """Bits per second. Readers of reliable data that are slower lose messages; the senders wait for
+    the others. 0: nobody waits, who reads too slowly loses messages when its buffer is full."""
     reconnect_on_publication_error: bool = False
     reconnect_on_subscription_error: bool = False
     reconnect_on_data_channel_error: bool = False

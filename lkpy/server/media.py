@@ -52,9 +52,14 @@ def engine_config(config: ServerConfig) -> EngineConfig:
         ),
         audio_interval_ms=config.audio.update_interval,
         audio_active_level=config.audio.active_level,
-        data_channel_buffer=rtc.data_channel_max_buffered_amount
+        # As with LiveKit the older key counts only without the newer one.
+        data_channel_buffer=(
+            not rtc.datachannel_slow_threshold and rtc.data_channel_max_buffered_amount
+        )
         or EngineConfig().data_channel_buffer,
         data_track_target_latency_ms=round(rtc.datachannel_data_track_target_latency * 1000),
+        data_lossy_target_latency_ms=round(rtc.datachannel_lossy_target_latency * 1000),
+        data_slow_threshold=rtc.datachannel_slow_threshold,
     )
 
 

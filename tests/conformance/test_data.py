@@ -6,6 +6,7 @@ import asyncio
 import base64
 import uuid
 from typing import Any
+from unittest import mock
 
 import pytest
 from google.protobuf.message import Message
@@ -274,3 +275,16 @@ async def test_channels_of_other_names(lobby: Lobby) -> None:
     assert received == models.DataPacket(
         participant_identity="alice", user=models.UserPacket(payload=b"raw")
     )
+
+
+@pytest.mark.row(159)
+async def test_a_reader_that_stalls_holds_up_nobody(lobby: Lobby) -> None:
+    alice, stalled, bob = await people(lobby, "alice", "stalled", "bob")
+    # It acknowledges nothing any more.
+    association: Any = stalled.publisher.sctp
+    with mock.patch.object(association, "_receive_data_chunk", new=mock.AsyncMock()):
+        for sequence in range(1, 101):
+            await alice.send_data(user(bytes(50_000), sequence=sequence))
+        await until(lambda: len(bob.received) == 100, "everything that was sent")
+        assert [p.sequence for p in bob.received] == list(range(1, 101))
+        assert stalled.received == []

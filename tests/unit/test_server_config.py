@@ -169,6 +169,22 @@ limit:
     assert engine_config(config).data_track_target_latency_ms == 1500
 
 
+def test_readers_of_data_that_are_slow_are_configured() -> None:
+    defaults = engine_config(body(""))
+    assert (defaults.data_slow_threshold, defaults.data_lossy_target_latency_ms) == (0, 0)
+    assert (
+        engine_config(body("rtc: {data_channel_max_buffered_amount: 7}")).data_channel_buffer == 7
+    )
+    config = engine_config(
+        body(
+            "rtc: {datachannel_slow_threshold: 21024, datachannel_lossy_target_latency: 50ms, "
+            "data_channel_max_buffered_amount: 7}"
+        )
+    )
+    assert (config.data_slow_threshold, config.data_lossy_target_latency_ms) == (21024, 50)
+    assert config.data_channel_buffer == defaults.data_channel_buffer
+
+
 @pytest.mark.parametrize("text", ["[1, 2]", "just words", "5"])
 def test_a_file_that_is_no_mapping(text: str) -> None:
     with pytest.raises(ConfigError, match="expected a mapping"):

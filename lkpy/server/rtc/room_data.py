@@ -55,7 +55,8 @@ class RoomData:
             and (channel := participant.data.outgoing(reliable=packet.reliable)) is not None
         ]
         if channels:
-            self._hub.submit(SendData(tuple(channels), packet.payload))
+            source = 0 if sender is None else sender.transports.publisher.id
+            self._hub.submit(SendData(tuple(channels), packet.payload, source=source))
 
     def catch_up(self, participant: Participant) -> None:
         """The participant can be written: give it what it missed."""

@@ -97,6 +97,7 @@ impl Directory {
                         channels: vec![channel],
                         payload: data.payload.clone(),
                         binary: data.binary,
+                        source: data.source,
                     },
                 )),
             }
@@ -177,6 +178,7 @@ mod tests {
             channels: vec![(1, 7), (2, 8), (3, 9)],
             payload: [1u8, 2].as_slice().into(),
             binary: true,
+            source: 0,
         };
         let mut parts = Vec::new();
         directory.route(Command::SendData(data), |worker, part| {

@@ -191,6 +191,7 @@ fn a_peer_connects_over_tcp_and_talks() {
                         channels: vec![(1, stream_id)],
                         payload: Arc::from(&b"to you"[..]),
                         binary: true,
+                        source: 0,
                     };
                     engine.submit(vec![Command::SendData(send)]).unwrap();
                 }

@@ -168,6 +168,7 @@ fn read_fields(class: &str, command: &Bound<'_, PyAny>) -> PyResult<Command> {
             channels: get(command, "channels")?,
             payload: Arc::from(&*get::<PyBackedBytes>(command, "payload")?),
             binary: get(command, "binary")?,
+            source: get(command, "source")?,
         }),
         "CollectStats" => Command::CollectStats {
             request: get(command, "request")?,

@@ -32,6 +32,8 @@ pub(crate) fn read(config: &Bound<'_, PyAny>) -> PyResult<EngineConfig> {
         event_queue: get(config, "event_queue")?,
         data_channel_buffer: get(config, "data_channel_buffer")?,
         data_track_target_latency: milliseconds("data_track_target_latency_ms")?,
+        data_lossy_target_latency: milliseconds("data_lossy_target_latency_ms")?,
+        data_slow_threshold: get(config, "data_slow_threshold")?,
     })
 }
 

@@ -263,6 +263,14 @@ impl Transport {
         }
     }
 
+    /// The same for the reliable channels alone.
+    pub fn pause_reliable_data(&mut self, now: Instant, paused: bool) {
+        if !self.closed {
+            self.sctp.pause_reliable(now, paused);
+            self.pump(now);
+        }
+    }
+
     /// Says goodbye (SCTP SHUTDOWN, DTLS close_notify) and stops. Datagrams remain to be sent but
     /// no event follows. Does nothing the second time.
     pub fn close(&mut self, now: Instant) {

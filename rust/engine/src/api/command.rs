@@ -165,6 +165,9 @@ pub struct SendData {
     pub payload: Arc<[u8]>,
     /// Binary, not text.
     pub binary: bool,
+    /// The transport that it came on, 0 for none: its reliable messages wait there for readers
+    /// who are slow but not too slow.
+    pub source: Id,
 }
 
 /// One command; see `lkpy/engine/api.py` for what each promises.

@@ -41,6 +41,11 @@ pub struct EngineConfig {
     /// How long data track packets may wait in a channel before others are dropped, measured by the
     /// bytes that leave it; zero: for any time.
     pub data_track_target_latency: Duration,
+    /// The same for messages on lossy channels.
+    pub data_lossy_target_latency: Duration,
+    /// Bits per second at which a reliable channel with too much to send has to drain for its
+    /// senders to wait for it; 0: nobody waits.
+    pub data_slow_threshold: u64,
 }
 
 impl Default for EngineConfig {
@@ -62,6 +67,8 @@ impl Default for EngineConfig {
             event_queue: 65_536,
             data_channel_buffer: 4 * 1024 * 1024,
             data_track_target_latency: Duration::from_millis(100),
+            data_lossy_target_latency: Duration::ZERO,
+            data_slow_threshold: 0,
         }
     }
 }

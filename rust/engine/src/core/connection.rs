@@ -8,6 +8,7 @@ use rtp::rtcp::{RtcpWriter, packet_type};
 use rtp::srtp::{MAX_RTCP_OVERHEAD, SrtpContext};
 use rtp::twcc::TwccRecorder;
 use rustc_hash::FxHashMap;
+use sfu::Backlog;
 use transport::{CandidatePair, Transport};
 
 use super::data_tracks::DataTrackChannel;
@@ -39,6 +40,13 @@ pub(super) enum ChannelKind {
     DataTrack,
 }
 
+/// An open data channel.
+pub(super) struct DataChannel {
+    pub(super) kind: ChannelKind,
+    /// Of messages; data tracks have one of their own.
+    pub(super) backlog: Backlog,
+}
+
 pub(super) struct Connection {
     pub(super) id: Id,
     pub(super) transport: Transport,
@@ -60,7 +68,7 @@ pub(super) struct Connection {
     pub(super) ssrcs_out: FxHashMap<u32, Index>,
     pub(super) held: Held,
     /// Open data channels.
-    pub(super) channels: FxHashMap<u16, ChannelKind>,
+    pub(super) channels: FxHashMap<u16, DataChannel>,
     /// The one of them on which data tracks are sent.
     pub(super) data_track_channel: Option<DataTrackChannel>,
     /// Published data tracks by the publisher's handle.

@@ -1,14 +1,15 @@
 //! Data channels.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sfu::Backlog;
 use transport::{ChannelOptions, DataError};
 
 use super::Core;
-use super::connection::ChannelKind;
+use super::connection::{ChannelKind, DataChannel};
 use super::data_tracks::{self, DataTrackChannel};
 use super::drops::Drop;
+use super::slow_readers::Pace;
 use super::table::Index;
 use crate::api::{EngineError, Event, Id, SendData};
 
@@ -48,20 +49,43 @@ impl Core {
         let Some(connection) = self.connections.get_mut(index) else {
             return;
         };
-        let kind = connection.channels.get(&stream_id);
-        let is_lossy = kind.is_some_and(|&kind| kind != ChannelKind::Reliable);
-        let transport = &mut connection.transport;
-        match transport.send_data(now, stream_id, &send.payload, send.binary) {
-            Ok(()) => {}
+        let (transport, len) = (&mut connection.transport, send.payload.len());
+        let channel = connection.channels.get_mut(&stream_id);
+        let (Some(channel), Some(buffered)) = (channel, transport.buffered(stream_id)) else {
+            return self.drops.count(Drop::DataNoChannel);
+        };
+        let is_lossy = channel.kind != ChannelKind::Reliable;
+        let pace = match channel.kind {
+            ChannelKind::Reliable => self.slow_readers.pace(&self.config, now, channel, buffered),
+            _ if channel.backlog.accepts(now, buffered) => Pace::Free,
+            _ => return self.drops.count(Drop::DataLate),
+        };
+        let sent = match pace {
+            Pace::TooSlow => Err(DataError::Full { buffered }),
+            Pace::Free | Pace::Slow => {
+                transport.send_data(now, stream_id, &send.payload, send.binary)
+            }
+        };
+        let reader = (connection.id, stream_id);
+        match sent {
+            Ok(()) => channel.backlog.sent(len),
             Err(DataError::Full { .. }) if is_lossy => self.drops.count(Drop::DataChannelFull),
-            Err(DataError::Full { buffered }) => self.events.push(Event::DataChannelOverflow {
-                transport: connection.id,
-                stream_id,
-                buffered,
-            }),
+            Err(DataError::Full { buffered }) => {
+                if pace == Pace::TooSlow {
+                    self.drops.count(Drop::DataSlowReader);
+                }
+                self.events.push(Event::DataChannelOverflow {
+                    transport: connection.id,
+                    stream_id,
+                    buffered,
+                });
+            }
             Err(DataError::Unknown | DataError::NotReady | DataError::TooLarge) => {
                 self.drops.count(Drop::DataNoChannel);
             }
+        }
+        if pace == Pace::Slow {
+            self.wait_for_reader(now, send.source, reader);
         }
     }
 
@@ -80,7 +104,13 @@ impl Core {
             Some(0) => ChannelKind::Lossy,
             _ => ChannelKind::Reliable,
         };
-        connection.channels.insert(stream_id, kind);
+        let target = match kind {
+            ChannelKind::Lossy => self.config.data_lossy_target_latency,
+            ChannelKind::Reliable | ChannelKind::DataTrack => Duration::ZERO,
+        };
+        let backlog = Backlog::new(target);
+        let channel = DataChannel { kind, backlog };
+        connection.channels.insert(stream_id, channel);
         if kind == ChannelKind::DataTrack {
             // Of several the latest is used.
             connection.data_track_channel = Some(DataTrackChannel {
@@ -92,7 +122,7 @@ impl Core {
 
     pub(super) fn channel_kind(&self, index: Index, stream_id: u16) -> Option<ChannelKind> {
         let channels = &self.connections.get(index)?.channels;
-        channels.get(&stream_id).copied()
+        channels.get(&stream_id).map(|channel| channel.kind)
     }
 
     pub(super) fn channel_closed(&mut self, index: Index, stream_id: u16) {

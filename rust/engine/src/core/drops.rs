@@ -34,6 +34,10 @@ pub(crate) enum Drop {
     DataNoChannel,
     /// A data message for an unreliable channel that was full.
     DataChannelFull,
+    /// A data message for an unreliable channel that has fallen too far behind.
+    DataLate,
+    /// A data message for a reliable channel that drains too slowly.
+    DataSlowReader,
     /// A data track packet that is malformed.
     DataTrackMalformed,
     /// A data track packet whose handle the publisher has no track for.
@@ -43,7 +47,7 @@ pub(crate) enum Drop {
 }
 
 impl Drop {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 20] = [
         Self::Unrecognised,
         Self::StunRefused,
         Self::UnknownSource,
@@ -59,6 +63,8 @@ impl Drop {
         Self::RtcpMalformed,
         Self::DataNoChannel,
         Self::DataChannelFull,
+        Self::DataLate,
+        Self::DataSlowReader,
         Self::DataTrackMalformed,
         Self::DataTrackUnknown,
         Self::DataTrackLate,
@@ -81,6 +87,8 @@ impl Drop {
             Self::RtcpMalformed => "rtcp_malformed",
             Self::DataNoChannel => "data_no_channel",
             Self::DataChannelFull => "data_channel_full",
+            Self::DataLate => "data_late",
+            Self::DataSlowReader => "data_slow_reader",
             Self::DataTrackMalformed => "data_track_malformed",
             Self::DataTrackUnknown => "data_track_unknown",
             Self::DataTrackLate => "data_track_late",
@@ -93,6 +101,8 @@ impl Drop {
             self,
             Self::DataNoChannel
                 | Self::DataChannelFull
+                | Self::DataLate
+                | Self::DataSlowReader
                 | Self::DataTrackMalformed
                 | Self::DataTrackUnknown
                 | Self::DataTrackLate

@@ -13,6 +13,7 @@
 //! | `feedback` | RTCP that arrives |
 //! | `reports` | RTCP that is sent |
 //! | `transports`, `tracks`, `data`, `data_tracks` | commands, by what they are about |
+//! | `slow_readers` | who waits for whose data channel |
 //! | `collect` | statistics |
 //! | `connection` | the state of one transport |
 //!
@@ -28,6 +29,7 @@ mod feedback;
 mod forward;
 mod ingress;
 mod reports;
+mod slow_readers;
 mod table;
 mod timers;
 mod tracks;
@@ -45,6 +47,7 @@ use crate::egress::{Egress, PacketOutput};
 use connection::Connection;
 use data_tracks::{DataDownTrack, DataTrack};
 use drops::Drops;
+use slow_readers::SlowReaders;
 use table::{Index, Table};
 use timers::{Armed, Task, Timers};
 
@@ -120,6 +123,7 @@ pub struct Core {
     received: u64,
     panics: u64,
     data_paused: bool,
+    slow_readers: SlowReaders,
     driver: DriverCounters,
     /// Scratch for one compound RTCP packet.
     compound: Vec<u8>,
@@ -163,6 +167,7 @@ impl Core {
             received: 0,
             panics: 0,
             data_paused: false,
+            slow_readers: SlowReaders::default(),
             driver: DriverCounters::default(),
             compound: Vec::with_capacity(2048),
             due: Vec::new(),
@@ -210,6 +215,7 @@ impl Core {
                 Task::Receiver(id) => self.run_receiver(now, at, id),
                 Task::DownTrack(id) => self.run_down_track(now, at, id),
                 Task::AudioLevels => self.run_audio_levels(now, at),
+                Task::SlowReaders => self.run_slow_readers(now, at),
             }
         }
         self.due = due;

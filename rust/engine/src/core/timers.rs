@@ -25,6 +25,8 @@ pub(crate) enum Task {
     DownTrack(Id),
     /// The observation window of audio levels.
     AudioLevels,
+    /// Senders that wait for readers of their data.
+    SlowReaders,
 }
 
 /// When an object's task is in the heap; kept by the object.

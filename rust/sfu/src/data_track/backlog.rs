@@ -1,4 +1,5 @@
-//! How far a lossy channel may fall behind before messages are dropped for freshness.
+//! How fast a data channel drains, and how far a lossy one may fall behind before messages are
+//! dropped for freshness.
 
 use std::time::{Duration, Instant};
 
@@ -49,18 +50,19 @@ impl Backlog {
         if self.target.is_zero() {
             return true;
         }
+        let rate = self.rate(now, buffered);
+        let limit = rate.map(|rate| rate * self.target.as_secs_f64());
+        buffered <= ALWAYS || limit.is_none_or(|limit| buffered as f64 <= limit)
+    }
+
+    /// Bytes per second that leave the channel, in which `buffered` bytes wait; `None` before it
+    /// has had enough to do to tell.
+    pub fn rate(&mut self, now: Instant, buffered: usize) -> Option<f64> {
         self.measure(now, buffered);
         self.last = Some((now, buffered));
-        if buffered <= ALWAYS {
-            return true;
-        }
         let time = self.previous.time + self.current.time;
-        if time < MEASURED {
-            return true;
-        }
         let bytes = (self.previous.bytes + self.current.bytes) as f64;
-        let limit = bytes / time.as_secs_f64() * self.target.as_secs_f64();
-        buffered as f64 <= limit
+        (time >= MEASURED).then(|| bytes / time.as_secs_f64())
     }
 
     /// A message of `len` bytes was added.
@@ -147,6 +149,18 @@ mod tests {
         assert!(!backlog.accepts(start + 2001 * MS, 60_000));
         assert!(backlog.accepts(start + 9000 * MS, 0));
         assert!(backlog.accepts(start + 9001 * MS, 60_000));
+    }
+
+    #[test]
+    fn a_rate_is_what_left_while_others_waited() {
+        let (mut backlog, start) = (Backlog::new(Duration::ZERO), Instant::now());
+        assert_eq!(backlog.rate(start, 0), None);
+        backlog.sent(10_000);
+        assert_eq!(backlog.rate(start + 50 * MS, 8000), None);
+        assert_eq!(backlog.rate(start + 100 * MS, 6000), Some(40_000.0));
+        assert_eq!(backlog.rate(start + 200 * MS, 6000), Some(20_000.0));
+        // Empty meanwhile, for who knows how long.
+        assert_eq!(backlog.rate(start + 300 * MS, 0), Some(20_000.0));
     }
 
     #[test]

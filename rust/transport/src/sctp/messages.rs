@@ -28,7 +28,7 @@ impl Sctp {
             return None;
         };
         for (id, channel) in &mut self.channels {
-            if channel.readable {
+            if channel.readable && !(self.reliable_paused && channel.is_reliable()) {
                 let read = association.stream(*id).and_then(|mut s| s.read());
                 match read {
                     Ok(Some(chunks)) => return Some((*id, chunks)),

@@ -43,6 +43,14 @@ struct Channel {
     readable: bool,
 }
 
+impl Channel {
+    fn is_reliable(&self) -> bool {
+        let open = self.open.as_ref();
+        self.state == ChannelState::Open
+            && open.is_some_and(|open| open.reliability == Reliability::Reliable)
+    }
+}
+
 enum Phase {
     /// No association. The instant is when a DTLS server's patience ends.
     Idle(Option<Instant>),
@@ -66,6 +74,8 @@ pub(crate) struct Sctp {
     resetting: FxHashSet<u16>,
     waiting: VecDeque<ChannelOptions>,
     paused: bool,
+    /// Only the reliable channels are.
+    reliable_paused: bool,
     channel_buffer: usize,
     /// Packets to send over DTLS, oldest first.
     pub(crate) packets: VecDeque<Bytes>,
@@ -82,6 +92,7 @@ impl Sctp {
             resetting: FxHashSet::default(),
             waiting: VecDeque::new(),
             paused: false,
+            reliable_paused: false,
             channel_buffer,
             packets: VecDeque::new(),
             events: VecDeque::new(),
@@ -167,6 +178,12 @@ impl Sctp {
     /// While paused, messages stay in SCTP, whose receive window closes as they fill it.
     pub(crate) fn pause(&mut self, now: Instant, paused: bool) {
         self.paused = paused;
+        self.drive(now);
+    }
+
+    /// The same for reliable channels alone: the others go on until the window is closed.
+    pub(crate) fn pause_reliable(&mut self, now: Instant, paused: bool) {
+        self.reliable_paused = paused;
         self.drive(now);
     }
 
