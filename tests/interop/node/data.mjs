@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { DataPacketKind, RoomEvent, RpcError } from "@livekit/rtc-node";
 import { DataPacket_Kind } from "livekit-server-sdk";
-import { decode, encode, eventually, rejection, sleep } from "./kit.mjs";
+import { decode, encode, eventually, inbox, rejection, sleep } from "./kit.mjs";
 
 const { ErrorCode } = RpcError;
 
@@ -98,23 +98,6 @@ export async function callToOneWhoIsNotThere(t) {
   const [{ localParticipant: alice }] = await t.join("alice");
   const error = await rejection(alice.performRpc({ destinationIdentity: "nobody", method: "greet", payload: "" }));
   assert.ok([ErrorCode.CONNECTION_TIMEOUT, ErrorCode.RECIPIENT_NOT_FOUND].includes(error.code), `${error.code}`);
-}
-
-/** The streams that `room` receives on `topic`, each read to its end. */
-function inbox(room, topic) {
-  const found = [];
-  const read = async (reader, { identity }) => {
-    const parts = [];
-    for await (const part of reader) parts.push(part);
-    const whole = typeof parts[0] === "string" ? parts.join("") : Buffer.concat(parts);
-    found.push({ info: reader.info, whole, identity });
-  };
-  room.registerTextStreamHandler(topic, read);
-  room.registerByteStreamHandler(topic, read);
-  return {
-    found,
-    next: () => eventually(`a stream on ${topic}`, () => found.shift(), 20),
-  };
 }
 
 const noise = (length) => Array.from({ length }, (_, n) => "abcdefghäöü€ \n"[(n * n * 7 + (n >> 3)) % 14]).join("");

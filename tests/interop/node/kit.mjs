@@ -206,6 +206,23 @@ export async function averageColour(track, seconds = 15) {
   return within(seconds, () => "a frame", look());
 }
 
+/** The streams that `room` receives on `topic`, each read to its end. */
+export function inbox(room, topic) {
+  const found = [];
+  const read = async (reader, { identity }) => {
+    const parts = [];
+    for await (const part of reader) parts.push(part);
+    const whole = typeof parts[0] === "string" ? parts.join("") : Buffer.concat(parts);
+    found.push({ info: reader.info, whole, identity });
+  };
+  room.registerTextStreamHandler(topic, read);
+  room.registerByteStreamHandler(topic, read);
+  return {
+    found,
+    next: () => eventually(`a stream on ${topic}`, () => found.shift(), 20),
+  };
+}
+
 /** The error that `promise` is rejected with. */
 export async function rejection(promise) {
   try {

@@ -124,6 +124,10 @@ export async function signalReconnect(t) {
   await simulated(t, SimulateScenarioKind.SIMULATE_SIGNAL_RECONNECT);
 }
 
+export async function disconnectSignalOnResume(t) {
+  await simulated(t, SimulateScenarioKind.SIMULATE_DISCONNECT_SIGNAL_ON_RESUME);
+}
+
 export async function fullReconnect(t) {
   await simulated(t, SimulateScenarioKind.SIMULATE_FULL_RECONNECT);
 }
