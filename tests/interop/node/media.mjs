@@ -57,19 +57,27 @@ export async function simulcastToOneWhoSeesIt(t) {
   assert.ok((await averageColour(track)).blue > 150);
 }
 
-export async function lateJoinerHearsAndSeesEverything(t) {
+async function lateJoiner(t, options) {
   for (const number of [0, 1]) {
-    const [publisher] = await t.join(`publisher-${number}`);
+    const [publisher] = await t.join(`publisher-${number}`, options);
     await t.tone(publisher, 400 + 200 * number);
     await t.colour(publisher, [40, 40, 200]);
   }
-  const [late, events] = await t.join("late");
+  const [late, events] = await t.join("late", options);
   await eventually("four tracks", () => events.all(RoomEvent.TrackSubscribed).length === 4);
   for (const [track, , { identity }] of events.all(RoomEvent.TrackSubscribed)) {
     if (isVideo(track)) assert.ok((await averageColour(track)).blue > 150);
     else assert.ok(await hears(track, identity === "publisher-0" ? 400 : 600));
   }
   assert.equal(late.remoteParticipants.size, 2);
+}
+
+export async function lateJoinerHearsAndSeesEverythingOverTwoConnections(t) {
+  await lateJoiner(t, { singlePeerConnection: false });
+}
+
+export async function lateJoinerHearsAndSeesEverythingOverOneConnection(t) {
+  await lateJoiner(t, { singlePeerConnection: true });
 }
 
 export async function unsubscribeAndSubscribeAgain(t) {
