@@ -49,9 +49,11 @@ async def answer(
     cids: tuple[str, str] = CHROME,
     codec: str = "vp8",
     params: dict[str, str] | None = None,
+    more_codecs: str = "",
     **audio: object,
 ) -> str:
-    """The answer to a browser's offer of a camera in ``codec`` and of a microphone."""
+    """The answer to a browser's offer of a camera in ``codec`` and of a microphone. ``more_codecs``
+    are lines of the video sections, for the payload type 121."""
     signal = await lobby.signal("alice", params=params)
     camera = rtc.AddTrackRequest(
         cid=cids[0],
@@ -71,6 +73,9 @@ async def answer(
         await signal.send(add_track=request)
         await signal.expect("track_published")
     sdp = (SAMPLES / f"{sample}.sdp").read_bytes().decode()
+    if more_codecs:
+        sdp = re.sub(r"(m=video \d+ \S+) ", r"\1 121 ", sdp)
+        sdp = re.sub(r"(?s)(m=video .*?a=rtpmap:)", rf"\g<1>121 {more_codecs}a=rtpmap:", sdp)
     await signal.send(offer=rtc.SessionDescription(type="offer", sdp=sdp, id=1))
     described = await signal.expect("answer")
     return str(described.sdp)
@@ -110,6 +115,23 @@ async def test_the_preferred_codec_goes_first(lobby: Lobby, codec: str) -> None:
     found = codecs(await answer(lobby, codec=codec), "video")
     assert found[0] == codec
     assert len(found) > 1
+
+
+H265 = """H265/90000\r
+a=rtcp-fb:121 nack\r
+a=rtcp-fb:121 nack pli\r
+a=rtcp-fb:121 ccm fir\r
+a=rtcp-fb:121 transport-cc\r
+a=fmtp:121 level-id=93;profile-id=1;tier-flag=0;tx-mode=SRST\r
+"""
+
+
+@pytest.mark.row(139)
+async def test_h265_is_taken_from_who_offers_it(lobby: Lobby) -> None:
+    sdp = await answer(lobby, codec="h265", more_codecs=H265)
+    assert codecs(sdp, "video")[0] == "h265"
+    for feedback in ("nack", "nack pli", "ccm fir", "transport-cc"):
+        assert f"a=rtcp-fb:121 {feedback}" in sdp
 
 
 @pytest.mark.row(148)
