@@ -21,6 +21,7 @@ from lkpy.server.app import Server
 from lkpy.server.config import ServerConfig
 from lkpy.server.rooms.manager import RoomManager
 from lkpy.server.routing.node import LocalNode
+from lkpy.server.rtc.options import RoomSettings
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
 from lkpy.server.telemetry.events import Telemetry
 from lkpy.signal.join_request import wrap
@@ -167,7 +168,11 @@ class MediaDouble:
         self.running = True
 
     def make_room(
-        self, info: models.Room, observer: RoomManager, telemetry: Telemetry
+        self,
+        info: models.Room,
+        settings: RoomSettings,
+        observer: RoomManager,
+        telemetry: Telemetry,
     ) -> RoomDouble:
         self.rooms[info.name] = RoomDouble(info, observer)
         return self.rooms[info.name]

@@ -19,7 +19,7 @@ from lkpy.errors import LkpyError
 from lkpy.ids import ConnectionID, NodeID, ParticipantIdentity, RoomName
 from lkpy.sdp import Direction, SessionDescription, Setup
 from lkpy.server.routing.channel import MessageChannel
-from lkpy.server.rtc.options import NodeInfo, RoomOptions
+from lkpy.server.rtc.options import NodeInfo, RoomOptions, RoomSettings
 from lkpy.server.rtc.participant import Participant
 from lkpy.server.rtc.room import Room
 from lkpy.server.rtc.session import StartSession
@@ -222,6 +222,7 @@ class World:
         engine: FakeEngine | None = None,
         observer: Observer | None = None,
         options: RoomOptions | None = None,
+        settings: RoomSettings | None = None,
         **info: Any,
     ) -> None:
         self.engine = engine or FakeEngine(auto_connect=auto_connect)
@@ -241,6 +242,7 @@ class World:
             observer=self.observer,
             refresh_token=self._refresh,
             telemetry=Telemetry(self.told.append),
+            settings=settings,
         )
         self.clients: list[Client] = []
 

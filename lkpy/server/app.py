@@ -51,6 +51,7 @@ from lkpy.server.routing.node import LocalNode, NodeStats
 from lkpy.server.routing.router import LocalRouter
 from lkpy.server.routing.signal_client import SignalClient
 from lkpy.server.routing.signal_server import SignalServer
+from lkpy.server.rtc.options import RoomSettings
 from lkpy.server.telemetry.events import Telemetry
 from lkpy.server.telemetry.log import fields
 from lkpy.server.telemetry.snapshot import ObservedRoom, SnapshotCollector
@@ -87,7 +88,11 @@ class MediaPlane(Protocol):
         """Start the engine. Raises :class:`lkpy.errors.LkpyError`."""
 
     def make_room(
-        self, info: models.Room, observer: RoomManager[ServedRoom], telemetry: Telemetry
+        self,
+        info: models.Room,
+        settings: RoomSettings,
+        observer: RoomManager[ServedRoom],
+        telemetry: Telemetry,
     ) -> ServedRoom:
         """A room that is not started yet."""
 
@@ -143,7 +148,9 @@ class Server:
         self._manager: RoomManager[ServedRoom] = RoomManager(
             self._allocator,
             self._store,
-            lambda info: media.make_room(info, self._manager, self._reporting.telemetry),
+            lambda info, settings: media.make_room(
+                info, settings, self._manager, self._reporting.telemetry
+            ),
             limits=self._limits,
             clock=self._clock,
             forget_node=self._router.clear_room,

@@ -73,6 +73,8 @@ class RoomConfig(Section):
     max_participants: Count = 0
     enabled_codecs: tuple[CodecSpec, ...] = DEFAULT_CODECS
     enable_remote_unmute: bool = False
+    sync_streams: bool = False
+    """Subscribers get tracks of one participant that belong together as one stream, in step."""
     enable_full_room_in_webhooks: bool = False
     update_batch_target_size: Count = limits.UPDATE_CHUNK
     """Bytes at which an update about many participants is split."""

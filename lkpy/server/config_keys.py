@@ -37,7 +37,6 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
         "duration": "retry_timeout min_retry_interval max_retry_interval",
     },
     "room": {
-        "bool": "sync_streams",
         "int": "create_room_attempts",
         "duration": "create_room_timeout",
         "map": "playout_delay",
@@ -126,7 +125,6 @@ REFUSED: Mapping[str, str] = {
     "redis.cluster_addresses": "several nodes are not supported: remove the redis section",
     "turn.enabled": "there is no TURN server: run one beside lkpy, or set turn.enabled to false",
     "room.playout_delay.enabled": "playout delay is not applied: remove room.playout_delay",
-    "room.sync_streams": "stream synchronisation is always on by the publisher's clock: remove it",
     "trace.jaeger_url": "traces are not exported: remove the trace section",
     "rtc.congestion_control.use_send_side_bwe": "remove it: estimation is not configurable",
 }

@@ -21,7 +21,13 @@ from lkpy.server.config import PortRange, ServerConfig
 from lkpy.server.ice_servers import IceServers
 from lkpy.server.media_addresses import media_addresses
 from lkpy.server.routing.node import LocalNode
-from lkpy.server.rtc.options import AudioOptions, NodeInfo, RoomOptions, VideoOptions
+from lkpy.server.rtc.options import (
+    AudioOptions,
+    NodeInfo,
+    RoomOptions,
+    RoomSettings,
+    VideoOptions,
+)
 from lkpy.server.rtc.room import Room, RoomObserver
 from lkpy.server.telemetry.events import Telemetry
 
@@ -157,7 +163,13 @@ class EnginePlane:
             for room in rooms:
                 room.measure(stats)
 
-    def make_room(self, info: models.Room, observer: RoomObserver, telemetry: Telemetry) -> Room:
+    def make_room(
+        self,
+        info: models.Room,
+        settings: RoomSettings,
+        observer: RoomObserver,
+        telemetry: Telemetry,
+    ) -> Room:
         """A room on the least used worker, not started yet."""
         if self._hub is None or self._node is None:
             raise LkpyError(Code.UNAVAILABLE, "the media engine is not running", blame=Blame.US)
@@ -168,6 +180,7 @@ class EnginePlane:
         room = Room(
             info,
             options=room_options(self._config, self._clock),
+            settings=settings,
             node=self._node,
             hub=self._hub,
             clock=self._clock,

@@ -7,7 +7,7 @@ from livekit.protocol import models, rtc
 from lkpy.engine.api import CreateDownTrack
 from lkpy.limits import Limits
 from lkpy.sdp import SessionDescription
-from lkpy.server.rtc.options import RoomOptions
+from lkpy.server.rtc.options import RoomOptions, RoomSettings
 from tests.room_kit import (
     JOIN_OFFER,
     Client,
@@ -236,3 +236,27 @@ async def test_who_receives_a_publisher_hears_that_it_speaks() -> None:
         bob = await world.join("bob")
         (changed,) = bob.all("speakers_changed")
         assert [(s.sid, s.active) for s in changed.speakers] == [(alice.participant.sid, True)]
+
+
+# -- streams --------------------------------------------------------------------------------------
+
+
+async def streams(world: World, protocol: int) -> set[str]:
+    """Streams of a camera and a microphone that a client is offered, by what follows the sid."""
+    alice = await world.join("alice")
+    await alice.publish(camera(), microphone())
+    bob = await world.join("bob", single=False, client={"protocol": protocol})
+    handles = [subscribed.handle for subscribed in bob.participant.subscribing.tracks]
+    created = [world.engine.down_tracks[handle.id] for handle in handles]
+    assert [track.cname for track in created] == [handle.stream_id for handle in handles]
+    return {handle.stream_id.removeprefix(f"{alice.participant.sid}|") for handle in handles}
+
+
+async def test_synced_tracks_share_a_stream() -> None:
+    async with running(settings=RoomSettings(sync_streams=True)) as world:
+        assert await streams(world, 16) == {"camera"}
+
+
+async def test_who_knows_no_synced_streams_gets_one_for_each_track() -> None:
+    async with running(settings=RoomSettings(sync_streams=True)) as world:
+        assert len(await streams(world, 9)) == 2

@@ -18,6 +18,7 @@ from lkpy.server.rooms.allocator import RoomAllocator, set_room_configuration
 from lkpy.server.rooms.manager import RoomManager
 from lkpy.server.rooms.store import LocalStore
 from lkpy.server.routing.channel import MessageChannel
+from lkpy.server.rtc.options import RoomSettings
 from tests.control_plane import RoomDouble
 from tests.room_kit import session
 
@@ -66,7 +67,8 @@ class World:
             forget_node=self.forgotten.append,
         )
 
-    def make(self, info: models.Room) -> RoomDouble:
+    def make(self, info: models.Room, settings: RoomSettings) -> RoomDouble:
+        self.settings = settings
         self.made.append(RoomDouble(info, self.manager))
         return self.made[-1]
 
@@ -239,3 +241,20 @@ async def test_a_room_that_ends_while_a_client_resumes_is_one_it_is_not_in(
     await world.manager.start_session(session("alice", reconnect=True), sink, source)
     assert [r.leave.action async for r in sink] == [rtc.LeaveRequest.Action.RECONNECT]
     assert source.closed
+
+
+@pytest.mark.parametrize(
+    ("config", "asked", "synced"),
+    [
+        ({}, {}, False),
+        ({}, {"sync_streams": True}, True),
+        ({"sync_streams": True}, {}, True),
+        ({"room_configurations": {"a": {"sync_streams": True}}}, {"room_preset": "a"}, True),
+    ],
+)
+def test_streams_are_synced_where_it_was_asked_for(
+    config: dict[str, object], asked: dict[str, object], synced: bool
+) -> None:
+    world = World(RoomConfig(**config))
+    world.manager.create_room(request(**asked))
+    assert world.settings.sync_streams is synced

@@ -16,6 +16,7 @@ from lkpy.ids import ROOM_PREFIX, NodeID, RoomName, new_id
 from lkpy.limits import Limits
 from lkpy.server.config import RoomConfig
 from lkpy.server.rooms.store import LocalStore
+from lkpy.server.rtc.options import RoomSettings
 from lkpy.server.telemetry.log import fields
 
 logger = logging.getLogger(__name__)
@@ -109,6 +110,10 @@ class RoomAllocator:
                 setattr(info, name, value)
         self._store.store_room(info)
         return info
+
+    def room_settings(self, request: room_pb.CreateRoomRequest) -> RoomSettings:
+        """What a room that begins by this request is like, beside its record."""
+        return RoomSettings(sync_streams=request.sync_streams or self._config.sync_streams)
 
     def _begin(self, info: models.Room, name: str) -> None:
         now = self._clock.wall()

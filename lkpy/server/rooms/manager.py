@@ -18,6 +18,7 @@ from lkpy.server.rooms.allocator import ROOM_NOT_FOUND, RoomAllocator
 from lkpy.server.rooms.dispatches import Dispatches
 from lkpy.server.rooms.managed_room import ManagedRoom, ManagedRoomApi
 from lkpy.server.rooms.store import LocalStore
+from lkpy.server.rtc.options import RoomSettings
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
 from lkpy.server.rtc.signals import refuse_resume
 from lkpy.server.telemetry.log import fields
@@ -35,7 +36,7 @@ class RoomManager(Generic[R_co]):
         self,
         allocator: RoomAllocator,
         store: LocalStore,
-        factory: Callable[[models.Room], R_co],
+        factory: Callable[[models.Room, RoomSettings], R_co],
         *,
         limits: Limits,
         clock: Clock,
@@ -175,7 +176,8 @@ class RoomManager(Generic[R_co]):
         if room is not None:
             return room
         request = self._allocator.with_preset(request)
-        room = self._factory(self._allocator.create_room(request))
+        settings = self._allocator.room_settings(request)
+        room = self._factory(self._allocator.create_room(request), settings)
         self._rooms[name] = room
         dispatches = self._dispatches[name] = Dispatches(name, self._clock)
         dispatches.add_room_agents(request.agents)

@@ -32,6 +32,11 @@ def supports_transceiver_reuse(client: models.ClientInfo) -> bool:
     return client.protocol >= 4 and not is_safari(client)
 
 
+def supports_sync_streams(client: models.ClientInfo) -> bool:
+    """Whether tracks of one stream may come and go one by one (protocol 10, not Firefox)."""
+    return client.protocol >= 10 and not is_firefox(client)
+
+
 def supports_codec_change(client: models.ClientInfo) -> bool:
     """Whether a track it receives may go on in another codec; else it has to be another track."""
     return client.sdk not in (models.ClientInfo.GO, models.ClientInfo.UNKNOWN)

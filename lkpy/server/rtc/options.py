@@ -69,6 +69,14 @@ class RoomOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class RoomSettings:
+    """What a room was created with and clients are not told (LiveKit's ``RoomInternal``)."""
+
+    sync_streams: bool = False
+    """Tracks that belong together are one stream to subscribers, who play them in step."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeInfo:
     """The node, as clients are told."""
 

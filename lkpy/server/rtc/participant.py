@@ -26,7 +26,7 @@ from lkpy.server.rtc.client_configuration import (
     publish_codecs,
     subscribe_codecs,
 )
-from lkpy.server.rtc.client_info import sets_join_offer_late
+from lkpy.server.rtc.client_info import sets_join_offer_late, supports_sync_streams
 from lkpy.server.rtc.connectivity import Connectivity
 from lkpy.server.rtc.data_blobs import DataBlobs
 from lkpy.server.rtc.data_subscriptions import DataSubscriptions
@@ -92,6 +92,7 @@ class Participant:
         self.signals = SignalSender(sink, self.client)
         self.data_blobs = DataBlobs()
         self.rpc = RpcCalls(self._sid, room.timers, room.clock)
+        sync_streams = room.settings.sync_streams and supports_sync_streams(self.client)
         self.transports = TransportManager(
             self,
             room.hub,
@@ -107,6 +108,7 @@ class Participant:
                 ice_lite=room.options.ice_lite and not session.disable_ice_lite,
                 data_tracks=room.options.data_tracks,
                 active_red_encoding=room.options.audio.active_red_encoding,
+                sync_streams=sync_streams,
             ),
             deliver=self._deliver,
         )
@@ -151,6 +153,7 @@ class Participant:
             limits=room.options.limits,
             adaptive_stream=session.adaptive_stream,
             client=self.client,
+            sync_streams=sync_streams,
         )
         self.data_tracks = DataTracks(self, room.hub, self.transports.publisher)
         self.data_subscriptions = DataSubscriptions(

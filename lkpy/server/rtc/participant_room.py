@@ -11,7 +11,7 @@ from lkpy.engine.api import Event
 from lkpy.engine.hub import EngineHub
 from lkpy.ids import ParticipantIdentity
 from lkpy.server.rtc.ice_preference import IcePreferences
-from lkpy.server.rtc.options import RoomOptions
+from lkpy.server.rtc.options import RoomOptions, RoomSettings
 from lkpy.server.rtc.room_data import RoomData
 from lkpy.server.rtc.room_data_tracks import RoomDataTracks
 from lkpy.server.rtc.room_tracks import RoomTracks
@@ -30,6 +30,7 @@ class ParticipantRoom(Protocol):
     timers: Timers
     clock: Clock
     options: RoomOptions
+    settings: RoomSettings
     telemetry: Telemetry
     worker: int
     region: str

@@ -26,7 +26,7 @@ from lkpy.server.rtc.active_speakers import ActiveSpeakers
 from lkpy.server.rtc.announcements import Announcements
 from lkpy.server.rtc.connection_quality import ConnectionQuality
 from lkpy.server.rtc.ice_preference import IcePreferences
-from lkpy.server.rtc.options import NodeInfo, RoomOptions
+from lkpy.server.rtc.options import NodeInfo, RoomOptions, RoomSettings
 from lkpy.server.rtc.participant import Participant, Reason, State
 from lkpy.server.rtc.room_api import RoomApi
 from lkpy.server.rtc.room_data import RoomData
@@ -92,10 +92,12 @@ class Room:
         observer: RoomObserver,
         refresh_token: RefreshToken,
         telemetry: Telemetry = NO_TELEMETRY,
+        settings: RoomSettings | None = None,
     ) -> None:
         self.hub = hub
         self.clock = clock
         self.options = options
+        self.settings = settings or RoomSettings()
         self.telemetry = telemetry
         self.worker = worker
         self.region = node.region

@@ -79,6 +79,7 @@ class SubscribedTracks:
         *,
         adaptive_stream: bool,
         protocol: int,
+        sync_streams: bool,
         changes_codec: bool,
     ) -> None:
         self._owner = owner
@@ -87,6 +88,7 @@ class SubscribedTracks:
         self._adaptive_stream = adaptive_stream
         self._initial = initial_settings(adaptive_stream=adaptive_stream)
         self._packs_stream_id = protocol >= _PACKED_STREAM_ID
+        self._sync_streams = sync_streams
         self._changes_codec = changes_codec
         self._tracks: dict[str, SubscribedTrack] = {}
         self._publishers: Counter[str] = Counter()
@@ -133,12 +135,11 @@ class SubscribedTracks:
             # The client finds out what is visible by what it sees.
             chosen.disabled = False
         layers = wanted_layers(chosen, track.info, codecs[0].mime_type if codecs else "")
-        packed = f"{publisher.sid}|{track.sid}"
         handle = self._transports.sending.add_down_track(
             receivers=receivers,
             kind=track.kind,
             track_sid=track.sid,
-            stream_id=packed if self._packs_stream_id else publisher.sid,
+            stream_id=self._stream_id(publisher, track),
             codecs=codecs,
             stereo=models.AudioTrackFeature.TF_STEREO in track.info.audio_features,
             red=red_enabled(track.info),
@@ -149,6 +150,12 @@ class SubscribedTracks:
         )
         self._tracks[track.sid] = SubscribedTrack(publisher, track, handle, chosen)
         self._publishers[publisher.sid] += 1
+
+    def _stream_id(self, publisher: Participant, track: MediaTrack) -> str:
+        """Of the subscriber's MediaStream: clients tell by it whose the track is."""
+        if self._sync_streams and track.info.stream:
+            return f"{publisher.sid}|{track.info.stream}"
+        return f"{publisher.sid}|{track.sid}" if self._packs_stream_id else publisher.sid
 
     def remove(self, sid: str) -> SubscribedTrack | None:
         """Stop receiving a track; None: it was not received."""

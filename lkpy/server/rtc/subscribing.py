@@ -85,6 +85,7 @@ class Subscribing:
         limits: Limits,
         adaptive_stream: bool,
         client: models.ClientInfo,
+        sync_streams: bool,
     ) -> None:
         self._owner = owner
         self._signals = signals
@@ -102,6 +103,7 @@ class Subscribing:
             timers,
             adaptive_stream=adaptive_stream,
             protocol=client.protocol,
+            sync_streams=sync_streams,
             changes_codec=supports_codec_change(client),
         )
 

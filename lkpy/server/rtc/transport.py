@@ -97,7 +97,7 @@ class PeerTransport:
                 OffererConfig(
                     subscribe=subscribe,
                     send=send,
-                    reuse_sections=supports_transceiver_reuse(client),
+                    reuse_sections=supports_transceiver_reuse(client) and not options.sync_streams,
                     supports_red=supports_audio_red(client),
                 ),
             )

@@ -25,6 +25,8 @@ class TransportOptions:
     """Open a channel for data tracks where we open channels."""
     active_red_encoding: bool = False
     """Send Opus as RED to those who can receive it."""
+    sync_streams: bool = False
+    """Tracks share streams, so that no media section may carry one of another stream later."""
 
 
 @dataclass(frozen=True, slots=True)
