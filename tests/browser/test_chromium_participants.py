@@ -166,6 +166,8 @@ async def test_the_speaker_is_announced(
         await bob.event("ActiveSpeakersChanged", ["alice"])
         await alice.run("() => room.localParticipant.setMicrophoneEnabled(false)")
         await bob.event("ActiveSpeakersChanged", [])
+        await bob.run("() => room.simulateScenario('speaker')")
+        await bob.event("ActiveSpeakersChanged", ["bob"])
 
 
 async def test_hidden_participant_hears_and_is_not_seen(
