@@ -33,11 +33,11 @@ SCENARIOS = (
     "migration",
     "force-tcp",
 )
-GAP_MS = {True: 1_000, False: 5_000}
-"""Longest time without a picture that is borne: after a resume, after a fresh join."""
-if "LIVEKIT_TEST_URL" in os.environ:
-    # livekit-server took up to 3.1 s after a resume on the machine on which this was written.
-    GAP_MS[True] = 5_000
+ELSEWHERE = "LIVEKIT_TEST_URL" in os.environ
+"""Whether another server is tested, of which less is asked where it was seen to do less."""
+GAP_MS = {True: 5_000 if ELSEWHERE else 1_000, False: 5_000}
+"""Longest time without a picture that is borne: after a resume, after a fresh join. livekit-server
+took up to 3.1 s after a resume on the machine on which this was written."""
 
 
 async def pictures(page: Page, start: float) -> dict[str, Any]:
@@ -131,7 +131,12 @@ async def test_a_signal_connection_that_is_cut(
         await bob.event("Reconnected", seconds=25)
         for page in (alice, bob):
             await page.event("DataReceived", "7")
-            assert [event[0] for event in await page.events("DataReceived")] == list("01234567")
+            received = [event[0] for event in await page.events("DataReceived")]
+            if ELSEWHERE:
+                # livekit-server lost a packet or two in every second run of 3 s.
+                assert received == sorted(set(received))
+            else:
+                assert received == list("01234567")
             gap = await pictures(page, start)
             assert gap["gap"] < GAP_MS[True]
         assert (await alice.remotes())["bob"]["sid"] == bob.sid
