@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from livekit import api
+
+from . import go_kit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,3 +98,14 @@ async def admin(server: RunningServer) -> AsyncIterator[api.LiveKitAPI]:
     """The server API with the server's own key, through the official package."""
     async with api.LiveKitAPI(server.http_url, server.api_key, server.api_secret) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def go_program(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The program of the Go SDK's scenarios, built once."""
+    go = shutil.which("go")
+    if not go:
+        pytest.skip("Go is not installed")
+    program = tmp_path_factory.mktemp("go") / "interop"
+    go_kit.build(go, program)
+    return program

@@ -1,7 +1,8 @@
 // Scenarios of the Go SDK against a running server. A scenario plays its participants itself.
 //
-// usage: interop SCENARIO URL ROOM KEY SECRET [ARGUMENT…]
+// usage: interop SCENARIO URL ROOM KEY SECRET TOPOLOGY [ARGUMENT…]
 //
+// TOPOLOGY is single-pc or dual-pc: the peer connections of each participant.
 // Prints "ok …" for each step and "passed" at the end; exits 1 at the first step that fails.
 // A line "ask …" asks whoever started the program to do something; the next line of standard input
 // says that it is done.
@@ -11,7 +12,6 @@ import (
 	"bufio"
 	"fmt"
 	"os"
-	"slices"
 	"time"
 )
 
@@ -21,6 +21,7 @@ const patience = 15 * time.Second
 // stage is where a scenario plays: a room of its own on the server under test.
 type stage struct {
 	url, room, key, secret string
+	singlePC               bool // each participant has one peer connection instead of two
 	arguments              []string
 }
 
@@ -29,15 +30,13 @@ var scenarios = map[string]func(*stage){}
 func init() {
 	for _, part := range []map[string]func(*stage){
 		mediaScenarios, dataScenarios, rpcScenarios, participantScenarios, reconnectScenarios,
+		e2eeScenarios, apiScenarios,
 	} {
 		for name, scenario := range part {
 			scenarios[name] = scenario
 		}
 	}
 }
-
-// has says whether the scenario was given an argument.
-func (s *stage) has(argument string) bool { return slices.Contains(s.arguments, argument) }
 
 var orders = bufio.NewScanner(os.Stdin)
 
@@ -78,11 +77,11 @@ func eventually(what string, holds func() bool) {
 }
 
 func main() {
-	if len(os.Args) < 6 {
-		fail("usage: interop SCENARIO URL ROOM KEY SECRET [ARGUMENT…]")
+	if len(os.Args) < 7 {
+		fail("usage: interop SCENARIO URL ROOM KEY SECRET TOPOLOGY [ARGUMENT…]")
 	}
 	play, found := scenarios[os.Args[1]]
 	check(found, "no scenario is called %q", os.Args[1])
-	play(&stage{os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6:]})
+	play(&stage{os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6] == "single-pc", os.Args[7:]})
 	fmt.Println("passed")
 }

@@ -37,7 +37,7 @@ func (s *stage) join(identity string, options ...lksdk.ConnectOption) *client {
 func (s *stage) joinWith(url, token string, options ...lksdk.ConnectOption) *client {
 	told := newEvents()
 	c := &client{events: told, senses: newSenses(told)}
-	if s.has("single-pc") {
+	if s.singlePC {
 		options = append(options, lksdk.WithSinglePeerConnection())
 	}
 	room, err := lksdk.ConnectToRoomWithToken(url, token, c.callback(), options...)

@@ -193,6 +193,11 @@ func subscriptionsByAPI(s *stage) {
 // Data of the server API comes from nobody, to one and to all.
 func dataByAPI(s *stage) {
 	alice, bob := s.join("alice"), s.join("bob")
+	// livekit-server drops what it sends before the channel is open.
+	alice.sendData("open?", reliable)
+	bob.wait(`data "alice" "" open?`)
+	bob.sendData("open?", reliable)
+	alice.wait(`data "bob" "" open?`)
 	send := func(text string, to ...string) {
 		_, err := s.rooms().SendData(context.Background(), &livekit.SendDataRequest{
 			Room: s.room, Data: []byte(text), Topic: proto.String("t"), DestinationIdentities: to,
@@ -261,7 +266,7 @@ func hidden(s *stage) {
 // A token that does not let in: the SDK says why.
 func refused(s *stage) {
 	for why, token := range map[string]string{
-		"wrong secret": (&stage{s.url, s.room, s.key, "not the secret", nil}).token("alice", nil),
+		"wrong secret": (&stage{room: s.room, key: s.key, secret: "not the secret"}).token("alice", nil),
 		"no room":      s.token("alice", func(grant *auth.VideoGrant) { grant.Room = "" }),
 		"no permission": s.token("alice", func(grant *auth.VideoGrant) {
 			grant.RoomJoin = false

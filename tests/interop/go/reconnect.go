@@ -26,10 +26,8 @@ func simulate(scenario lksdk.SimulateScenario) func(*client) {
 // bob; each speaks and hears the other.
 func call(s *stage) (alice, bob *client) {
 	url := s.url
-	for _, argument := range s.arguments {
-		if argument != "single-pc" && argument != "dual-pc" {
-			url = argument
-		}
+	if len(s.arguments) > 0 {
+		url = s.arguments[0]
 	}
 	bob = s.join("bob")
 	alice = s.joinWith(url, s.token("alice", ownMetadata))

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	lksdk "github.com/livekit/server-sdk-go/v2"
 	"github.com/pion/rtp/codecs"
 	"github.com/pion/webrtc/v4"
 )
@@ -14,11 +15,20 @@ type senses struct {
 	lock   sync.Mutex
 	told   *events
 	latest map[string]perception // by "identity track-name"
+	key    []byte                // of encrypted audio; nil: it is not decrypted
 }
 
 type perception struct {
-	words string
-	at    time.Time
+	words  string
+	at     time.Time
+	opened bool // was encrypted, with the key that is known
+}
+
+// useKey decrypts all audio with key from now on.
+func (s *senses) useKey(key []byte) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	s.key = key
 }
 
 func newSenses(told *events) *senses {
@@ -38,7 +48,7 @@ func (s *senses) follow(track *webrtc.TrackRemote, name string) {
 			continue // padding
 		}
 		if track.Kind() == webrtc.RTPCodecTypeAudio {
-			s.perceive(name, packet.Payload)
+			s.hear(name, packet.Payload)
 			continue
 		}
 		var vp8 codecs.VP8Packet
@@ -56,14 +66,32 @@ func (s *senses) follow(track *webrtc.TrackRemote, name string) {
 	}
 }
 
-func (s *senses) perceive(name string, frame []byte) {
-	words, whole := wordsOf(frame)
-	if !whole {
+func (s *senses) hear(name string, frame []byte) {
+	s.lock.Lock()
+	key := s.key
+	s.lock.Unlock()
+	if key == nil {
+		s.perceive(name, frame)
 		return
 	}
+	plain, err := lksdk.DecryptGCMAudioSample(frame, key, nil)
+	if err != nil {
+		return
+	}
+	words, _ := wordsOf(plain)
+	s.note(name, perception{words, time.Now(), true})
+}
+
+func (s *senses) perceive(name string, frame []byte) {
+	if words, whole := wordsOf(frame); whole {
+		s.note(name, perception{words, time.Now(), false})
+	}
+}
+
+func (s *senses) note(name string, what perception) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
-	s.latest[name] = perception{words, time.Now()}
+	s.latest[name] = what
 }
 
 func (s *senses) perception(identity, name string) perception {
@@ -78,6 +106,13 @@ func (s *senses) perceives(identity, name, want string) {
 	eventually(identity+"'s "+name+" says "+want, func() bool {
 		got := s.perception(identity, name)
 		return got.at.After(began) && got.words == want
+	})
+}
+
+// opens waits for audio that the key decrypts, whatever it says.
+func (s *senses) opens(identity, name string) {
+	eventually(identity+"'s "+name+" is decrypted", func() bool {
+		return s.perception(identity, name).opened
 	})
 }
 
