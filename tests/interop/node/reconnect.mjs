@@ -53,6 +53,28 @@ export async function signalConnectionAwayForThreeSeconds(t) {
   await stillHears(alice, "bob", 880);
 }
 
+export async function whoIsForgottenWhileAwayComesBackAnew(t) {
+  const [alice, own, bob, other] = await callThroughProxy(t);
+  const { sid } = await t.tone(alice, 440);
+  await t.tone(bob, 880);
+  await other.wait(RoomEvent.TrackSubscribed);
+  const { sid: before } = alice.localParticipant;
+  await t.ask("close");
+  await t.ask("cut");
+  await own.wait(RoomEvent.Reconnecting);
+  await t.rooms.removeParticipant(t.room, "alice");
+  await other.wait(RoomEvent.ParticipantDisconnected);
+  await t.ask("open");
+  await own.wait(RoomEvent.Reconnected, () => true, 20);
+  const [{ sid: anew }, previous] = await own.wait(RoomEvent.LocalTrackRepublished);
+  assert.equal(previous, sid);
+  assert.notEqual(anew, sid);
+  const who = await eventually("alice again", () => bob.remoteParticipants.get("alice"));
+  assert.notEqual(who.sid, before);
+  await stillHears(bob, "alice", 440);
+  await stillHears(alice, "bob", 880);
+}
+
 export async function whatChangesDuringACutIsSeenAfterIt(t) {
   const [alice, own, bob] = await callThroughProxy(t);
   const { sid } = await t.tone(bob, 880);
