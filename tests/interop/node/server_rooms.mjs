@@ -1,5 +1,6 @@
 // livekit-server-sdk: every method of RoomServiceClient, and how each fails.
 import assert from "node:assert/strict";
+import { RoomEvent } from "@livekit/rtc-node";
 import { AccessToken, DataPacket_Kind, ParticipantInfo_State, RoomServiceClient, ServerError, TrackType } from "livekit-server-sdk";
 import { encode, eventually, rejection } from "./kit.mjs";
 
@@ -101,6 +102,17 @@ export async function forwardingAndMovingAreNotOfOneServer(t) {
   await t.join("alice");
   for (const method of ["forwardParticipant", "moveParticipant"])
     await fails(t.rooms[method](t.room, "alice", `${t.room}-other`), 500, "unknown", message("not implemented"));
+}
+
+// Only LiveKit Cloud revokes tokens.
+export async function whoIsRemovedMayComeBack(t) {
+  const token = await t.token("alice");
+  const [, events] = await t.join("alice", { token });
+  const revokeTokenTs = BigInt(Math.floor(Date.now() / 1_000) + 30);
+  await t.rooms.removeParticipant(t.room, "alice", { revokeTokenTs });
+  await events.wait(RoomEvent.Disconnected);
+  await t.join("alice", { token });
+  assert.equal((await t.rooms.listParticipants(t.room)).length, 1);
 }
 
 export async function whoMayNot(t) {
