@@ -33,6 +33,7 @@ use rtp::seq::ExtSeq;
 
 pub use stats::DownTrackStats;
 
+use crate::allocator::{Allocation, TrackSample, VideoLayer};
 use crate::clock::PublisherClock;
 use crate::params::{DownTrackConfig, MediaKind};
 use crate::receiver::Receiver;
@@ -69,6 +70,9 @@ struct PendingSwitch {
 pub struct DownTrack {
     config: DownTrackConfig,
     kind: MediaKind,
+    /// The highest layers that the subscriber wants; negative: nothing.
+    wanted: (i8, i8),
+    allocation: Allocation,
     /// The transport can send.
     connected: bool,
     muted: bool,
@@ -96,6 +100,8 @@ impl DownTrack {
     pub fn new(now: Instant, config: DownTrackConfig, source: &Receiver) -> Self {
         let mut down_track = Self {
             kind: source.kind(),
+            wanted: (config.max_spatial, config.max_temporal),
+            allocation: Allocation::Optimal,
             connected: false,
             muted: config.muted,
             selector: Selector::new(config.max_spatial),
@@ -152,9 +158,57 @@ impl DownTrack {
         muted: bool,
         source: &Receiver,
     ) {
-        self.selector.set_max(max_spatial);
-        self.stream.set_max(max_spatial, max_temporal);
+        self.wanted = (max_spatial, max_temporal);
         self.muted = muted;
+        self.limit(now, source);
+    }
+
+    /// What there is room for, of what the subscriber wants.
+    pub fn set_allocation(&mut self, now: Instant, allocation: Allocation, source: &Receiver) {
+        self.allocation = allocation;
+        self.limit(now, source);
+    }
+
+    /// What the track is like, for the allocation.
+    pub fn sample(&self, now: Instant, source: &mut Receiver) -> TrackSample {
+        let (packets, repeated_nacks) = self.stream.nack_counts();
+        let idle = !self.connected || self.muted || source.is_muted();
+        TrackSample {
+            bitrates: source.bitrates(now),
+            max: video_layer(self.wanted).filter(|_| !idle),
+            current: video_layer(self.layers()),
+            packets,
+            repeated_nacks,
+        }
+    }
+
+    /// Sends about `bytes` of padding to see what the connection carries. Returns how many were
+    /// sent.
+    pub fn send_padding<S: PacketSink + ?Sized>(
+        &mut self,
+        now: Instant,
+        bytes: usize,
+        sink: &mut S,
+    ) -> usize {
+        if !self.connected {
+            return 0;
+        }
+        self.stream.set_now(now);
+        self.stream.send_padding(bytes, sink)
+    }
+
+    /// Applies what is wanted and what there is room for.
+    fn limit(&mut self, now: Instant, source: &Receiver) {
+        let (spatial, temporal) = self.wanted;
+        let (spatial, temporal) = match self.allocation {
+            Allocation::Optimal => self.wanted,
+            Allocation::Limited(max) => {
+                (spatial.min(max.spatial as i8), temporal.min(max.temporal as i8))
+            }
+            Allocation::Paused => (-1, -1),
+        };
+        self.selector.set_max(spatial);
+        self.stream.set_max(spatial, temporal);
         if self.stream.waits_for_key_frame() {
             self.requests.ask_again_now();
         }
@@ -473,4 +527,10 @@ impl DownTrack {
         }
         true
     }
+}
+
+/// The layer with these numbers; none if one is negative.
+fn video_layer((spatial, temporal): (i8, i8)) -> Option<VideoLayer> {
+    let (spatial, temporal) = (u8::try_from(spatial).ok()?, u8::try_from(temporal).ok()?);
+    Some(VideoLayer { spatial, temporal })
 }

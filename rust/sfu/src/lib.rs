@@ -11,6 +11,8 @@
 //!                                         └─> ...
 //! ```
 //!
+//! A [`StreamAllocator`] divides what a subscriber's connection carries among its video down tracks.
+//!
 //! Data tracks are not RTP: [`DataTrackHeader`] and [`Backlog`] are what forwarding them takes.
 //!
 //! Nothing here opens a socket or reads a clock: callers pass `now`. Forwarding a packet allocates
@@ -19,7 +21,9 @@
 
 #![forbid(unsafe_code)]
 
+mod allocator;
 mod audio_level;
+mod bandwidth;
 mod bitrate;
 mod clock;
 mod data_track;
@@ -32,6 +36,10 @@ mod sink;
 mod throttle;
 mod tracker;
 
+pub use allocator::{
+    AllocatedTrack, Allocation, LayerBitrates, MAX_TEMPORAL_LAYERS, StreamAllocator, StreamState,
+    TrackSample, VideoLayer,
+};
 pub use audio_level::AudioWindow;
 pub use clock::PublisherClock;
 pub use data_track::{Backlog, DataTrackCounters, DataTrackHeader, DataTrackStats};

@@ -20,6 +20,7 @@ use rtp::seq::ExtSeq;
 
 pub use stats::LayerStats;
 
+use crate::allocator::{LayerBitrates, PerLayer};
 use crate::audio_level::{AudioLevelMeter, AudioWindow};
 use crate::down_track::selector::{LayerSet, Layers};
 use crate::packet::PacketInfo;
@@ -341,6 +342,29 @@ impl Receiver {
         stats.into_iter()
     }
 
+    /// Whether it is a screen share.
+    pub fn is_screen_share(&self) -> bool {
+        self.config.screen_share
+    }
+
+    /// Whether it has several spatial layers.
+    pub fn is_multi_layered(&self) -> bool {
+        let nested = self.spatial_layers.as_ref();
+        self.config.encodings.len() > 1 || nested.is_some_and(|s| s.live().iter().count() > 1)
+    }
+
+    /// What sending each layer takes.
+    pub fn bitrates(&mut self, now: Instant) -> LayerBitrates {
+        if let Some(spatial) = &mut self.spatial_layers {
+            return LayerBitrates::new(&spatial.bitrates(now), true);
+        }
+        let mut own = PerLayer::default();
+        for (own, layer) in own.iter_mut().zip(&mut self.layers) {
+            *own = layer.bitrates(now);
+        }
+        LayerBitrates::new(&own, false)
+    }
+
     /// The highest layer that comes within the only stream.
     pub(crate) fn highest_spatial(&self) -> Option<u8> {
         self.spatial_layers.as_ref()?.live().iter().last()
@@ -433,6 +457,7 @@ fn make_layers(now: Instant, config: &ReceiverConfig, clock_rate: u32) -> Vec<La
             spatial,
             encoding: encoding.cloned(),
             clock_rate,
+            screen_share: config.screen_share,
             ring_capacity: if video {
                 config.packet_buffer_video
             } else {

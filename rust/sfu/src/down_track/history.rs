@@ -91,6 +91,11 @@ impl Sent {
         }
     }
 
+    /// Whether it was sent again before this time.
+    pub(crate) fn is_repeat(&self) -> bool {
+        self.resends > 1
+    }
+
     /// The outgoing sequence number.
     pub(crate) fn sequence(&self) -> u16 {
         self.out as u16

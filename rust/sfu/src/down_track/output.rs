@@ -25,6 +25,12 @@ use crate::params::{CodecParameters, DownTrackConfig};
 use crate::receiver::Receiver;
 use crate::sink::PacketSink;
 
+/// The P bit of an RTP header (RFC 3550 5.1).
+const PADDING_BIT: u8 = 0x20;
+
+/// As much padding as a packet can have.
+const PADDING_LEN: usize = 255;
+
 const OPUS: &str = "audio/opus";
 
 /// Longest dependency descriptor that is sent: no header extension is longer.
@@ -181,6 +187,36 @@ impl Output {
         let len = self.write(front, sent, media, sink)?;
         self.rtx_sequence = front.sequence;
         Some(len)
+    }
+
+    /// Writes a packet of nothing but padding as RTX and returns its length; `None` without RTX.
+    pub(crate) fn send_padding<S: PacketSink + ?Sized>(
+        &mut self,
+        timestamp: u32,
+        sink: &mut S,
+    ) -> Option<usize> {
+        let (ssrc, payload_type) = self.known().find_map(|types| self.rtx(types))?;
+        let room = sink.reserve()?;
+        let fields = Fields {
+            ssrc,
+            payload_type,
+            marker: false,
+            sequence: self.rtx_sequence.wrapping_add(1),
+            timestamp,
+            sending: Some(Sending {
+                transport_sequence: room.transport_sequence,
+                abs_send_time: self.abs_send_time,
+            }),
+        };
+        let header_len = self.writer.write(room.buf, &fields, &Passed::default())?;
+        let padding = room.buf.get_mut(header_len..header_len + PADDING_LEN)?;
+        padding.fill(0);
+        padding[PADDING_LEN - 1] = PADDING_LEN as u8;
+        room.buf[0] |= PADDING_BIT;
+        let numbered = self.writer.has_transport_sequence(&fields);
+        sink.commit(header_len, header_len + PADDING_LEN, numbered);
+        self.rtx_sequence = fields.sequence;
+        Some(header_len + PADDING_LEN)
     }
 
     #[inline]

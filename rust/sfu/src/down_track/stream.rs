@@ -78,6 +78,8 @@ pub(crate) struct Stream {
     retransmissions: u64,
     dropped: u64,
     nacks: u64,
+    /// Those of them for packets that had been sent again already.
+    repeated_nacks: u64,
     key_frames: u64,
 }
 
@@ -111,6 +113,7 @@ impl Stream {
             retransmissions: 0,
             dropped: 0,
             nacks: 0,
+            repeated_nacks: 0,
             key_frames: 0,
         }
     }
@@ -438,6 +441,11 @@ impl Stream {
             packet_count: self.packets as u32,
             octet_count: self.payload_bytes as u32,
         })
+    }
+
+    /// Media packets sent, and requests for packets that had been sent again already.
+    pub(crate) fn nack_counts(&self) -> (u64, u64) {
+        (self.packets, self.repeated_nacks)
     }
 
     pub(crate) fn stats(&mut self, now: Instant) -> DownTrackStats {

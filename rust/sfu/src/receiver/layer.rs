@@ -8,7 +8,8 @@ use rtp::seq::{ExtSeq, SeqUnwrapper};
 use rtp::stats::ReceptionStats;
 
 use super::stats::LayerStats;
-use crate::bitrate::BitrateMeter;
+use crate::allocator::MAX_TEMPORAL_LAYERS;
+use crate::bitrate::LayerBitrateMeter;
 use crate::clock::SenderReport;
 use crate::packet::PacketInfo;
 use crate::params::Encoding;
@@ -48,6 +49,7 @@ pub(crate) struct LayerConfig {
     pub(crate) spatial: u8,
     pub(crate) encoding: Option<Encoding>,
     pub(crate) clock_rate: u32,
+    pub(crate) screen_share: bool,
     pub(crate) ring_capacity: usize,
     pub(crate) pli_throttle: Duration,
     /// None: the layer lives from its first packet on.
@@ -75,7 +77,7 @@ pub(crate) struct Layer {
     key_frame: Option<KeyFrame>,
     sender_report: Option<SenderReport>,
     newest_timestamp: Option<u32>,
-    bitrate: BitrateMeter,
+    bitrate: LayerBitrateMeter,
     packets: u64,
     bytes: u64,
     duplicates: u64,
@@ -105,7 +107,7 @@ impl Layer {
             key_frame: None,
             sender_report: None,
             newest_timestamp: None,
-            bitrate: BitrateMeter::new(now),
+            bitrate: LayerBitrateMeter::new(now, config.screen_share),
             packets: 0,
             bytes: 0,
             duplicates: 0,
@@ -268,6 +270,15 @@ impl Layer {
         self.reception.report_block(now, self.ssrc?)
     }
 
+    /// Bits per second of each temporal layer by itself; none of a layer that is not live.
+    pub(crate) fn bitrates(&mut self, now: Instant) -> [u64; MAX_TEMPORAL_LAYERS] {
+        if self.is_live() {
+            self.bitrate.by_layer(now)
+        } else {
+            [0; MAX_TEMPORAL_LAYERS]
+        }
+    }
+
     pub(crate) fn stats(&mut self, now: Instant) -> LayerStats {
         LayerStats {
             spatial: self.config.spatial,
@@ -355,7 +366,7 @@ impl Layer {
         }
         self.packets += 1;
         self.bytes += packet.len() as u64;
-        self.bitrate.add(now, packet.len());
+        self.bitrate.add(now, info.temporal, packet.len());
         if info.is_padding() {
             return;
         }

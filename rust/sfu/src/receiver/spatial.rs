@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::stats::LayerStats;
-use crate::bitrate::BitrateMeter;
+use crate::allocator::PerLayer;
+use crate::bitrate::LayerBitrateMeter;
 use crate::down_track::selector::LayerSet;
 use crate::packet::PacketInfo;
 use crate::params::MAX_SPATIAL_LAYERS;
@@ -12,7 +13,7 @@ use crate::tracker::{StreamTracker, TrackerConfig};
 #[derive(Debug)]
 struct SpatialLayer {
     tracker: StreamTracker,
-    bitrate: BitrateMeter,
+    bitrate: LayerBitrateMeter,
     packets: u64,
     bytes: u64,
     frames: u64,
@@ -30,7 +31,7 @@ impl SpatialLayers {
         Self {
             layers: [0, 1, 2].map(|spatial| SpatialLayer {
                 tracker: StreamTracker::new(TrackerConfig::of(spatial, screen_share)),
-                bitrate: BitrateMeter::new(now),
+                bitrate: LayerBitrateMeter::new(now, screen_share),
                 packets: 0,
                 bytes: 0,
                 frames: 0,
@@ -53,8 +54,17 @@ impl SpatialLayers {
         layer.packets += 1;
         layer.bytes += len as u64;
         layer.frames += u64::from(info.svc.as_ref().is_some_and(|svc| svc.frame_start()));
-        layer.bitrate.add(now, len);
+        let temporal = info.svc.as_ref().map_or(0, |svc| svc.temporal());
+        layer.bitrate.add(now, temporal, len);
         !info.is_padding() && layer.tracker.observe(now) && self.update()
+    }
+
+    /// Bits per second of each layer by itself; none of layers that are not live.
+    pub(crate) fn bitrates(&mut self, now: Instant) -> PerLayer<u64> {
+        self.layers.each_mut().map(|layer| match layer.tracker.is_live() {
+            true => layer.bitrate.by_layer(now),
+            false => Default::default(),
+        })
     }
 
     pub(crate) fn set_paused(&mut self, now: Instant, paused: bool) {

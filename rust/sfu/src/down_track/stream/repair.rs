@@ -100,11 +100,31 @@ impl Stream {
             let Some(sent) = self.history.request(sequence, now_ms, rtt) else {
                 continue;
             };
+            self.repeated_nacks += u64::from(sent.is_repeat());
             if let Some(bytes) = self.send_again(&sent, source, sink) {
                 self.retransmissions += 1;
                 self.bitrate.add(self.now, bytes);
             }
         }
+    }
+
+    /// Sends packets of nothing but padding, about `bytes` in all, as retransmissions of nothing
+    /// (RFC 4588 has no use for them, so receivers drop them once they are counted). Returns how many
+    /// bytes were sent: none without a stream of retransmissions.
+    pub(crate) fn send_padding<S: PacketSink + ?Sized>(
+        &mut self,
+        bytes: usize,
+        sink: &mut S,
+    ) -> usize {
+        let timestamp = self.timeline.last_timestamp();
+        let mut sent = 0;
+        while sent < bytes {
+            let Some(len) = self.output.send_padding(timestamp, sink) else {
+                break;
+            };
+            sent += len;
+        }
+        sent
     }
 
     fn send_again<S: PacketSink + ?Sized>(
