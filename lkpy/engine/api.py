@@ -43,6 +43,7 @@ from lkpy.engine.commands import (
     RequestKeyFrame,
     RestartIce,
     SendData,
+    SetCongestionControl,
     SetRemoteParameters,
     UpdateDownTrack,
     UpdateReceiver,
@@ -64,6 +65,7 @@ from lkpy.engine.events import (
     LayerStats,
     ReceiverLayersChanged,
     StatsCollected,
+    StreamStatesChanged,
     TransportClosed,
     TransportStats,
     WorkerStats,
@@ -127,8 +129,10 @@ __all__ = [
     "RtpEncoding",
     "RtpHeaderExtension",
     "SendData",
+    "SetCongestionControl",
     "SetRemoteParameters",
     "StatsCollected",
+    "StreamStatesChanged",
     "TransportClosed",
     "TransportStats",
     "UpdateDownTrack",
@@ -160,6 +164,8 @@ class EngineConfig:
     audio_interval_ms: int = 400
     audio_active_level: int = 35
     """-dBov; a packet counts as active when its level is at or below this number."""
+    congestion_control: bool = True
+    """Bring down tracks of video within what their subscriber's connection carries."""
     ice_disconnected_ms: int = 10_000
     ice_failed_ms: int = 5_000
     """After disconnected."""

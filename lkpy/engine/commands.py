@@ -157,6 +157,19 @@ class CloseDownTrack:
 
 
 @dataclass(frozen=True, slots=True)
+class SetCongestionControl:
+    """Change how what a transport carries is divided among its down tracks of video.
+
+    A track for which there is no room is sent in its lowest layer, or with ``allow_pause`` not at
+    all. ``capacity_bps`` stands for what the transport carries; None: that is found out.
+    """
+
+    transport: int
+    allow_pause: bool
+    capacity_bps: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class OpenDataChannel:
     """Open a data channel by DCEP (RFC 8832) once SCTP is up; answered by
     :class:`DataChannelOpened` with the stream id that the engine chose."""
@@ -243,6 +256,7 @@ Command: TypeAlias = (
     | CreateDownTrack
     | UpdateDownTrack
     | CloseDownTrack
+    | SetCongestionControl
     | OpenDataChannel
     | CreateDataTrack
     | CloseDataTrack

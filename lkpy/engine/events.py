@@ -105,6 +105,15 @@ class DownTrackLayerChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamStatesChanged:
+    """Down tracks of video on a transport were paused because there is no room for them, or are
+    sent (again): pairs of down track and whether it is paused, in order."""
+
+    transport: int
+    states: tuple[tuple[int, bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AudioLevels:
     """One observation window (``EngineConfig.audio_interval_ms``) of one worker.
 
@@ -139,6 +148,10 @@ class TransportStats:
     """Packets that failed authentication or replay checks."""
     rtt_ms: float
     retransmissions_sent: int
+    estimate_bps: float = -1.0
+    """What the peer estimates it can receive (REMB), -1 if it never said."""
+    capacity_bps: float = -1.0
+    """What is divided among the down tracks of video, -1 if nothing limits them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +196,9 @@ class DownTrackStats:
     nacks_received: int
     plis_received: int
     key_frames: int
+    allowed_spatial: int = -1
+    """Highest layer that the subscriber wants and there is room for; -1: none."""
+    allowed_temporal: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +268,7 @@ Event: TypeAlias = (
     | DataChannelOverflow
     | ReceiverLayersChanged
     | DownTrackLayerChanged
+    | StreamStatesChanged
     | AudioLevels
     | CommandFailed
     | StatsCollected

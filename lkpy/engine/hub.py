@@ -30,6 +30,7 @@ from lkpy.engine.api import (
     IceStateChanged,
     ReceiverLayersChanged,
     StatsCollected,
+    StreamStatesChanged,
     TransportClosed,
 )
 
@@ -115,6 +116,7 @@ class EngineHub:
                 | DataChannelClosed()
                 | DataReceived()
                 | DataChannelOverflow()
+                | StreamStatesChanged()
             ):
                 self._hand_out(event.transport, event)
             case ReceiverLayersChanged():

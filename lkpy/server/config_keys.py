@@ -28,7 +28,7 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
         "map": "batch_io forward_stats",
     },
     "rtc.congestion_control": {
-        "bool": "enabled allow_pause use_send_side_bwe use_send_side_bwe_interceptor",
+        "bool": "use_send_side_bwe use_send_side_bwe_interceptor",
         "str": "send_side_bwe_pacer",
         "map": "stream_allocator remote_bwe send_side_bwe",
     },
@@ -126,12 +126,16 @@ REFUSED: Mapping[str, str] = {
     "turn.enabled": "there is no TURN server: run one beside lkpy, or set turn.enabled to false",
     "room.playout_delay.enabled": "playout delay is not applied: remove room.playout_delay",
     "trace.jaeger_url": "traces are not exported: remove the trace section",
-    "rtc.congestion_control.use_send_side_bwe": "remove it: estimation is not configurable",
+    "rtc.congestion_control.use_send_side_bwe": (
+        "bandwidth is estimated by subscribers (REMB) only: remove it"
+    ),
+    "rtc.congestion_control.use_send_side_bwe_interceptor": (
+        "bandwidth is estimated by subscribers (REMB) only: remove it"
+    ),
 }
 """Paths at which a value other than empty, zero or false cannot be honoured, and what to do."""
 
 DEFAULTS: Mapping[str, object] = {
-    "rtc.congestion_control.enabled": True,
     "logging.pion_level": "error",
 }
 """Values that need no warning because they are LiveKit's defaults."""

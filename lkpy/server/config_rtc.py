@@ -63,6 +63,15 @@ class PliThrottleConfig(Section):
     high_quality: Duration = 1.0
 
 
+class CongestionControlConfig(Section):
+    """What becomes of video for which a subscriber's connection has no room."""
+
+    enabled: bool = True
+    """If not, every subscriber is sent what it wants."""
+    allow_pause: bool = False
+    """Pause tracks whose lowest layer does not fit; clients may say otherwise."""
+
+
 class RtcConfig(Section):
     """Media sockets."""
 
@@ -92,6 +101,7 @@ class RtcConfig(Section):
     stun_servers: tuple[str, ...] = ()
     packet_buffer_size_video: Annotated[int, Field(ge=16, le=16384)] = 500
     packet_buffer_size_audio: Annotated[int, Field(ge=16, le=16384)] = 200
+    congestion_control: CongestionControlConfig = CongestionControlConfig()
     pli_throttle: PliThrottleConfig = PliThrottleConfig()
     datachannel_data_track_target_latency: Duration = 0.1
     datachannel_lossy_target_latency: Duration = 0.0

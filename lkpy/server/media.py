@@ -56,6 +56,7 @@ def engine_config(config: ServerConfig) -> EngineConfig:
             round(throttle.mid_quality * 1000),
             round(throttle.high_quality * 1000),
         ),
+        congestion_control=rtc.congestion_control.enabled,
         audio_interval_ms=config.audio.update_interval,
         audio_active_level=config.audio.active_level,
         # As with LiveKit the older key counts only without the newer one.
@@ -239,6 +240,7 @@ def room_options(config: ServerConfig, clock: Clock) -> RoomOptions:
         force_tcp=config.rtc.force_tcp,
         allow_tcp_fallback=config.rtc.allow_tcp_fallback,
         update_batch_target_size=config.room.update_batch_target_size,
+        allow_pause=config.rtc.congestion_control.allow_pause,
         data_tracks=config.enable_data_tracks,
         data_blobs=config.enable_participant_data_blob,
         reconnect_on_publication_error=config.rtc.reconnect_on_publication_error,

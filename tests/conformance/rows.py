@@ -190,7 +190,6 @@ ROWS = (
 BY_NUMBER = {row.number: row for row in ROWS}
 WITHOUT_TEST: dict[int, str] = {
     16: "what a client's address is taken for is told to nobody (tests/integration/test_join.py)",
-    64: "needs a stream allocator, which lkpy does not have: nothing is paused for congestion",
     70: "no participant moves between rooms without LiveKit Cloud",
     76: "regions are LiveKit Cloud's",
     106: "needs Redis",

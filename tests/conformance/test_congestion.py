@@ -14,10 +14,8 @@ from tests.conformance.kit import Lobby, until
 both = pytest.mark.parametrize("single", [False, True], ids=["dual", "single"])
 ACTIVE, PAUSED = rtc.StreamState.ACTIVE, rtc.StreamState.PAUSED
 
-States = list[tuple[str, str, int]]
 
-
-def states(subscriber: media.Participant) -> States:
+def states(subscriber: media.Participant) -> list[tuple[str, str, int]]:
     """Participant sid, track sid and state of each change that the subscriber was told."""
     return [
         (state.participant_sid, state.track_sid, state.state)
@@ -28,30 +26,46 @@ def states(subscriber: media.Participant) -> States:
 
 
 async def capacity(subscriber: media.Participant, bps: int) -> None:
-    """Have the server believe that the subscriber's connection carries no more; 0: what it does."""
+    """Have the server believe that the subscriber can receive no more; 0: what it can."""
     await subscriber.signal.send(simulate=rtc.SimulateScenario(subscriber_bandwidth=bps))
+
+
+async def call(
+    lobby: Lobby, *, single: bool, allow_pause: bool
+) -> tuple[media.Participant, tuple[str, str]]:
+    """A subscriber and the publisher and the video track that it has received for a while."""
+    publisher = await media.join(lobby, "p", single=single)
+    subscriber = await media.join(
+        lobby, "s", single=single, settings={"subscriber_allow_pause": allow_pause}
+    )
+    track, _ = await publisher.publish(VideoStreamTrack(), kind="video", width=640, height=480)
+    # LiveKit measures bitrates once a second.
+    await subscriber.receives(track.sid, 40)
+    return subscriber, (publisher.sid, track.sid)
 
 
 @pytest.mark.row(64, 71)
 @both
 async def test_a_track_for_which_there_is_no_room_is_paused(lobby: Lobby, single: bool) -> None:
-    publisher = await media.join(lobby, "p", single=single)
-    subscriber = await media.join(
-        lobby, "s", single=single, settings={"subscriber_allow_pause": True}
-    )
-    track, _ = await publisher.publish(VideoStreamTrack(), kind="video", width=640, height=480)
-    await subscriber.receives(track.sid, 40)
-    entry = (publisher.sid, track.sid)
-    print(states(subscriber))
+    if single and not lobby.target.ours:
+        pytest.skip("LiveKit pauses on a single connection and does not say so")
+    subscriber, entry = await call(lobby, single=single, allow_pause=True)
+    assert states(subscriber) == [(*entry, ACTIVE)]
     await capacity(subscriber, 1_000)
-    await until(lambda: states(subscriber)[-1:] == [(*entry, PAUSED)], "pause")
-    print(states(subscriber))
+    await until(lambda: states(subscriber)[-1] == (*entry, PAUSED), "pause")
     await asyncio.sleep(0.3)
-    before = subscriber.frames[track.sid]
-    await asyncio.sleep(0.7)
-    assert subscriber.frames[track.sid] == before
+    before = subscriber.frames[entry[1]]
+    await asyncio.sleep(0.5)
+    assert subscriber.frames[entry[1]] == before
     await capacity(subscriber, 0)
     await until(lambda: states(subscriber)[-1] == (*entry, ACTIVE), "resumption")
-    await subscriber.receives(track.sid)
-    print(states(subscriber))
+    await subscriber.receives(entry[1])
     assert states(subscriber) == [(*entry, ACTIVE), (*entry, PAUSED), (*entry, ACTIVE)]
+
+
+@pytest.mark.row(64)
+async def test_a_client_that_does_not_allow_it_is_sent_the_lowest_layer(lobby: Lobby) -> None:
+    subscriber, entry = await call(lobby, single=False, allow_pause=False)
+    await capacity(subscriber, 1_000)
+    await subscriber.receives(entry[1], 20)
+    assert states(subscriber) == [(*entry, ACTIVE)]

@@ -205,11 +205,11 @@ def test_keys_without_effect_are_accepted_with_a_warning() -> None:
 
 def test_sections_without_any_effect() -> None:
     text = (
-        "rtc: {congestion_control: {enabled: true, allow_pause: true}}\n"
+        "rtc: {congestion_control: {enabled: true, send_side_bwe_pacer: no-queue}}\n"
         "audio: {enable_loss_proxying: true}\nsip: {}\nsignal_relay: {retry_timeout: 1s}\n"
     )
     assert load(config_body=KEYS + text).warnings == (
-        "--config-body:2:43: 'rtc.congestion_control.allow_pause' has no effect",
+        "--config-body:2:43: 'rtc.congestion_control.send_side_bwe_pacer' has no effect",
         "--config-body:3:9: 'audio.enable_loss_proxying' has no effect",
         "--config-body:5:16: 'signal_relay.retry_timeout' has no effect",
     )

@@ -23,6 +23,7 @@ from lkpy.engine.api import (
     IceState,
     IceStateChanged,
     RestartIce,
+    SetCongestionControl,
     SetRemoteParameters,
     TransportClosed,
 )
@@ -118,7 +119,9 @@ def new_credentials() -> IceParameters:
 class IceDtls:
     """One transport of the engine: what we told it and what it told us."""
 
-    def __init__(self, engine: EngineLink, *, worker: int, lite: bool) -> None:
+    def __init__(
+        self, engine: EngineLink, *, worker: int, lite: bool, allow_pause: bool = False
+    ) -> None:
         self.id = engine.new_id()
         self.lite = lite
         self.local = new_credentials()
@@ -139,6 +142,7 @@ class IceDtls:
         self.remote: RemoteEnd | None = None
         self._engine = engine
         self._worker = worker
+        self._allow_pause = allow_pause
         self._candidates = RemoteCandidates()
         self._created = False
         self._closed = False
@@ -193,6 +197,8 @@ class IceDtls:
                     controlling=controlling,
                 )
             )
+            if self._allow_pause:
+                self._engine.submit(SetCongestionControl(self.id, allow_pause=True))
 
     def check_remote(self, remote: RemoteEnd) -> None:
         """Raise :class:`SdpError` when ``remote`` is not the end that we are connected to."""

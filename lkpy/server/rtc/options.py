@@ -62,6 +62,9 @@ class RoomOptions:
     """A client whose reliable channel is gone has to join afresh."""
     reconnect_on_subscription_error: bool = False
     """A client that does not negotiate a subscription has to join afresh."""
+    allow_pause: bool = False
+    """Subscribers that do not say otherwise get nothing of a video track for which there is no
+    room, and not its lowest layer."""
     data_tracks: bool = True
     """``enable_data_tracks``."""
     data_blobs: bool = False

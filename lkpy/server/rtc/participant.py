@@ -17,6 +17,7 @@ from lkpy.engine.api import (
     Event,
     IceStateChanged,
     ReceiverLayersChanged,
+    StreamStatesChanged,
     TransportClosed,
 )
 from lkpy.ids import PARTICIPANT_PREFIX, ParticipantID, ParticipantIdentity, new_id
@@ -107,6 +108,11 @@ class Participant:
                 subscribe_codecs=subscribe_codecs(enabled_codecs, configuration),
                 ice_lite=room.options.ice_lite and not session.disable_ice_lite,
                 data_tracks=room.options.data_tracks,
+                allow_pause=(
+                    room.options.allow_pause
+                    if session.subscriber_allow_pause is None
+                    else session.subscriber_allow_pause
+                ),
                 active_red_encoding=room.options.audio.active_red_encoding,
                 sync_streams=sync_streams,
             ),
@@ -333,6 +339,8 @@ class Participant:
                 self.data.handle_event(event)
             case ReceiverLayersChanged():
                 self.publishing.layers_changed(event)
+            case StreamStatesChanged():
+                self.subscribing.streams_changed(event)
             case CommandFailed(subject=subject) if self.transports.of(subject) is not None:
                 self.connectivity.lose(f"{event.command}: {event.message}", for_good=True)
             case _:

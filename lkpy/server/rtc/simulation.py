@@ -113,6 +113,11 @@ def disconnect_signal_on_resume_no_messages(participant: Participant, _: bool) -
     faults.arm(participant.now(), participant.identity, silent=True)
 
 
+def subscriber_bandwidth(participant: Participant, bps: int) -> None:
+    """As if the participant could receive ``bps`` bits per second of video; 0: what it can."""
+    participant.transports.override_capacity(bps)
+
+
 Scenario: TypeAlias = Callable[["Participant", Any], None]
 
 SCENARIOS: Mapping[str, Scenario] = {
@@ -120,6 +125,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "node_failure": node_failure,
     "migration": migration,
     "server_leave": server_leave,
+    "subscriber_bandwidth": subscriber_bandwidth,
     "switch_candidate_protocol": switch_candidate_protocol,
     "disconnect_signal_on_resume": disconnect_signal_on_resume,
     "disconnect_signal_on_resume_no_messages": disconnect_signal_on_resume_no_messages,

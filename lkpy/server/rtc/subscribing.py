@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from livekit.protocol import models, rtc
 
-from lkpy.engine.api import MediaKind
+from lkpy.engine.api import MediaKind, StreamStatesChanged
 from lkpy.limits import Limits
 from lkpy.server.rtc.client_info import supports_codec_change
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.media_track import MediaTrack
 from lkpy.server.rtc.signals import SignalSender
+from lkpy.server.rtc.stream_states import stream_state_update
 from lkpy.server.rtc.subscribed_tracks import Followed, SubscribedTrack, SubscribedTracks
 from lkpy.server.rtc.subscriptions import (
     ActionKind,
@@ -288,6 +289,12 @@ class Subscribing:
             subscribed = self._tracks.of(handle)
             if subscribed is not None and handle.forwarding:
                 self._owner.subscribed(subscribed.publisher, subscribed.track)
+
+    def streams_changed(self, event: StreamStatesChanged) -> None:
+        """Tracks were paused for want of bandwidth, or are sent (again)."""
+        update = stream_state_update(event, self._tracks.all)
+        if update.stream_states:
+            self._signals.send(rtc.SignalResponse(stream_state_update=update))
 
     def unsupported(self, handles: Iterable[DownTrackHandle]) -> None:
         """The client takes none of the codecs of these down tracks' tracks."""

@@ -73,7 +73,10 @@ class PeerTransport:
         self.target = target
         self._engine = engine
         lite = options.ice_lite and supports_ice_lite(client)
-        self._transport = IceDtls(engine, worker=worker, lite=lite)
+        sends = single_pc or target == rtc.SignalTarget.SUBSCRIBER
+        self._transport = IceDtls(
+            engine, worker=worker, lite=lite, allow_pause=sends and options.allow_pause
+        )
         send = subscriber(send_side_bwe=options.send_side_bwe)
         receive = SINGLE if single_pc else PUBLISHER
         self._down_tracks = DownTracks(

@@ -21,6 +21,8 @@ class TransportOptions:
     """Wanted; clients that cannot (:func:`supports_ice_lite`) get full ICE."""
     send_side_bwe: bool = False
     """transport-cc instead of REMB towards subscribers."""
+    allow_pause: bool = False
+    """Send nothing of a video track for which there is no room, and not its lowest layer."""
     data_tracks: bool = True
     """Open a channel for data tracks where we open channels."""
     active_red_encoding: bool = False

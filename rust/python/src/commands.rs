@@ -72,7 +72,7 @@ fn subject(command: &Bound<'_, PyAny>) -> Id {
     ids.next().unwrap_or(0)
 }
 
-const CLASSES: [&str; 19] = [
+const CLASSES: [&str; 20] = [
     "CreateTransport",
     "SetRemoteParameters",
     "RestartIce",
@@ -85,6 +85,7 @@ const CLASSES: [&str; 19] = [
     "CreateDownTrack",
     "UpdateDownTrack",
     "CloseDownTrack",
+    "SetCongestionControl",
     "OpenDataChannel",
     "CreateDataTrack",
     "CloseDataTrack",
@@ -140,6 +141,11 @@ fn read_fields(class: &str, command: &Bound<'_, PyAny>) -> PyResult<Command> {
         },
         "CloseDownTrack" => Command::CloseDownTrack {
             down_track: get(command, "down_track")?,
+        },
+        "SetCongestionControl" => Command::SetCongestionControl {
+            transport: get(command, "transport")?,
+            allow_pause: get(command, "allow_pause")?,
+            capacity_bps: get(command, "capacity_bps")?,
         },
         "OpenDataChannel" => Command::OpenDataChannel {
             transport: get(command, "transport")?,

@@ -26,6 +26,7 @@ pub(crate) fn read(config: &Bound<'_, PyAny>) -> PyResult<EngineConfig> {
         pli_throttle: [low, middle, high].map(Duration::from_millis),
         audio_interval: milliseconds("audio_interval_ms")?,
         audio_active_level: get(config, "audio_active_level")?,
+        congestion_control: get(config, "congestion_control")?,
         ice_disconnected: milliseconds("ice_disconnected_ms")?,
         ice_failed: milliseconds("ice_failed_ms")?,
         command_queue: get(config, "command_queue")?,

@@ -21,6 +21,7 @@ pub(crate) struct Builder {
     data_channel_overflow: Py<PyAny>,
     receiver_layers_changed: Py<PyAny>,
     down_track_layer_changed: Py<PyAny>,
+    stream_states_changed: Py<PyAny>,
     audio_levels: Py<PyAny>,
     command_failed: Py<PyAny>,
     stats_collected: Py<PyAny>,
@@ -63,6 +64,7 @@ impl Builder {
             data_channel_overflow: class("DataChannelOverflow")?,
             receiver_layers_changed: class("ReceiverLayersChanged")?,
             down_track_layer_changed: class("DownTrackLayerChanged")?,
+            stream_states_changed: class("StreamStatesChanged")?,
             audio_levels: class("AudioLevels")?,
             command_failed: class("CommandFailed")?,
             stats_collected: class("StatsCollected")?,
@@ -157,6 +159,10 @@ impl Builder {
                 let fields = (down_track, spatial, temporal);
                 self.down_track_layer_changed.bind(py).call1(fields)
             }
+            Event::StreamStatesChanged { transport, states } => {
+                let fields = (transport, PyTuple::new(py, states)?);
+                self.stream_states_changed.bind(py).call1(fields)
+            }
             Event::AudioLevels { worker, levels } => {
                 let fields = (worker, PyTuple::new(py, levels)?);
                 self.audio_levels.bind(py).call1(fields)
@@ -211,6 +217,8 @@ impl Builder {
             stats.srtp_errors,
             stats.rtt_ms,
             stats.retransmissions_sent,
+            stats.estimate_bps,
+            stats.capacity_bps,
         ))
     }
 
@@ -245,6 +253,8 @@ impl Builder {
         fields.set_item("ssrc", stats.ssrc)?;
         fields.set_item("spatial", stats.spatial)?;
         fields.set_item("temporal", stats.temporal)?;
+        fields.set_item("allowed_spatial", stats.allowed_spatial)?;
+        fields.set_item("allowed_temporal", stats.allowed_temporal)?;
         fields.set_item("muted", stats.muted)?;
         fields.set_item("packets", stats.packets)?;
         fields.set_item("bytes", stats.bytes)?;

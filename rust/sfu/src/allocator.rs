@@ -18,8 +18,8 @@ mod track;
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
-pub use layers::{LayerBitrates, MAX_TEMPORAL_LAYERS, VideoLayer};
 pub(crate) use layers::PerLayer;
+pub use layers::{LayerBitrates, MAX_TEMPORAL_LAYERS, VideoLayer};
 pub use track::{Allocation, StreamState, TrackSample};
 
 use crate::bandwidth::{Estimator, ProbeResult, UNLIMITED};
@@ -90,6 +90,21 @@ impl StreamAllocator {
         }
     }
 
+    /// Whether a track for which there is no room may be paused; if not, it gets its lowest layer.
+    pub fn set_allow_pause(&mut self, allow_pause: bool) {
+        self.allow_pause = allow_pause;
+    }
+
+    /// Whether a change of one track concerns no other.
+    pub fn is_stable(&self) -> bool {
+        !self.deficient && !self.estimator.is_congested()
+    }
+
+    /// Whether [`Self::handle_timeout`] will look at the tracks.
+    pub fn is_looking(&self, now: Instant) -> bool {
+        self.next_tick.is_some_and(|at| at <= now)
+    }
+
     /// Whether any track gets less than is wanted.
     pub fn is_deficient(&self) -> bool {
         self.deficient
@@ -146,8 +161,7 @@ impl StreamAllocator {
             return;
         };
         self.stop_probe(now);
-        let stable = !self.deficient && !self.estimator.is_congested();
-        if !self.enabled || stable || !self.tracks[at].managed {
+        if !self.enabled || self.is_stable() || !self.tracks[at].managed {
             self.tracks[at].allocate_optimal();
             return;
         }
@@ -224,10 +238,10 @@ impl StreamAllocator {
         self.next_tick.into_iter().chain(probe).min()
     }
 
-    /// Looks after tracks that fall short. `sent` are the media bytes sent so far. Returns how many
+    /// Looks after tracks that fall short. `sent` are all bytes sent so far. Returns how many
     /// bytes of padding to send now; [`Self::padding_sent`] tells how many were.
     pub fn handle_timeout(&mut self, now: Instant, sent: u64) -> u64 {
-        if self.next_tick.is_some_and(|at| at <= now) {
+        if self.is_looking(now) {
             self.next_tick = self.deficient.then_some(now + TICK);
             self.tick(now, sent);
         }
@@ -252,8 +266,7 @@ impl StreamAllocator {
             self.probe = None;
             self.estimator.reset(now);
         }
-        let goal = self.probe.as_ref().map(Probe::goal);
-        if goal.is_some_and(|goal| self.estimator.probe_reached(goal)) {
+        if self.estimator.probe_reached() {
             self.stop_probe(now);
         }
         if let Some(ProbeResult::Clear(capacity)) = self.estimator.take_probe_result(now) {
@@ -280,9 +293,9 @@ impl StreamAllocator {
         let Some(delta) = next else { return };
         let expected = self.expected();
         let more = ((delta as f64 * PROBE_OVERAGE) as u64).max(PROBE_MIN_BPS);
-        let duration = self.estimator.probe_duration();
-        self.probe = Some(Probe::new(now, duration, expected + more, expected, sent));
-        self.estimator.probe_began(now, expected);
+        let (goal, duration) = (expected + more, self.estimator.probe_duration());
+        self.probe = Some(Probe::new(now, duration, goal, expected, sent));
+        self.estimator.probe_began(now, expected, goal);
     }
 
     fn stop_probe(&mut self, now: Instant) {
@@ -302,7 +315,8 @@ impl StreamAllocator {
         }
         room = room.max(0);
         let (nothing, allow_pause) = (room == 0, self.allow_pause);
-        self.tracks.sort_by_key(|t| (Reverse(t.priority), Reverse(t.sample.max), t.key));
+        self.tracks
+            .sort_by_key(|t| (Reverse(t.priority), Reverse(t.sample.max), t.key));
         let mut managed: Vec<_> = self.tracks.iter_mut().filter(|t| t.managed).collect();
         managed.iter_mut().for_each(|track| track.prepare());
         if !(nothing && allow_pause) {
@@ -377,7 +391,9 @@ impl StreamAllocator {
         if collected < needed {
             return false;
         }
-        givers.into_iter().for_each(|giver| self.tracks[giver].commit());
+        givers
+            .into_iter()
+            .for_each(|giver| self.tracks[giver].commit());
         true
     }
 

@@ -75,7 +75,11 @@ pub(crate) struct LayerBitrateMeter([BitrateMeter; MAX_TEMPORAL_LAYERS]);
 
 impl LayerBitrateMeter {
     pub(crate) fn new(now: Instant, screen_share: bool) -> Self {
-        let window = if screen_share { SCREEN_WINDOW } else { CAMERA_WINDOW };
+        let window = if screen_share {
+            SCREEN_WINDOW
+        } else {
+            CAMERA_WINDOW
+        };
         Self(std::array::from_fn(|_| BitrateMeter::over(now, window)))
     }
 

@@ -197,16 +197,21 @@ impl DownTrack {
         self.stream.send_padding(bytes, sink)
     }
 
+    fn allowed(&self) -> (i8, i8) {
+        let (spatial, temporal) = self.wanted;
+        match self.allocation {
+            Allocation::Optimal => self.wanted,
+            Allocation::Limited(max) => (
+                spatial.min(max.spatial as i8),
+                temporal.min(max.temporal as i8),
+            ),
+            Allocation::Paused => (-1, -1),
+        }
+    }
+
     /// Applies what is wanted and what there is room for.
     fn limit(&mut self, now: Instant, source: &Receiver) {
-        let (spatial, temporal) = self.wanted;
-        let (spatial, temporal) = match self.allocation {
-            Allocation::Optimal => self.wanted,
-            Allocation::Limited(max) => {
-                (spatial.min(max.spatial as i8), temporal.min(max.temporal as i8))
-            }
-            Allocation::Paused => (-1, -1),
-        };
+        let (spatial, temporal) = self.allowed();
         self.selector.set_max(spatial);
         self.stream.set_max(spatial, temporal);
         if self.stream.waits_for_key_frame() {
@@ -352,6 +357,7 @@ impl DownTrack {
         self.reports.fill(&mut stats);
         stats.spatial = spatial;
         stats.temporal = temporal;
+        (stats.allowed_spatial, stats.allowed_temporal) = self.allowed();
         stats.muted = self.muted;
         stats
     }

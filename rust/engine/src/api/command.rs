@@ -253,6 +253,15 @@ pub enum Command {
         /// The down track.
         down_track: Id,
     },
+    /// Change how what a transport carries is divided among its down tracks of video.
+    SetCongestionControl {
+        /// The transport.
+        transport: Id,
+        /// Send nothing of a track for which there is no room, and not its lowest layer.
+        allow_pause: bool,
+        /// As if the connection carried so many bits per second; None: what it carries.
+        capacity_bps: Option<u64>,
+    },
     /// Open a data channel once SCTP is up.
     OpenDataChannel {
         /// The transport.
@@ -319,6 +328,7 @@ impl Command {
             Self::CreateDownTrack(_) => "CreateDownTrack",
             Self::UpdateDownTrack { .. } => "UpdateDownTrack",
             Self::CloseDownTrack { .. } => "CloseDownTrack",
+            Self::SetCongestionControl { .. } => "SetCongestionControl",
             Self::OpenDataChannel { .. } => "OpenDataChannel",
             Self::CreateDataTrack { .. } => "CreateDataTrack",
             Self::CloseDataTrack { .. } => "CloseDataTrack",
@@ -337,6 +347,7 @@ impl Command {
             | Self::RestartIce { transport, .. }
             | Self::AddRemoteCandidate { transport, .. }
             | Self::CloseTransport { transport }
+            | Self::SetCongestionControl { transport, .. }
             | Self::OpenDataChannel { transport, .. } => *transport,
             Self::CreateReceiver(create) => create.receiver,
             Self::UpdateReceiver { receiver, .. }

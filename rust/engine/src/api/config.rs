@@ -28,6 +28,8 @@ pub struct EngineConfig {
     pub audio_interval: Duration,
     /// A packet counts as active when its audio level (-dBov) is at or below this number.
     pub audio_active_level: u8,
+    /// Bring down tracks within what their subscriber's connection carries.
+    pub congestion_control: bool,
     /// Silence after which a connected transport is disconnected.
     pub ice_disconnected: Duration,
     /// Further silence after which it has failed.
@@ -61,6 +63,7 @@ impl Default for EngineConfig {
             pli_throttle: [500, 1000, 1000].map(Duration::from_millis),
             audio_interval: Duration::from_millis(400),
             audio_active_level: 35,
+            congestion_control: true,
             ice_disconnected: Duration::from_secs(10),
             ice_failed: Duration::from_secs(5),
             command_queue: 65_536,

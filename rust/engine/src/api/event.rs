@@ -96,6 +96,13 @@ pub enum Event {
         /// Temporal layer.
         temporal: i8,
     },
+    /// Down tracks of video were paused because there is no room for them, or are sent (again).
+    StreamStatesChanged {
+        /// The transport.
+        transport: Id,
+        /// Down tracks, and whether each is paused, in order.
+        states: Vec<(Id, bool)>,
+    },
     /// One observation window of audio levels.
     AudioLevels {
         /// The worker.

@@ -21,6 +21,10 @@ pub struct TransportStats {
     pub rtt_ms: f64,
     /// Packets sent again.
     pub retransmissions_sent: u64,
+    /// Bits per second that the peer estimates it can receive, -1 if it never said.
+    pub estimate_bps: f64,
+    /// Bits per second that are divided among the down tracks of video, -1 if nothing limits them.
+    pub capacity_bps: f64,
 }
 
 /// One spatial layer of a receiver.
@@ -71,6 +75,10 @@ pub struct DownTrackStats {
     pub spatial: i8,
     /// Temporal layer being sent, -1: none.
     pub temporal: i8,
+    /// Highest spatial layer that the subscriber wants and there is room for, -1: none.
+    pub allowed_spatial: i8,
+    /// The same for temporal layers.
+    pub allowed_temporal: i8,
     /// Muted by the subscriber.
     pub muted: bool,
     /// Packets.

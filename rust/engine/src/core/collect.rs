@@ -75,6 +75,8 @@ impl Core {
                 ssrc: stats.ssrc,
                 spatial: stats.spatial,
                 temporal: stats.temporal,
+                allowed_spatial: stats.allowed_spatial,
+                allowed_temporal: stats.allowed_temporal,
                 muted: stats.muted,
                 packets: stats.packets,
                 bytes: stats.bytes,
@@ -108,6 +110,14 @@ impl Core {
                 srtp_errors: connection.srtp_errors,
                 rtt_ms: connection.rtt.map_or(-1.0, milliseconds),
                 retransmissions_sent: connection.retransmissions + retransmissions,
+                estimate_bps: connection
+                    .allocator
+                    .estimate()
+                    .map_or(-1.0, |bps| bps as f64),
+                capacity_bps: connection
+                    .allocator
+                    .capacity()
+                    .map_or(-1.0, |bps| bps as f64),
             }
         });
         transports.collect()

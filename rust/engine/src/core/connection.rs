@@ -8,7 +8,7 @@ use rtp::rtcp::{RtcpWriter, packet_type};
 use rtp::srtp::{MAX_RTCP_OVERHEAD, SrtpContext};
 use rtp::twcc::TwccRecorder;
 use rustc_hash::FxHashMap;
-use sfu::Backlog;
+use sfu::{Backlog, StreamAllocator};
 use transport::{CandidatePair, Transport};
 
 use super::data_tracks::DataTrackChannel;
@@ -66,6 +66,8 @@ pub(super) struct Connection {
     pub(super) ssrcs_in: FxHashMap<u32, Index>,
     /// Down tracks by the ssrcs that are sent, retransmissions included.
     pub(super) ssrcs_out: FxHashMap<u32, Index>,
+    /// Divides what the connection carries among its down tracks of video.
+    pub(super) allocator: StreamAllocator,
     pub(super) held: Held,
     /// Open data channels.
     pub(super) channels: FxHashMap<u16, DataChannel>,
@@ -83,12 +85,19 @@ pub(super) struct Connection {
     pub(super) rtt: Option<Duration>,
     pub(super) timer: Armed,
     pub(super) reports_timer: Armed,
+    pub(super) allocation_timer: Armed,
     pub(super) next_sender_reports: Option<Instant>,
     pub(super) next_twcc: Option<Instant>,
 }
 
 impl Connection {
-    pub(super) fn new(now: Instant, id: Id, transport: Transport) -> Self {
+    /// Without `congestion_control` down tracks get what their subscriber wants.
+    pub(super) fn new(
+        now: Instant,
+        id: Id,
+        transport: Transport,
+        congestion_control: bool,
+    ) -> Self {
         Self {
             id,
             transport,
@@ -101,6 +110,7 @@ impl Connection {
             down_tracks: Vec::new(),
             ssrcs_in: FxHashMap::default(),
             ssrcs_out: FxHashMap::default(),
+            allocator: StreamAllocator::new(now, congestion_control, false),
             held: Held::default(),
             channels: FxHashMap::default(),
             data_track_channel: None,
@@ -114,6 +124,7 @@ impl Connection {
             rtt: None,
             timer: Armed::default(),
             reports_timer: Armed::default(),
+            allocation_timer: Armed::default(),
             next_sender_reports: None,
             next_twcc: None,
         }

@@ -61,11 +61,11 @@ impl Core {
                     self.handle_pli(now, index, entry.ssrc);
                 }
             }
+            Packet::Remb(remb) => self.handle_remb(now, index, remb),
             // A publisher's stream that ends stops sending, which is what counts. Bandwidth is not
-            // estimated from REMB and transport-cc feedback.
+            // estimated from transport-cc feedback.
             Packet::Sdes(_)
             | Packet::Bye(_)
-            | Packet::Remb(_)
             | Packet::TransportCc(_)
             | Packet::Xr(_)
             | Packet::Unknown { .. } => {}

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::Core;
+use super::allocation::resumed;
 use super::table::Index;
 use super::timers::Task;
 use crate::api::{Event, Id};
@@ -74,6 +75,9 @@ impl Core {
                     spatial,
                     temporal,
                 });
+                if spatial >= 0 {
+                    resumed(events, id, &mut connection.allocator, subscription.id);
+                }
                 if spatial >= 0 && !subscription.reported {
                     connection.want_sender_reports(now + FIRST_SENDER_REPORT);
                     let task = Task::Reports(id);
@@ -121,7 +125,10 @@ impl Core {
         });
         let down_tracks: Vec<_> = ids.collect();
         for (at, transport) in down_tracks {
-            self.guard(now, transport, |core| core.drive_down_track(now, at));
+            self.guard(now, transport, |core| {
+                core.drive_down_track(now, at);
+                core.reallocate(now, at);
+            });
         }
         self.follow_receiver(now, at);
     }

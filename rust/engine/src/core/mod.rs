@@ -12,6 +12,7 @@
 //! | `forward` | receiver → down tracks → send batch |
 //! | `feedback` | RTCP that arrives |
 //! | `reports` | RTCP that is sent |
+//! | `allocation` | bandwidth of subscribers |
 //! | `transports`, `tracks`, `data`, `data_tracks` | commands, by what they are about |
 //! | `slow_readers` | who waits for whose data channel |
 //! | `collect` | statistics |
@@ -19,6 +20,7 @@
 //!
 //! Whatever is done for a transport runs inside `guard`: a panic closes that transport and no other.
 
+mod allocation;
 mod collect;
 mod connection;
 mod data;
@@ -214,6 +216,7 @@ impl Core {
                 Task::Reports(id) => self.run_reports(now, at, id),
                 Task::Receiver(id) => self.run_receiver(now, at, id),
                 Task::DownTrack(id) => self.run_down_track(now, at, id),
+                Task::Allocation(id) => self.run_allocation(now, at, id),
                 Task::AudioLevels => self.run_audio_levels(now, at),
                 Task::SlowReaders => self.run_slow_readers(now, at),
             }
@@ -290,6 +293,11 @@ impl Core {
                 self.close_down_track(now, down_track);
                 Ok(())
             }
+            Command::SetCongestionControl {
+                transport,
+                allow_pause,
+                capacity_bps,
+            } => self.set_congestion_control(now, transport, allow_pause, capacity_bps),
             Command::OpenDataChannel {
                 transport,
                 label,

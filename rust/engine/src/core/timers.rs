@@ -23,6 +23,8 @@ pub(crate) enum Task {
     Receiver(Id),
     /// Key frame requests of a down track.
     DownTrack(Id),
+    /// Bandwidth of a transport's down tracks.
+    Allocation(Id),
     /// The observation window of audio levels.
     AudioLevels,
     /// Senders that wait for readers of their data.

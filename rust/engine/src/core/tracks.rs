@@ -163,6 +163,7 @@ impl Core {
         connection.down_tracks.push(at);
         connection.ssrcs_out.extend(ssrcs.map(|ssrc| (ssrc, at)));
         self.follow_down_track(at);
+        self.allocate_to(now, at);
         Ok(())
     }
 
@@ -183,6 +184,7 @@ impl Core {
             track.update(now, max_spatial, max_temporal, muted, &source.receiver);
         }
         self.follow_down_track(at);
+        self.reallocate(now, at);
         Ok(())
     }
 
@@ -203,6 +205,7 @@ impl Core {
             connection.ssrcs_out.retain(|_, other| *other != at);
             connection.retransmissions += subscription.track.stats(now).retransmissions;
         }
+        self.deallocate(now, subscription.connection, id);
     }
 
     /// A transport became able to send, or lost that ability.
@@ -220,6 +223,7 @@ impl Core {
                     .set_connected(now, connected, &source.receiver);
             }
             self.follow_down_track(at);
+            self.reallocate(now, at);
         }
     }
 

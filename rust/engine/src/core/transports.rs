@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use rtp::srtp::SrtpProfile;
+use sfu::StreamAllocator;
 use transport::{
     DtlsState, Fingerprint, IceCredentials, IceState, Protocol, RemoteCandidate, RemoteDtls,
     Transport, TransportConfig, TransportError, TransportEvent, stun,
@@ -42,9 +43,9 @@ impl Core {
         };
         let mut transport = Transport::new(config, &self.identity, now);
         transport.pause_data(now, self.data_paused);
-        let index = self
-            .connections
-            .insert(id, Connection::new(now, id, transport));
+        let congestion_control = self.config.congestion_control;
+        let connection = Connection::new(now, id, transport, congestion_control);
+        let index = self.connections.insert(id, connection);
         self.ufrags.insert(ice.ufrag.clone(), index);
         self.pump(now, index);
         Ok(())
@@ -144,6 +145,8 @@ impl Core {
         let Some(connection) = self.connections.get_mut(index) else {
             return;
         };
+        // Nothing is handed out any more.
+        connection.allocator = StreamAllocator::new(now, false, false);
         let down_tracks = std::mem::take(&mut connection.down_tracks);
         let receivers = std::mem::take(&mut connection.receivers);
         self.send_bye(index, &down_tracks);
@@ -312,10 +315,11 @@ impl Core {
 
     /// Tells a transport's tracks how long its round trip is.
     fn spread_rtt(&mut self, index: Index) {
-        let Some(connection) = self.connections.get(index) else {
+        let Some(connection) = self.connections.get_mut(index) else {
             return;
         };
         let Some(rtt) = connection.rtt else { return };
+        connection.allocator.set_rtt(rtt);
         for &at in &connection.receivers {
             if let Some(source) = self.sources.get_mut(at) {
                 source.receiver.set_rtt(rtt);

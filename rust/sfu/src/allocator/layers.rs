@@ -24,7 +24,8 @@ impl VideoLayer {
     /// All layers that there can be, lowest first.
     pub(crate) fn all() -> impl DoubleEndedIterator<Item = Self> {
         let temporals = MAX_TEMPORAL_LAYERS as u8;
-        (0..MAX_SPATIAL_LAYERS as u8 * temporals).map(move |n| Self::new(n / temporals, n % temporals))
+        (0..MAX_SPATIAL_LAYERS as u8 * temporals)
+            .map(move |n| Self::new(n / temporals, n % temporals))
     }
 
     /// Whether neither number is above that of `max`.
@@ -49,7 +50,9 @@ impl LayerBitrates {
             let (spatial, temporal) = (usize::from(layer.spatial), usize::from(layer.temporal));
             if own[spatial][temporal] > 0 {
                 let lowest = if nested { 0 } else { spatial };
-                let needed = own[lowest..=spatial].iter().flat_map(|own| &own[..=temporal]);
+                let needed = own[lowest..=spatial]
+                    .iter()
+                    .flat_map(|own| &own[..=temporal]);
                 sums.0[spatial][temporal] = needed.sum();
             }
         }
@@ -104,7 +107,10 @@ mod tests {
     #[test]
     fn a_limit_holds_for_both_numbers() {
         let bitrates = LayerBitrates::new(&[[1; 4]; 3], false);
-        let layers: Vec<_> = bitrates.within(VideoLayer::new(1, 1)).map(|l| l.0).collect();
+        let layers: Vec<_> = bitrates
+            .within(VideoLayer::new(1, 1))
+            .map(|l| l.0)
+            .collect();
         let expected = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(s, t)| VideoLayer::new(s, t));
         assert_eq!(layers, expected);
     }

@@ -21,7 +21,7 @@ pub(super) struct Probe {
     goal: u64,
     media: u64,
     padding: u64,
-    /// Media bytes sent before it began.
+    /// Bytes sent before it began.
     sent_before: u64,
 }
 
@@ -44,19 +44,14 @@ impl Probe {
         }
     }
 
-    /// Bits per second that it wants to reach.
-    pub(super) fn goal(&self) -> u64 {
-        self.goal
-    }
-
     pub(super) fn next(&self) -> Instant {
         self.next
     }
 
-    /// Whether it has sent all that it should, media included, or cannot.
+    /// Whether all has been sent that should be, or cannot. `sent` are all bytes, media included.
     pub(super) fn is_done(&self, now: Instant, sent: u64) -> bool {
         let lasted = now.saturating_duration_since(self.began);
-        let bytes = self.padding + sent.saturating_sub(self.sent_before);
+        let bytes = sent.saturating_sub(self.sent_before);
         lasted >= self.duration * PATIENCE
             || lasted >= self.duration && bytes >= bytes_in(self.goal, self.duration)
     }
@@ -94,11 +89,12 @@ mod tests {
         let ms = Duration::from_millis;
         let mut probe = Probe::new(start, ms(200), 2_000_000, 1_200_000, 70_000);
         let mut portions = Vec::new();
-        let mut now = start;
-        while !probe.is_done(now, 70_000 + now.duration_since(start).as_millis() as u64 * 150) {
+        let (mut now, mut sent) = (start, 70_000);
+        while !probe.is_done(now, sent) {
             let due = probe.due(now);
             probe.padding_sent(due);
             portions.push(due);
+            sent += due + 1500;
             now = probe.next();
         }
         let sent: u64 = portions.iter().sum();

@@ -124,9 +124,8 @@ impl Track {
             return 0.0;
         };
         let temporals = f64::from(self.temporals());
-        let place = |layer: VideoLayer| {
-            f64::from(layer.spatial) + f64::from(layer.temporal) / temporals
-        };
+        let place =
+            |layer: VideoLayer| f64::from(layer.spatial) + f64::from(layer.temporal) / temporals;
         place(desired) - self.target().map_or(-1.0, place)
     }
 

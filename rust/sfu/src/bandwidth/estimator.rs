@@ -20,6 +20,9 @@ const SETTLE_RTTS: u32 = 5;
 const SETTLE_MIN: Duration = Duration::from_millis(250);
 const SETTLE_MAX: Duration = Duration::from_secs(5);
 
+/// Congestion so soon after a probe found more room shows that there is none.
+const RELAPSE: Duration = Duration::from_secs(15);
+
 const DEFAULT_RTT: Duration = Duration::from_millis(70);
 
 /// What a finished probe found.
@@ -38,9 +41,12 @@ enum Cause {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Probe {
-    Running { began: Instant },
-    Settling { began: Instant, until: Instant },
+struct Probe {
+    began: Instant,
+    /// Bits per second that it sends.
+    goal: u64,
+    /// When its result is known; none while it is being sent.
+    settled: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -54,6 +60,9 @@ pub(crate) struct Estimator {
     losses: LossTracker,
     regulator: ProbeRegulator,
     probe: Option<Probe>,
+    /// When a probe found more room, and how often in a row that did not hold.
+    raised: Option<Instant>,
+    relapses: u32,
     rtt: Duration,
 }
 
@@ -68,6 +77,8 @@ impl Estimator {
             losses: LossTracker::new(LossConfig::NORMAL),
             regulator: ProbeRegulator::new(now),
             probe: None,
+            raised: None,
+            relapses: 0,
             rtt: DEFAULT_RTT,
         }
     }
@@ -124,6 +135,9 @@ impl Estimator {
         }
         let changed = self.lower_capacity(cause);
         self.congested |= changed;
+        if changed {
+            self.note_relapse(now);
+        }
         changed.then_some(self.capacity)
     }
 
@@ -147,6 +161,18 @@ impl Estimator {
         true
     }
 
+    fn note_relapse(&mut self, now: Instant) {
+        let Some(raised) = self.raised.take() else {
+            return;
+        };
+        if now.saturating_duration_since(raised) > RELAPSE {
+            self.relapses = 0;
+            return;
+        }
+        self.relapses += 1;
+        self.regulator.relapsed(now, self.relapses);
+    }
+
     // -- probes ---------------------------------------------------------------------------------
 
     pub(crate) fn may_probe(&self, now: Instant) -> bool {
@@ -158,37 +184,42 @@ impl Estimator {
         self.regulator.duration()
     }
 
-    pub(crate) fn probe_began(&mut self, now: Instant, expected: u64) {
+    /// A probe begins: `goal` bits per second are sent instead of `expected`.
+    pub(crate) fn probe_began(&mut self, now: Instant, expected: u64, goal: u64) {
         self.expected = expected;
-        self.probe = Some(Probe::Running { began: now });
+        self.probe = Some(Probe {
+            began: now,
+            goal,
+            settled: None,
+        });
         self.observe_anew(true);
     }
 
     /// Nothing more is sent for the probe.
     pub(crate) fn probe_ended(&mut self, now: Instant) {
-        if let Some(Probe::Running { began }) = self.probe {
+        if let Some(probe) = &mut self.probe {
             let settle = (self.rtt * SETTLE_RTTS).clamp(SETTLE_MIN, SETTLE_MAX);
-            let until = now + settle;
-            self.probe = Some(Probe::Settling { began, until });
+            probe.settled.get_or_insert(now + settle);
         }
     }
 
-    /// Whether the running probe has shown that `goal` bits per second can be sent.
-    pub(crate) fn probe_reached(&self, goal: u64) -> bool {
-        !self.congested && self.trend.has_enough() && self.trend.highest() > goal
+    /// Whether the running probe has shown that its goal can be sent.
+    pub(crate) fn probe_reached(&self) -> bool {
+        let sending = self.probe.filter(|probe| probe.settled.is_none());
+        let reached = sending.is_some_and(|probe| self.trend.highest() > probe.goal);
+        reached && !self.congested && self.trend.has_enough()
     }
 
     /// The result of a probe that has ended and settled, once.
     pub(crate) fn take_probe_result(&mut self, now: Instant) -> Option<ProbeResult> {
-        let Some(Probe::Settling { began, until }) = self.probe else {
-            return None;
-        };
-        if now < until {
-            return None;
-        }
+        let due = |probe: &Probe| probe.settled.is_some_and(|settled| settled <= now);
+        let Probe { began, goal, .. } = self.probe.filter(due)?;
         let congesting = self.congested;
         if !congesting && self.trend.has_enough() {
-            self.capacity = self.capacity.max(self.trend.highest());
+            // Estimates run ahead of what was sent, which is all that is known to have arrived.
+            let shown = self.trend.highest().min(goal);
+            self.raised = (shown > self.capacity).then_some(now).or(self.raised);
+            self.capacity = self.capacity.max(shown);
         }
         self.probe = None;
         self.congested = false;
@@ -241,10 +272,7 @@ mod tests {
         let mut now = Instant::now();
         let mut estimator = Estimator::new(now);
         let falling = (0..12).map(|n| 2 * MBPS - n * 100_000);
-        assert_eq!(
-            feed(&mut estimator, &mut now, 2 * MBPS, falling),
-            [900_000]
-        );
+        assert_eq!(feed(&mut estimator, &mut now, 2 * MBPS, falling), [900_000]);
         assert!(estimator.is_congested() && !estimator.may_probe(now));
         // It does not fall further.
         assert_eq!(feed(&mut estimator, &mut now, 900_000, [901_000; 30]), []);
@@ -279,15 +307,15 @@ mod tests {
         let falling = (0..12).map(|n| 2 * MBPS - n * 100_000);
         feed(&mut estimator, &mut now, 2 * MBPS, falling);
         feed(&mut estimator, &mut now, 800_000, [901_000; 30]);
-        estimator.probe_began(now, 800_000);
+        estimator.probe_began(now, 800_000, 1_500_000);
         feed(&mut estimator, &mut now, 800_000, [MBPS, 2 * MBPS]);
-        assert!(!estimator.probe_reached(1_500_000));
+        assert!(!estimator.probe_reached());
         feed(&mut estimator, &mut now, 800_000, [3 * MBPS]);
-        assert!(estimator.probe_reached(1_500_000));
+        assert!(estimator.probe_reached());
         estimator.probe_ended(now);
         assert_eq!(estimator.take_probe_result(now + SETTLE_MIN), None);
         let result = estimator.take_probe_result(now + DEFAULT_RTT * SETTLE_RTTS);
-        assert_eq!(result, Some(ProbeResult::Clear(3 * MBPS)));
+        assert_eq!(result, Some(ProbeResult::Clear(1_500_000)));
         assert!(!estimator.may_probe(now));
     }
 
@@ -295,10 +323,10 @@ mod tests {
     fn a_probe_with_falling_estimates_fails_and_changes_no_capacity() {
         let mut now = Instant::now();
         let mut estimator = Estimator::new(now);
-        estimator.probe_began(now, MBPS);
+        estimator.probe_began(now, MBPS, 2 * MBPS);
         let estimates = [MBPS, 900_000, 800_000, 5 * MBPS, 6 * MBPS];
         assert_eq!(feed(&mut estimator, &mut now, MBPS, estimates), []);
-        assert!(!estimator.probe_reached(1));
+        assert!(!estimator.probe_reached());
         estimator.probe_ended(now);
         let result = estimator.take_probe_result(now + SETTLE_MAX);
         assert_eq!(result, Some(ProbeResult::Congesting));

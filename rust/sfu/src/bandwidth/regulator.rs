@@ -30,6 +30,14 @@ impl ProbeRegulator {
         now >= self.earliest
     }
 
+    /// What the last probe promised did not hold, for the `relapses`th time in a row: the next one
+    /// waits twice as long each time. LiveKit does not do that.
+    pub(crate) fn relapsed(&mut self, now: Instant, relapses: u32) {
+        let wait = BASE_INTERVAL * 2u32.saturating_pow(relapses.min(16));
+        self.earliest = self.earliest.max(now + wait.min(MAX_INTERVAL));
+        self.duration = MIN_DURATION;
+    }
+
     /// How long the next probe lasts.
     pub(crate) fn duration(&self) -> Duration {
         self.duration
@@ -51,6 +59,17 @@ impl ProbeRegulator {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn relapses_double_the_wait() {
+        let start = Instant::now();
+        for (relapses, seconds) in [(1, 6), (2, 12), (5, 96), (6, 120), (99, 120)] {
+            let mut regulator = ProbeRegulator::new(start);
+            regulator.relapsed(start, relapses);
+            assert!(!regulator.may_probe(start + Duration::from_secs(seconds - 1)));
+            assert!(regulator.may_probe(start + Duration::from_secs(seconds)));
+        }
+    }
 
     #[test]
     fn congestion_puts_off_the_next_probe() {

@@ -11,6 +11,10 @@ pub struct DownTrackStats {
     pub spatial: i8,
     /// Highest temporal layer being sent, -1 for none.
     pub temporal: i8,
+    /// Highest spatial layer that is wanted and that there is room for, -1 for none.
+    pub allowed_spatial: i8,
+    /// The same for temporal layers.
+    pub allowed_temporal: i8,
     /// Whether the subscriber muted it.
     pub muted: bool,
     /// Media packets, retransmissions not counted.

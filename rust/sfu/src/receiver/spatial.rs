@@ -61,10 +61,12 @@ impl SpatialLayers {
 
     /// Bits per second of each layer by itself; none of layers that are not live.
     pub(crate) fn bitrates(&mut self, now: Instant) -> PerLayer<u64> {
-        self.layers.each_mut().map(|layer| match layer.tracker.is_live() {
-            true => layer.bitrate.by_layer(now),
-            false => Default::default(),
-        })
+        self.layers
+            .each_mut()
+            .map(|layer| match layer.tracker.is_live() {
+                true => layer.bitrate.by_layer(now),
+                false => Default::default(),
+            })
     }
 
     pub(crate) fn set_paused(&mut self, now: Instant, paused: bool) {

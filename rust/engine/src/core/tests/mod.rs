@@ -1,5 +1,6 @@
 //! Whole calls in memory: the core on one side, peers made of the transport crate on the other.
 
+mod allocation;
 mod client;
 mod connect;
 mod data;

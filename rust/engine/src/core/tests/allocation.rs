@@ -1,0 +1,91 @@
+use super::MS;
+use super::media::{call, send_frame};
+use super::world::World;
+use crate::api::{Command, Event, Id};
+
+/// The subscriber, its transport, its down track, and that one's retransmissions.
+const AT: usize = 1;
+const TRANSPORT: Id = 2;
+const SSRC: u32 = 22;
+const RTX: u32 = 100_022;
+
+/// Whether the down track is paused, each time that was told.
+fn pauses(world: &World) -> Vec<bool> {
+    let states = world.events.iter().filter_map(|event| match event {
+        Event::StreamStatesChanged { transport, states } if *transport == TRANSPORT => Some(states),
+        _ => None,
+    });
+    let states = states.flatten().map(|&(down_track, paused)| {
+        assert_eq!(down_track, Id::from(SSRC));
+        paused
+    });
+    states.collect()
+}
+
+fn control(world: &mut World, capacity_bps: Option<u64>) {
+    world.command(Command::SetCongestionControl {
+        transport: TRANSPORT,
+        allow_pause: true,
+        capacity_bps,
+    });
+}
+
+#[test]
+fn a_track_for_which_there_is_no_room_is_paused_and_comes_back() {
+    let mut world = call(1);
+    send_frame(&mut world, 0, 100, 4, true);
+    assert_eq!(pauses(&world), [false]);
+    control(&mut world, Some(1));
+    assert_eq!(pauses(&world), [false, true]);
+    assert_eq!(world.stats().transports[1].capacity_bps, 1.0);
+    send_frame(&mut world, 0, 104, 4, true);
+    assert_eq!(world.clients[AT].sequences(SSRC).len(), 4);
+    control(&mut world, None);
+    send_frame(&mut world, 0, 108, 4, true);
+    assert_eq!(world.clients[AT].sequences(SSRC).len(), 8);
+    assert_eq!(pauses(&world), [false, true, false]);
+    assert_eq!(world.stats().transports[1].capacity_bps, -1.0);
+}
+
+#[test]
+fn falling_estimates_pause_and_padding_brings_back() {
+    let mut world = call(1);
+    control(&mut world, None);
+    let mut sequence = 100;
+    let mut play = |world: &mut World, estimate: u64, key_frame: bool| {
+        send_frame(world, 0, sequence, 6, key_frame);
+        sequence += 6;
+        world.clients[AT].send_rtcp(|writer| writer.remb(1, estimate, &[SSRC]));
+        world.run(200 * MS);
+    };
+    for step in 0..14 {
+        play(&mut world, 150_000 - step * 10_000, true);
+    }
+    assert_eq!(pauses(&world), [false, true]);
+    assert!(
+        !world.clients[AT]
+            .rtp
+            .iter()
+            .any(|rtp| rtp.header.ssrc == RTX)
+    );
+    // The estimates fall no more, so that more is tried; they follow.
+    for _ in 0..25 {
+        play(&mut world, 21_000, false);
+    }
+    let padding: Vec<_> = world.clients[AT]
+        .rtp
+        .iter()
+        .filter(|rtp| rtp.header.ssrc == RTX)
+        .collect();
+    assert!(!padding.is_empty());
+    assert!(
+        padding
+            .iter()
+            .all(|rtp| rtp.payload().is_empty() && rtp.packet.len() > 255)
+    );
+    for _ in 0..60 {
+        play(&mut world, 2_000_000, true);
+    }
+    assert_eq!(pauses(&world), [false, true, false]);
+    assert_eq!(world.stats().transports[1].estimate_bps, 2_000_000.0);
+}
