@@ -9,8 +9,10 @@
 //! | [`svc`] | which frames of a stream that carries several layers |
 //! | [`redundancy`] | whether audio goes out as RED, or without it |
 //! | [`stream`] (numbering, timeline, vp8, history, output, writer) | the packet's new numbers, and its bytes |
+//! | [`allocated`] | how much of what the subscriber wants there is room for |
 //! | [`reports`] | sender reports, and what the subscriber's reports say |
 
+mod allocated;
 mod history;
 mod keyframes;
 mod numbering;
@@ -33,7 +35,7 @@ use rtp::seq::ExtSeq;
 
 pub use stats::DownTrackStats;
 
-use crate::allocator::{Allocation, TrackSample, VideoLayer};
+use crate::allocator::Allocation;
 use crate::clock::PublisherClock;
 use crate::params::{DownTrackConfig, MediaKind};
 use crate::receiver::Receiver;
@@ -161,63 +163,6 @@ impl DownTrack {
         self.wanted = (max_spatial, max_temporal);
         self.muted = muted;
         self.limit(now, source);
-    }
-
-    /// What there is room for, of what the subscriber wants.
-    pub fn set_allocation(&mut self, now: Instant, allocation: Allocation, source: &Receiver) {
-        self.allocation = allocation;
-        self.limit(now, source);
-    }
-
-    /// What the track is like, for the allocation.
-    pub fn sample(&self, now: Instant, source: &mut Receiver) -> TrackSample {
-        let (packets, repeated_nacks) = self.stream.nack_counts();
-        let idle = !self.connected || self.muted || source.is_muted();
-        TrackSample {
-            bitrates: source.bitrates(now),
-            max: video_layer(self.wanted).filter(|_| !idle),
-            current: video_layer(self.layers()),
-            packets,
-            repeated_nacks,
-        }
-    }
-
-    /// Sends about `bytes` of padding to see what the connection carries. Returns how many were
-    /// sent.
-    pub fn send_padding<S: PacketSink + ?Sized>(
-        &mut self,
-        now: Instant,
-        bytes: usize,
-        sink: &mut S,
-    ) -> usize {
-        if !self.connected {
-            return 0;
-        }
-        self.stream.set_now(now);
-        self.stream.send_padding(bytes, sink)
-    }
-
-    fn allowed(&self) -> (i8, i8) {
-        let (spatial, temporal) = self.wanted;
-        match self.allocation {
-            Allocation::Optimal => self.wanted,
-            Allocation::Limited(max) => (
-                spatial.min(max.spatial as i8),
-                temporal.min(max.temporal as i8),
-            ),
-            Allocation::Paused => (-1, -1),
-        }
-    }
-
-    /// Applies what is wanted and what there is room for.
-    fn limit(&mut self, now: Instant, source: &Receiver) {
-        let (spatial, temporal) = self.allowed();
-        self.selector.set_max(spatial);
-        self.stream.set_max(spatial, temporal);
-        if self.stream.waits_for_key_frame() {
-            self.requests.ask_again_now();
-        }
-        self.settle(now, source);
     }
 
     /// Reads from another receiver from now on. The stream goes on with the next key frame.
@@ -533,10 +478,4 @@ impl DownTrack {
         }
         true
     }
-}
-
-/// The layer with these numbers; none if one is negative.
-fn video_layer((spatial, temporal): (i8, i8)) -> Option<VideoLayer> {
-    let (spatial, temporal) = (u8::try_from(spatial).ok()?, u8::try_from(temporal).ok()?);
-    Some(VideoLayer { spatial, temporal })
 }
