@@ -6,6 +6,7 @@
 //! later, because most peers send INIT whatever their role and two crossing INITs cost a
 //! retransmission timeout.
 
+mod acks;
 mod config;
 mod messages;
 #[cfg(test)]
@@ -22,12 +23,15 @@ use sctp_proto::{
     PayloadProtocolIdentifier as Ppid, StreamEvent,
 };
 
+use acks::DelayedAck;
+
 use crate::dcep::{Message, Open, Reliability};
 use crate::limits;
 use crate::types::{ChannelOptions, DataError, TransportError, TransportEvent};
 
 /// How long a DTLS server waits for the peer's INIT before it sends its own.
 const SERVER_PATIENCE: Duration = Duration::from_millis(300);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ChannelState {
     /// The peer uses the stream but DATA_CHANNEL_OPEN was not read yet.
@@ -77,6 +81,7 @@ pub(crate) struct Sctp {
     /// Only the reliable channels are.
     reliable_paused: bool,
     channel_buffer: usize,
+    delayed_ack: Option<DelayedAck>,
     /// Packets to send over DTLS, oldest first.
     pub(crate) packets: VecDeque<Bytes>,
     pub(crate) events: VecDeque<TransportEvent>,
@@ -94,6 +99,7 @@ impl Sctp {
             paused: false,
             reliable_paused: false,
             channel_buffer,
+            delayed_ack: None,
             packets: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -221,12 +227,17 @@ impl Sctp {
             None => {}
         }
         self.drive(now);
+        let timeout = self.association_timeout();
+        self.delayed_ack = DelayedAck::of(now, timeout).or(self.delayed_ack);
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        let acknowledge = self.pending_ack().filter(|ack| ack.due <= now);
         match &mut self.phase {
             Phase::Idle(Some(at)) if *at <= now => self.connect(),
-            Phase::Running { association, .. } => association.handle_timeout(now),
+            Phase::Running { association, .. } => {
+                association.handle_timeout(acknowledge.map_or(now, |ack| ack.deadline.max(now)));
+            }
             _ => {}
         }
         self.drive(now);
@@ -235,9 +246,24 @@ impl Sctp {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Idle(at) => *at,
-            Phase::Running { association, .. } => association.poll_timeout(),
+            Phase::Running { .. } => match self.pending_ack() {
+                Some(ack) => Some(ack.due),
+                None => self.association_timeout(),
+            },
             Phase::Ended => None,
         }
+    }
+
+    fn association_timeout(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Running { association, .. } => association.poll_timeout(),
+            _ => None,
+        }
+    }
+
+    fn pending_ack(&self) -> Option<DelayedAck> {
+        let timeout = self.association_timeout();
+        self.delayed_ack.filter(|ack| ack.is_next(timeout))
     }
 
     /// Says goodbye, if there is anybody to say it to. Packets may follow; nothing else does.

@@ -1,5 +1,6 @@
 //! Hostile packets from a peer that has the DTLS keys.
 
+use super::acks::ACK_DELAY;
 use super::*;
 
 /// CRC32c (RFC 9260 appendix A), so that damaged packets get past the checksum.
@@ -177,4 +178,29 @@ fn a_client_that_nobody_answers_stops_asking_until_it_has_a_channel_to_open() {
     assert!(inits >= 8, "{inits}");
     client.open_channel(now, options("c")).unwrap();
     assert_eq!(client.packets.len(), 1);
+}
+
+#[test]
+fn a_packet_that_came_alone_is_acknowledged_soon() {
+    let now = Instant::now();
+    let (mut server, mut client, mut seen) = connected(now);
+    let at = |ms| now + Duration::from_millis(ms);
+    for end in 0..2 {
+        // What is left of connecting.
+        [&mut server, &mut client][end].handle_timeout(at(200));
+        exchange(at(200), &mut server, &mut client, &mut seen);
+    }
+    for turn in 0..3 {
+        let sent = at(1_000 + turn * 30);
+        client.send(sent, 0, b"alone", true).unwrap();
+        exchange(sent, &mut server, &mut client, &mut seen);
+        assert_eq!(client.buffered(0), Some(5));
+        server.handle_timeout(sent + ACK_DELAY - Duration::from_millis(1));
+        assert!(server.packets.is_empty());
+        assert_eq!(server.next_timeout(), Some(sent + ACK_DELAY));
+        server.handle_timeout(sent + ACK_DELAY);
+        exchange(sent + ACK_DELAY, &mut server, &mut client, &mut seen);
+        assert_eq!(client.buffered(0), Some(0));
+        assert!(server.pending_ack().is_none());
+    }
 }
