@@ -8,7 +8,6 @@ covered and passed, and fails when one that matters was not.
 from __future__ import annotations
 
 import os
-import socket
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 
@@ -20,6 +19,7 @@ from tests.conformance.kit import Lobby, Target
 from tests.conformance.reporting_kit import Reporting, other_server, reporting_server
 from tests.conformance.rows import BY_NUMBER, ROWS, WITHOUT_TEST
 from tests.interop.conftest import run_server
+from tests.ports import free_port
 
 _PROPERTY = "rows"
 
@@ -31,7 +31,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         yield _target_of_environment()
         return
     directory = tmp_path_factory.mktemp("conformance")
-    with run_server(directory, "--tcp-port", str(_free_tcp_port())) as running:
+    with run_server(directory, "--tcp-port", str(free_port())) as running:
         yield Target(running.http_url, running.api_key, running.api_secret, ours=True)
 
 
@@ -57,13 +57,6 @@ def _target_of_environment() -> Target:
     secret = os.environ.get("LIVEKIT_API_SECRET", "secret")
     url = os.environ["LIVEKIT_URL"]
     return Target(url.replace("ws", "http", 1).rstrip("/"), key, secret, ours=False)
-
-
-def _free_tcp_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import pathlib
-import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +26,7 @@ from aiohttp import web
 
 from tests.conformance.kit import TIMEOUT_S, Target, until
 from tests.interop.conftest import run_server
+from tests.ports import free_ports
 
 _CONFIG = """
 webhook:
@@ -51,7 +51,7 @@ class Reporting:
 @contextlib.contextmanager
 def reporting_server(directory: pathlib.Path, *, excluded: str = "") -> Iterator[Reporting]:
     """Ours; events of the name ``excluded`` are not sent."""
-    webhook, prometheus, debug = _free_ports(3)
+    webhook, prometheus, debug = free_ports(3)
     body = _CONFIG.format(webhook=webhook, prometheus=prometheus, debug=debug, excluded=excluded)
     with run_server(directory, "--config-body", body) as running:
         yield Reporting(
@@ -60,14 +60,6 @@ def reporting_server(directory: pathlib.Path, *, excluded: str = "") -> Iterator
             f"http://scraper:pass%3Aword@127.0.0.1:{prometheus}/",
             f"http://127.0.0.1:{debug}",
         )
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as probes:
-        sockets = [probes.enter_context(socket.socket()) for _ in range(count)]
-        for probe in sockets:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in sockets]
 
 
 def other_server(target: Target) -> Reporting:

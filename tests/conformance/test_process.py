@@ -21,6 +21,7 @@ import pytest_asyncio
 from livekit.protocol import models, rtc
 
 from tests.conformance.kit import Lobby, Refused, Target, within
+from tests.ports import free_port
 
 OTHER = os.environ.get("LIVEKIT_SERVER")
 SECRET = "a secret that is longer than 32 characters"
@@ -42,12 +43,6 @@ def environment(directory: Path, **environ: str) -> dict[str, str]:
         if not name.startswith("LIVEKIT_") and name not in ("NODE_IP", "UDP_PORT", "REDIS_HOST")
     }
     return clean | {"NO_COLOR": "1", "XDG_RUNTIME_DIR": str(directory)} | environ
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Process:

@@ -16,12 +16,7 @@ from lkpy.server.app import Server
 from lkpy.server.telemetry.events import RoomStarted
 from tests.control_plane import KEY, Harness, MediaDouble, config_of, running
 from tests.integration.test_webhooks import receiving
-
-
-def free_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return int(unused.getsockname()[1])
+from tests.ports import free_port
 
 
 @contextlib.contextmanager

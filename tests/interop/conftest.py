@@ -17,6 +17,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from livekit import api
 
+from tests.ports import free_port
+
 from . import go_kit
 
 
@@ -86,6 +88,27 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         return
     with run_server(tmp_path_factory.mktemp("server")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def webhook_server(
+    server: RunningServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[RunningServer, int]]:
+    """A server and the port that its webhooks go to.
+
+    Another server has to be configured so before: ``LIVEKIT_WEBHOOK_PORT`` is the port in its
+    ``webhook.urls``.
+    """
+    if os.environ.get("LIVEKIT_TEST_URL"):
+        given = os.environ.get("LIVEKIT_WEBHOOK_PORT")
+        if not given:
+            pytest.skip("LIVEKIT_WEBHOOK_PORT does not say where the server's webhooks go")
+        yield server, int(given)
+        return
+    port = free_port()
+    body = f"webhook: {{api_key: devkey, urls: ['http://127.0.0.1:{port}/']}}"
+    with run_server(tmp_path_factory.mktemp("webhooks"), "--config-body", body) as running:
+        yield running, port
 
 
 @pytest.fixture

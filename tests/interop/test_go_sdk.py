@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import pathlib
-import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
-from .conftest import RunningServer, run_server
+from .conftest import RunningServer
 from .go_kit import Scenario, playing
 from .tcp_proxy import TcpProxy, tcp_proxy
 
@@ -112,28 +110,9 @@ async def test_what_changes_during_a_cut_is_known_after_it(
         await run.passed()
 
 
-@pytest.fixture
-def reporting_server(tmp_path: pathlib.Path) -> Iterator[tuple[RunningServer, int]]:
-    """A server and the port that its webhooks go to.
-
-    Another server has to be configured so before: ``LIVEKIT_WEBHOOK_PORT`` says how."""
-    if url := os.environ.get("LIVEKIT_TEST_URL"):
-        port = os.environ.get("LIVEKIT_WEBHOOK_PORT")
-        if not port:
-            pytest.skip("LIVEKIT_WEBHOOK_PORT does not say where the server's webhooks go")
-        yield RunningServer(url, "devkey", "secret"), int(port)
-        return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number = probe.getsockname()[1]
-    body = f"webhook: {{api_key: devkey, urls: ['http://127.0.0.1:{number}/']}}"
-    with run_server(tmp_path, "--config-body", body) as running:
-        yield running, number
-
-
 async def test_webhooks_are_verified(
-    go_program: pathlib.Path, reporting_server: tuple[RunningServer, int], room_name: str
+    go_program: pathlib.Path, webhook_server: tuple[RunningServer, int], room_name: str
 ) -> None:
-    server, port = reporting_server
+    server, port = webhook_server
     async with playing(go_program, "webhooks", server, room_name, str(port)) as run:
         await run.passed()

@@ -15,10 +15,9 @@ from livekit import rtc
 from .conftest import RunningServer
 from .go_kit import playing
 from .sdk_kit import SAMPLE_RATE, Events, eventually, hears, joined, tone
+from .test_python_subscriptions import KEY, encrypted
 
 pytestmark = [pytest.mark.go, pytest.mark.timeout(600)]
-
-KEY = "a key that both know"
 
 
 def tone_file(path: pathlib.Path, frequency: float, seconds: int = 20) -> pathlib.Path:
@@ -61,14 +60,12 @@ async def test_each_decrypts_what_the_other_encrypts(
     go_program: pathlib.Path, server: RunningServer, room_name: str, tmp_path: pathlib.Path
 ) -> None:
     sound = tone_file(tmp_path / "tone.ogg", 440)
-    provider = rtc.KeyProviderOptions(shared_key=KEY.encode())
-    options = rtc.RoomOptions(encryption=rtc.E2EEOptions(key_provider_options=provider))
-    async with joined(server, room_name, "python", options) as room:
+    async with joined(server, room_name, "python", encrypted(KEY)) as room:
         events = Events(room)
         async with (
             tone(room, 880),
             playing(
-                go_program, "encrypted-media-at-both", server, room_name, str(sound), KEY
+                go_program, "encrypted-media-at-both", server, room_name, str(sound), KEY.decode()
             ) as run,
         ):
             await run.asked("listen")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tests.unit.test_cli import Done, lkpy
 from tests.unit.test_sim_report import built
 from tests.unit.test_sim_scenario import GOOD
@@ -86,16 +86,13 @@ def test_wrong_options(scenario: Path, arguments: list[str], words: str) -> None
 
 
 def test_an_unreachable_server(scenario: Path, tmp_path: Path) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
     done = lkpy(
         "sim",
         "run",
         str(scenario),
         "-q",
         "--url",
-        f"ws://127.0.0.1:{port}",
+        f"ws://127.0.0.1:{free_port()}",
         "--report",
         str(tmp_path / "out"),
         LIVEKIT_API_KEY="key",
