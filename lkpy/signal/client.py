@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode
 
 import aiohttp
 from livekit.protocol import models, rtc
 
 from lkpy.errors import Blame, Code, LkpyError
 from lkpy.limits import PING_INTERVAL_S, PING_TIMEOUT_S
-from lkpy.server_url import unreachable_reason, ws_url
+from lkpy.server_url import http_url, unreachable_reason, ws_url
 from lkpy.signal import codec, join_request
 
 PROTOCOL_VERSION: Final = 16
@@ -90,12 +90,15 @@ class SignalClient:
         timeout_s: float = 15.0,
     ) -> Self:
         """Join. Raises :class:`SignalError`, whose message is the server's body if it sent one."""
-        address = _address(url, options, single=single)
+        path, query = request = _request(options, single=single)
         headers = {"Authorization": f"Bearer {token}"}
         try:
             async with asyncio.timeout(timeout_s):
                 socket = await session.ws_connect(
-                    address, headers=headers, max_msg_size=MAX_RESPONSE_BYTES, compress=0
+                    f"{ws_url(url)}{path}?{query}",
+                    headers=headers,
+                    max_msg_size=MAX_RESPONSE_BYTES,
+                    compress=0,
                 )
                 try:
                     join = await _first_response(socket)
@@ -104,12 +107,12 @@ class SignalClient:
                     raise
         except aiohttp.WSServerHandshakeError as error:
             if single and error.status == 404:
-                body = await _reason(session, address, headers)
+                body = await _reason(session, url, request, headers)
                 if "requested room does not exist" not in body:
                     raise SinglePeerConnectionUnsupported from None
                 raise SignalError(Code.NOT_FOUND, body, status=404) from None
             # livekit-server repeats a token that it refuses; it does not belong in a log.
-            body = (await _reason(session, address, headers)).replace(token, "<token>")
+            body = (await _reason(session, url, request, headers)).replace(token, "<token>")
             raise SignalError(
                 _STATUS_CODES.get(error.status, Code.INTERNAL),
                 body or f"the server refused with HTTP status {error.status}",
@@ -205,11 +208,12 @@ async def _first_response(socket: aiohttp.ClientWebSocketResponse) -> rtc.JoinRe
     raise SignalError(Code.MALFORMED, f"the first response is {kind!r}, not a JoinResponse")
 
 
-async def _reason(session: aiohttp.ClientSession, address: str, headers: dict[str, str]) -> str:
+async def _reason(
+    session: aiohttp.ClientSession, url: str, request: tuple[str, str], headers: dict[str, str]
+) -> str:
     """Ask ``…/validate`` why: the body of a refused upgrade is not available to a client."""
-    parts = urlsplit(address)
-    scheme = "https" if parts.scheme in ("wss", "https") else "http"
-    where = urlunsplit((scheme, parts.netloc, f"{parts.path}/validate", parts.query, ""))
+    path, query = request
+    where = f"{http_url(url)}{path}/validate?{query}"
     try:
         async with session.get(
             where, headers=headers, timeout=aiohttp.ClientTimeout(total=5)
@@ -220,10 +224,11 @@ async def _reason(session: aiohttp.ClientSession, address: str, headers: dict[st
         return ""
 
 
-def _address(url: str, options: SignalOptions, *, single: bool) -> str:
-    query = _single_query(options) if single else _dual_query(options)
-    path = "/rtc/v1" if single else "/rtc"
-    return f"{ws_url(url)}{path}?{urlencode(query)}"
+def _request(options: SignalOptions, *, single: bool) -> tuple[str, str]:
+    """The path and the query."""
+    if single:
+        return "/rtc/v1", urlencode(_single_query(options))
+    return "/rtc", urlencode(_dual_query(options))
 
 
 def _single_query(options: SignalOptions) -> dict[str, str]:

@@ -200,6 +200,11 @@ class IceDtls:
             if self._allow_pause:
                 self._engine.submit(SetCongestionControl(self.id, allow_pause=True))
 
+    def override_capacity(self, bps: int | None) -> None:
+        """As if it carried ``bps`` bits per second of video; None: what it carries."""
+        if self.created:
+            self._engine.submit(SetCongestionControl(self.id, self._allow_pause, bps))
+
     def check_remote(self, remote: RemoteEnd) -> None:
         """Raise :class:`SdpError` when ``remote`` is not the end that we are connected to."""
         if self.remote is not None and self.remote.fingerprint != remote.fingerprint:

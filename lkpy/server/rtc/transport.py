@@ -421,6 +421,10 @@ class PeerTransport:
 
     # -- candidates --------------------------------------------------------------------------------
 
+    def override_capacity(self, bps: int | None) -> None:
+        """As if it carried ``bps`` bits per second of video; None: what it carries."""
+        self._transport.override_capacity(bps)
+
     def add_remote_candidate(self, candidate_init: str) -> None:
         """A trickled candidate, JSON. Raises :class:`lkpy.sdp.SdpError` when it does not parse."""
         candidate = parse_candidate_init(candidate_init)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from livekit.protocol import models, rtc
 
-from lkpy.engine.api import Event, OpenDataChannel, SetCongestionControl
+from lkpy.engine.api import Event, OpenDataChannel
 from lkpy.engine.hub import EngineHub
 from lkpy.errors import LkpyError
 from lkpy.sdp import SdpError
@@ -73,7 +73,6 @@ class TransportManager:
         self._timers = timers
         self._subscriber_primary = subscriber_primary
         self._data_tracks = options.data_tracks
-        self._allow_pause = options.allow_pause
         self._offered = False
         """The client has made its first offer."""
 
@@ -143,9 +142,7 @@ class TransportManager:
 
     def override_capacity(self, bps: int) -> None:
         """As if the client could receive ``bps`` bits per second; 0: what it can."""
-        if self.sending.created:
-            capacity = bps if bps > 0 else None
-            self._hub.submit(SetCongestionControl(self.sending.id, self._allow_pause, capacity))
+        self.sending.override_capacity(bps if bps > 0 else None)
 
     def prefer_tcp(self, preferred: bool) -> None:
         """Offer and take only TCP candidates from the next ICE generation on, where there are."""
