@@ -231,8 +231,9 @@ async def test_reliable_packets_are_taken_in_order_and_once(lobby: Lobby) -> Non
 
 @pytest.mark.row(157)
 async def test_who_still_joins_gets_what_was_sent_meanwhile(lobby: Lobby) -> None:
-    (alice,) = await people(lobby, "alice")
+    alice, bob = await people(lobby, "alice", "bob")
     await alice.send_data(user(b"before", sequence=1))
+    await until(lambda: bob.received, "what was sent before")
     late = await media.join(lobby, "late", single=False, active=False)
     for sequence in range(2, 40):
         await alice.send_data(user(str(sequence).encode(), sequence=sequence))
