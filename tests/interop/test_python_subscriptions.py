@@ -22,6 +22,11 @@ def encrypted(key: bytes) -> rtc.RoomOptions:
 async def test_unsubscribe_and_subscribe_again(server: RunningServer, room_name: str) -> None:
     async with joined(server, room_name, "alice") as alice, joined(server, room_name, "bob") as bob:
         events = Events(bob)
+
+        @alice.local_participant.register_rpc_method("echo")
+        async def _echo(call: rtc.RpcInvocationData) -> str:
+            return call.payload
+
         async with tone(alice, 440):
             track, publication, _ = await events.wait("track_subscribed")
             assert await hears(track, 440)
@@ -30,6 +35,12 @@ async def test_unsubscribe_and_subscribe_again(server: RunningServer, room_name:
                 publication.set_subscribed(False)
                 await events.wait("track_unsubscribed")
                 assert not publication.subscribed
+                # The SDK loses a track that is asked for again in the moment of this event, on
+                # livekit-server too; a way there and back is later.
+                echo = await bob.local_participant.perform_rpc(
+                    destination_identity="alice", method="echo", payload="x"
+                )
+                assert echo == "x"
                 publication.set_subscribed(True)
                 track, publication, _ = await events.wait("track_subscribed")
                 assert await hears(track, 440)
