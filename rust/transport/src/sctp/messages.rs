@@ -2,7 +2,8 @@
 
 use sctp_proto::{Chunks, PayloadProtocolIdentifier as Ppid};
 
-use super::{ChannelState, Phase, Sctp, config};
+use super::channels::ChannelState;
+use super::{Phase, Sctp, config};
 use crate::dcep::{Message, Open, Reliability};
 use crate::limits;
 use crate::types::TransportEvent;

@@ -7,6 +7,7 @@
 //! retransmission timeout.
 
 mod acks;
+mod channels;
 mod config;
 mod messages;
 #[cfg(test)]
@@ -20,40 +21,17 @@ use bytes::Bytes;
 use rustc_hash::FxHashSet;
 use sctp_proto::{
     Association, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, Event, Payload,
-    PayloadProtocolIdentifier as Ppid, StreamEvent,
+    PayloadProtocolIdentifier as Ppid,
 };
 
 use acks::DelayedAck;
+use channels::{Channel, ChannelState};
 
-use crate::dcep::{Message, Open, Reliability};
 use crate::limits;
-use crate::types::{ChannelOptions, DataError, TransportError, TransportEvent};
+use crate::types::{ChannelOptions, DataError, TransportEvent};
 
 /// How long a DTLS server waits for the peer's INIT before it sends its own.
 const SERVER_PATIENCE: Duration = Duration::from_millis(300);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ChannelState {
-    /// The peer uses the stream but DATA_CHANNEL_OPEN was not read yet.
-    Announced,
-    /// We sent DATA_CHANNEL_OPEN.
-    Opening,
-    Open,
-}
-
-struct Channel {
-    state: ChannelState,
-    open: Option<Open>,
-    readable: bool,
-}
-
-impl Channel {
-    fn is_reliable(&self) -> bool {
-        let open = self.open.as_ref();
-        self.state == ChannelState::Open
-            && open.is_some_and(|open| open.reliability == Reliability::Reliable)
-    }
-}
 
 enum Phase {
     /// No association. The instant is when a DTLS server's patience ends.
@@ -112,26 +90,6 @@ impl Sctp {
             self.connect();
         }
         self.connect_if_wanted(now);
-    }
-
-    pub(crate) fn open_channel(
-        &mut self,
-        now: Instant,
-        options: ChannelOptions,
-    ) -> Result<(), TransportError> {
-        if options.label.len() > limits::LABEL_MAX || options.protocol.len() > limits::PROTOCOL_MAX
-        {
-            return Err(TransportError::Channel("label or protocol too long"));
-        }
-        if self.channels.len() + self.waiting.len() >= limits::CHANNELS {
-            return Err(TransportError::Channel("too many channels"));
-        }
-        if matches!(self.phase, Phase::Ended) {
-            return Err(TransportError::Channel("SCTP has ended"));
-        }
-        self.waiting.push_back(options);
-        self.connect_if_wanted(now);
-        Ok(())
     }
 
     pub(crate) fn send(
@@ -404,106 +362,6 @@ impl Sctp {
                 Event::Stream(event) => self.stream_event(event),
                 _ => {}
             }
-        }
-    }
-
-    fn stream_event(&mut self, event: StreamEvent) {
-        match event {
-            StreamEvent::Opened { id } | StreamEvent::Readable { id } => {
-                if self.resetting.contains(&id) {
-                    return;
-                }
-                if let Some(channel) = self.channels.get_mut(&id) {
-                    channel.readable = true;
-                } else if self.channels.len() < limits::CHANNELS {
-                    self.channels.insert(
-                        id,
-                        Channel {
-                            state: ChannelState::Announced,
-                            open: None,
-                            readable: true,
-                        },
-                    );
-                } else {
-                    self.reset(id);
-                }
-            }
-            StreamEvent::Finished { id } | StreamEvent::Stopped { id, .. } => {
-                self.forget(id);
-                self.resetting.insert(id);
-            }
-            StreamEvent::ResetComplete { id } => {
-                self.resetting.remove(&id);
-            }
-            _ => {}
-        }
-    }
-
-    fn open_waiting(&mut self) {
-        let Phase::Running {
-            association,
-            established: true,
-            ..
-        } = &mut self.phase
-        else {
-            return;
-        };
-        while let Some(options) = self.waiting.pop_front() {
-            let open = Open {
-                ordered: options.ordered,
-                reliability: match options.max_retransmits {
-                    Some(count) => Reliability::MaxRetransmits(count.into()),
-                    None => Reliability::Reliable,
-                },
-                label: options.label,
-                protocol: options.protocol,
-            };
-            // RFC 8832 6: even streams are the DTLS client's, odd ones the server's.
-            let first = u16::from(self.is_client == Some(false));
-            let opened = (first..config::STREAMS)
-                .step_by(2)
-                .filter(|id| !self.channels.contains_key(id) && !self.resetting.contains(id))
-                .find_map(|id| {
-                    let mut stream = association.open_stream(id, Ppid::Binary).ok()?;
-                    let message = Message::Open(open.clone()).to_bytes();
-                    stream.write_with_ppi(&message, Ppid::Dcep).ok()?;
-                    config::configure(&mut stream, &open);
-                    Some(id)
-                });
-            if let Some(id) = opened {
-                self.channels.insert(
-                    id,
-                    Channel {
-                        state: ChannelState::Opening,
-                        open: Some(open),
-                        readable: false,
-                    },
-                );
-            }
-        }
-    }
-
-    /// Resets a channel whose peer does not keep to the protocol.
-    fn fail_channel(&mut self, id: u16) {
-        self.reset(id);
-        self.forget(id);
-    }
-
-    fn reset(&mut self, id: u16) {
-        if let Phase::Running { association, .. } = &mut self.phase
-            && let Ok(mut stream) = association.stream(id)
-            && stream.close().is_ok()
-        {
-            self.resetting.insert(id);
-        }
-    }
-
-    fn forget(&mut self, id: u16) {
-        if let Some(channel) = self.channels.remove(&id)
-            && channel.state != ChannelState::Announced
-        {
-            self.events
-                .push_back(TransportEvent::ChannelClosed { stream_id: id });
         }
     }
 }
