@@ -55,9 +55,7 @@ pub struct StreamAllocator {
     tracks: Vec<Track>,
     deficient: bool,
     estimator: Estimator,
-    /// Bits per second that are handed out.
-    capacity: u64,
-    /// Takes the place of `capacity`, for tests of applications.
+    /// Takes the place of the estimator's capacity, for tests of applications.
     overridden: Option<u64>,
     probe: Option<Probe>,
     next_tick: Option<Instant>,
@@ -79,7 +77,6 @@ impl StreamAllocator {
             tracks: Vec::new(),
             deficient: false,
             estimator: Estimator::new(now),
-            capacity: UNLIMITED,
             overridden: None,
             probe: None,
             next_tick: None,
@@ -97,7 +94,7 @@ impl StreamAllocator {
 
     /// Whether a change of one track concerns no other.
     pub fn is_stable(&self) -> bool {
-        !self.deficient && !self.estimator.is_congested()
+        !self.enabled || !self.deficient && !self.estimator.is_congested()
     }
 
     /// Whether [`Self::handle_timeout`] will look at the tracks.
@@ -105,9 +102,10 @@ impl StreamAllocator {
         self.next_tick.is_some_and(|at| at <= now)
     }
 
-    /// Whether any track gets less than is wanted.
-    pub fn is_deficient(&self) -> bool {
-        self.deficient
+    /// Whether a track gets less than is wanted of it and there is.
+    pub fn is_deficient(&self, key: u64) -> bool {
+        let mut tracks = self.tracks.iter();
+        tracks.any(|track| track.key == key && track.deficient)
     }
 
     /// The subscriber's last estimate in bits per second; none yet: `None`.
@@ -117,7 +115,7 @@ impl StreamAllocator {
 
     /// Bits per second that are being divided; `None` while nothing limits them.
     pub fn capacity(&self) -> Option<u64> {
-        Some(self.room()).filter(|&bps| bps < UNLIMITED)
+        Some(self.room()).filter(|&bps| self.enabled && bps < UNLIMITED)
     }
 
     /// The keys of the tracks.
@@ -155,13 +153,16 @@ impl StreamAllocator {
         }
     }
 
-    /// What is wanted of a track, or what comes from its publisher, changed.
+    /// What is wanted of a track, or what comes from its publisher, may have changed.
     pub fn track_changed(&mut self, now: Instant, key: u64) {
         let Some(at) = self.tracks.iter().position(|track| track.key == key) else {
             return;
         };
+        if !self.tracks[at].has_changed() {
+            return;
+        }
         self.stop_probe(now);
-        if !self.enabled || self.is_stable() || !self.tracks[at].managed {
+        if self.is_stable() || !self.tracks[at].managed {
             self.tracks[at].allocate_optimal();
             return;
         }
@@ -186,12 +187,11 @@ impl StreamAllocator {
         let packets = std::mem::take(&mut self.packets);
         let repeated = std::mem::take(&mut self.repeated_nacks);
         let expected = self.expected();
-        let capacity = self.estimator.take(now, bps, expected, packets, repeated);
+        let lowered = self.estimator.take(now, bps, expected, packets, repeated);
         if self.estimator.is_congested() {
             self.stop_probe(now);
         }
-        if let Some(capacity) = capacity.filter(|_| self.enabled) {
-            self.capacity = capacity;
+        if lowered && self.enabled {
             self.allocate_all(now);
         }
     }
@@ -264,18 +264,16 @@ impl StreamAllocator {
         let idle = now.saturating_duration_since(self.sent_at) > PAUSED_MIN_WAIT;
         if self.allow_pause && self.estimator.is_congested() && idle {
             self.probe = None;
-            self.estimator.reset(now);
+            self.estimator.forget_congestion(now);
         }
         if self.estimator.probe_reached() {
             self.stop_probe(now);
         }
-        if let Some(ProbeResult::Clear(capacity)) = self.estimator.take_probe_result(now) {
-            self.capacity = self.capacity.max(capacity);
+        if self.estimator.take_probe_result(now) == Some(ProbeResult::Clear) {
             self.raise_deficient(now);
         }
-        let changed = |track: &&Track| track.present != track.sample.bitrates.present();
-        let changed: Vec<_> = self.tracks.iter().filter(changed).map(|t| t.key).collect();
-        for key in changed {
+        let keys: Vec<_> = self.keys().collect();
+        for key in keys {
             self.track_changed(now, key);
         }
         self.maybe_probe(now, sent);
@@ -448,14 +446,13 @@ impl StreamAllocator {
         if !deficient {
             self.probe = None;
             self.estimator.reset(now);
-            self.capacity = UNLIMITED;
         }
     }
 
     // -- sums -----------------------------------------------------------------------------------
 
     fn room(&self) -> u64 {
-        self.overridden.unwrap_or(self.capacity)
+        self.overridden.unwrap_or(self.estimator.capacity())
     }
 
     fn expected(&self) -> u64 {

@@ -99,6 +99,18 @@ impl Call {
         self.drive(|allocator, now| allocator.remove_track(now, key));
     }
 
+    /// Bytes of padding that are due.
+    fn padding(&mut self) -> u64 {
+        let mut padding = 0;
+        self.drive(|allocator, now| padding = allocator.handle_timeout(now, 0));
+        padding
+    }
+
+    fn is_deficient(&self) -> bool {
+        let mut keys = self.samples.iter().map(|&(key, _)| key);
+        keys.any(|key| self.allocator.is_deficient(key))
+    }
+
     fn find(allocations: &[(u64, Allocation)], key: u64) -> Allocation {
         let found = allocations.iter().find(|&&(other, _)| other == key);
         found.map_or(Allocation::Optimal, |&(_, allocation)| allocation)
@@ -120,7 +132,7 @@ fn nothing_is_limited_while_nothing_is_known() {
         call.camera(key);
     }
     assert_eq!(call.allocations, []);
-    assert!(!call.allocator.is_deficient());
+    assert!(!call.is_deficient());
     assert_eq!(
         (call.allocator.capacity(), call.allocator.next_deadline()),
         (None, None)
@@ -212,7 +224,7 @@ fn the_subscriber_hears_of_pauses_and_resumptions_once() {
     ];
     assert_eq!(call.states, states.map(|state| (1, state)));
     assert_eq!(call.of(1), Allocation::Optimal);
-    assert!(!call.allocator.is_deficient());
+    assert!(!call.is_deficient());
 }
 
 #[test]
@@ -266,7 +278,7 @@ fn a_subscriber_that_wants_less_leaves_room_and_one_that_wants_more_takes_what_i
     assert_eq!((call.of(1), call.of(2)), (limited(0, 1), limited(1, 1)));
     call.change(1, |sample| sample.max = Some(VideoLayer::new(2, 3)));
     assert_eq!((call.of(1), call.of(2)), (limited(1, 1), limited(1, 1)));
-    assert!(call.allocator.is_deficient());
+    assert!(call.is_deficient());
 }
 
 #[test]
@@ -275,10 +287,10 @@ fn what_a_track_had_goes_to_others_when_it_ends() {
     call.camera(1);
     call.camera(2);
     call.capacity(2000);
-    assert!(call.allocator.is_deficient());
+    assert!(call.is_deficient());
     call.remove(1);
     assert_eq!(call.of(2), Allocation::Optimal);
-    assert!(!call.allocator.is_deficient());
+    assert!(!call.is_deficient());
 }
 
 #[test]
@@ -304,4 +316,26 @@ fn disabled_it_limits_nothing() {
         call.drive(|allocator, now| allocator.handle_estimate(now, 1));
     }
     assert_eq!(call.of(1), Allocation::Optimal);
+    assert_eq!(call.allocator.capacity(), None);
+    assert!(call.allocator.is_stable() && !call.is_deficient());
+}
+
+#[test]
+fn a_probe_goes_on_while_tracks_stay_as_they_are() {
+    let mut call = Call::new(true);
+    call.camera(1);
+    for kbps in (600..1700).rev().step_by(90).chain([620; 20]) {
+        call.now += 200 * MS;
+        call.drive(|allocator, now| allocator.handle_estimate(now, kbps * KBPS));
+    }
+    assert_eq!(call.of(1), limited(1, 1));
+    call.change(1, |sample| sample.current = Some(VideoLayer::new(1, 1)));
+    call.now += 100 * MS;
+    assert!(call.padding() > 0);
+    call.change(1, |_| {});
+    call.now += 20 * MS;
+    assert!(call.padding() > 0);
+    call.change(1, |sample| sample.max = Some(VideoLayer::new(1, 3)));
+    call.now += 20 * MS;
+    assert_eq!(call.padding(), 0);
 }

@@ -64,8 +64,8 @@ pub(super) struct Track {
     pub(super) deficient: bool,
     /// What it was told last to send.
     pub(super) told: Allocation,
-    /// The layers that there were when it was allocated last.
-    pub(super) present: u16,
+    /// What was wanted, and which layers there were, when it was allocated last.
+    allocated_for: Option<(Option<VideoLayer>, u16)>,
     allocation: Allocation,
     target: Option<VideoLayer>,
     provisional: Option<VideoLayer>,
@@ -81,7 +81,7 @@ impl Track {
             state: StreamState::Inactive,
             deficient: false,
             told: Allocation::Optimal,
-            present: 0,
+            allocated_for: None,
             // It is sent once there is found to be room.
             allocation: Allocation::Limited(VideoLayer::default()),
             target: None,
@@ -91,6 +91,15 @@ impl Track {
 
     pub(super) fn allocation(&self) -> Allocation {
         self.allocation
+    }
+
+    /// Whether what is wanted, or what there is, is not what it was allocated for.
+    pub(super) fn has_changed(&self) -> bool {
+        self.allocated_for != Some(self.asked())
+    }
+
+    fn asked(&self) -> (Option<VideoLayer>, u16) {
+        (self.sample.max, self.sample.bitrates.present())
     }
 
     /// The highest layer that it could be sent in.
@@ -190,7 +199,7 @@ impl Track {
     fn settle(&mut self, allocation: Allocation, target: Option<VideoLayer>) {
         self.allocation = allocation;
         self.target = target;
-        self.present = self.sample.bitrates.present();
+        self.allocated_for = Some(self.asked());
         if self.sample.max.is_none() {
             self.state = StreamState::Inactive;
         }

@@ -30,8 +30,8 @@ const DEFAULT_RTT: Duration = Duration::from_millis(70);
 pub(crate) enum ProbeResult {
     /// More is too much.
     Congesting,
-    /// More may be sent: the capacity that was seen. Nothing was seen if it is the one from before.
-    Clear(u64),
+    /// More may be sent, if any was seen to arrive.
+    Clear,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,11 @@ pub(crate) struct Estimator {
     /// The last estimate and what was to be sent when it came, in bits per second.
     estimate: u64,
     expected: u64,
+    /// What may be sent, in bits per second.
     capacity: u64,
+    /// Nothing was sent for so long that the connection may carry anything by now: the next probe
+    /// without congestion lifts `capacity`.
+    outdated: bool,
     congested: bool,
     trend: TrendDetector,
     losses: LossTracker,
@@ -72,6 +76,7 @@ impl Estimator {
             estimate: 0,
             expected: 0,
             capacity: UNLIMITED,
+            outdated: false,
             congested: false,
             trend: TrendDetector::new(TrendConfig::NORMAL),
             losses: LossTracker::new(LossConfig::NORMAL),
@@ -93,6 +98,14 @@ impl Estimator {
         };
     }
 
+    /// Nothing was sent for long: no longer congested, as far as is known. What may be sent stays.
+    pub(crate) fn forget_congestion(&mut self, now: Instant) {
+        let capacity = self.capacity;
+        self.reset(now);
+        self.capacity = capacity;
+        self.outdated = true;
+    }
+
     pub(crate) fn set_rtt(&mut self, rtt: Duration) {
         self.rtt = rtt;
     }
@@ -102,13 +115,18 @@ impl Estimator {
         self.estimate
     }
 
+    /// Bits per second that may be sent; [`UNLIMITED`] if nothing is known.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
     pub(crate) fn is_congested(&self) -> bool {
         self.congested
     }
 
     /// Takes an estimate of the subscriber, with what is meant to be sent to it and how many packets
-    /// were sent, and repeatedly asked for, since the last. Returns the capacity that everything has
-    /// to be brought within, if the connection is congested and that is not known yet.
+    /// were sent, and repeatedly asked for, since the last. Returns whether that lowered the
+    /// capacity, within which everything has to be brought.
     pub(crate) fn take(
         &mut self,
         now: Instant,
@@ -116,29 +134,29 @@ impl Estimator {
         expected: u64,
         packets: u64,
         repeated: u64,
-    ) -> Option<u64> {
+    ) -> bool {
         self.estimate = estimate;
         self.expected = expected;
         // A probe that went wrong stays so until it is over.
         if self.congested && self.probe.is_some() {
-            return None;
+            return false;
         }
         self.trend.add(now, estimate);
         self.losses.add(now, packets, repeated);
         let Some(cause) = self.cause(now) else {
             self.congested = false;
-            return None;
+            return false;
         };
         if self.probe.is_some() {
             self.congested = true;
-            return None;
+            return false;
         }
-        let changed = self.lower_capacity(cause);
-        self.congested |= changed;
-        if changed {
+        let lowered = self.lower_capacity(cause);
+        self.congested |= lowered;
+        if lowered {
             self.note_relapse(now);
         }
-        changed.then_some(self.capacity)
+        lowered
     }
 
     fn cause(&self, now: Instant) -> Option<Cause> {
@@ -154,10 +172,12 @@ impl Estimator {
             Cause::Loss => share(self.expected, 1.0 - LOSS_ATTENUATOR * self.losses.ratio()),
         };
         let capacity = carried.min(self.estimate);
-        if capacity > share(self.expected, USAGE_THRESHOLD) || capacity == self.capacity {
+        let known = capacity == self.capacity && !self.outdated;
+        if capacity > share(self.expected, USAGE_THRESHOLD) || known {
             return false;
         }
         self.capacity = capacity;
+        self.outdated = false;
         true
     }
 
@@ -215,7 +235,10 @@ impl Estimator {
         let due = |probe: &Probe| probe.settled.is_some_and(|settled| settled <= now);
         let Probe { began, goal, .. } = self.probe.filter(due)?;
         let congesting = self.congested;
-        if !congesting && self.trend.has_enough() {
+        if !congesting && self.outdated {
+            self.capacity = UNLIMITED;
+            self.outdated = false;
+        } else if !congesting && self.trend.has_enough() {
             // Estimates run ahead of what was sent, which is all that is known to have arrived.
             let shown = self.trend.highest().min(goal);
             self.raised = (shown > self.capacity).then_some(now).or(self.raised);
@@ -228,7 +251,7 @@ impl Estimator {
         Some(if congesting {
             ProbeResult::Congesting
         } else {
-            ProbeResult::Clear(self.capacity)
+            ProbeResult::Clear
         })
     }
 
@@ -262,7 +285,8 @@ mod tests {
     ) -> Vec<u64> {
         let capacities = estimates.into_iter().filter_map(|estimate| {
             *now += Duration::from_millis(200);
-            estimator.take(*now, estimate, expected, 20, 0)
+            let lowered = estimator.take(*now, estimate, expected, 20, 0);
+            lowered.then(|| estimator.capacity())
         });
         capacities.collect()
     }
@@ -294,7 +318,8 @@ mod tests {
         let mut estimator = Estimator::new(start);
         let taken = (0..12).find_map(|n| {
             let now = start + Duration::from_millis(200 * n);
-            estimator.take(now, 5 * MBPS, MBPS, 20, 5)
+            let lowered = estimator.take(now, 5 * MBPS, MBPS, 20, 5);
+            lowered.then(|| estimator.capacity())
         });
         // A quarter of the packets, of which 0.4 is taken off.
         assert_eq!(taken, Some(900_000));
@@ -315,7 +340,8 @@ mod tests {
         estimator.probe_ended(now);
         assert_eq!(estimator.take_probe_result(now + SETTLE_MIN), None);
         let result = estimator.take_probe_result(now + DEFAULT_RTT * SETTLE_RTTS);
-        assert_eq!(result, Some(ProbeResult::Clear(1_500_000)));
+        assert_eq!(result, Some(ProbeResult::Clear));
+        assert_eq!(estimator.capacity(), 1_500_000);
         assert!(!estimator.may_probe(now));
     }
 
@@ -331,5 +357,31 @@ mod tests {
         let result = estimator.take_probe_result(now + SETTLE_MAX);
         assert_eq!(result, Some(ProbeResult::Congesting));
         assert!(!estimator.is_congested());
+        assert_eq!(estimator.capacity(), UNLIMITED);
+    }
+
+    #[test]
+    fn after_a_long_silence_a_capacity_holds_until_a_probe_meets_no_congestion() {
+        let mut now = Instant::now();
+        let mut estimator = Estimator::new(now);
+        let falling = (0..12).map(|n| 2 * MBPS - n * 100_000);
+        feed(&mut estimator, &mut now, 2 * MBPS, falling);
+        estimator.forget_congestion(now);
+        assert!(!estimator.is_congested() && estimator.may_probe(now));
+        for (estimates, result, capacity) in [
+            (
+                [900_000, 800_000, 700_000],
+                ProbeResult::Congesting,
+                900_000,
+            ),
+            ([900_000; 3], ProbeResult::Clear, UNLIMITED),
+        ] {
+            estimator.probe_began(now, 0, 200_000);
+            feed(&mut estimator, &mut now, 0, estimates);
+            estimator.probe_ended(now);
+            now += SETTLE_MAX;
+            assert_eq!(estimator.take_probe_result(now), Some(result));
+            assert_eq!(estimator.capacity(), capacity);
+        }
     }
 }
