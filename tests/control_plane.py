@@ -138,7 +138,10 @@ class RoomDouble:
 
     def snapshot(self, stats: Sequence[StatsCollected]) -> stats_pb2.Room:
         sent = [stats_pb2.DownTrack() for _ in range(self.down_tracks)]
-        people = [stats_pb2.Participant(identity=name, subscribed=sent) for name in self._people]
+        people = [
+            stats_pb2.Participant(sid=person.sid, identity=name, subscribed=sent)
+            for name, person in self._people.items()
+        ]
         return stats_pb2.Room(sid=self.info.sid, name=self.info.name, participants=people)
 
     async def close(

@@ -6,7 +6,8 @@ from lkpy.stats.v1 import stats_pb2 as stats
 
 
 def snapshot(*, rooms: int = 2, subscribers: int = 3, out_bps: float = 900_000.0) -> stats.Snapshot:
-    """Rooms ``room-0`` …, each with one simulcast publisher and ``subscribers`` listeners."""
+    """Rooms ``room-0`` …, each with one simulcast publisher and ``subscribers`` listeners, of whom
+    the third has no room for the highest layer."""
     observed = stats.Snapshot(
         timestamp_ms=1_700_000_100_000,
         server=stats.Server(
@@ -41,7 +42,12 @@ def snapshot(*, rooms: int = 2, subscribers: int = 3, out_bps: float = 900_000.0
             bitrate_in_bps=1_450_000.0,
         )
         publisher.transports.add(
-            target="publisher", ice_state="connected", protocol="udp", rtt_ms=1.2
+            target="publisher",
+            ice_state="connected",
+            protocol="udp",
+            rtt_ms=1.2,
+            estimate_bps=-1.0,
+            capacity_bps=-1.0,
         )
         track = publisher.published.add(
             sid=f"TR_VC{number}",
@@ -69,12 +75,27 @@ def snapshot(*, rooms: int = 2, subscribers: int = 3, out_bps: float = 900_000.0
                 kind="standard",
                 bitrate_out_bps=out_bps,
             )
+            short = index == 2
+            listener.transports.add(
+                target="subscriber",
+                ice_state="connected",
+                protocol="udp",
+                rtt_ms=20.0,
+                estimate_bps=640_000.0 if short else 2_400_000.0,
+                capacity_bps=600_000.0 if short else -1.0,
+            )
             listener.subscribed.add(
                 track_sid=track.sid,
                 publisher_identity="publisher",
                 kind="video",
                 mime_type="video/vp8",
-                spatial=index % 3,
+                spatial=1 if short else index % 3,
+                temporal=2,
+                wanted_spatial=2,
+                wanted_temporal=3,
+                allowed_spatial=1 if short else 2,
+                allowed_temporal=3,
+                deficient=short,
                 fraction_lost=0.1 if index == 1 else 0.0,
                 bitrate_bps=out_bps,
                 packets=500,

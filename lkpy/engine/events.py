@@ -199,6 +199,8 @@ class DownTrackStats:
     allowed_spatial: int = -1
     """Highest layer that the subscriber wants and there is room for; -1: none."""
     allowed_temporal: int = -1
+    deficient: bool = False
+    """There is no room for all that the subscriber wants and the publisher sends."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class Reporting:
                 self._scrape, username=access.username, password=access.password
             )
             self.prometheus = _side(config, service.serve, access.port)
-        self.debug = DebugService(sources.rooms)
+        self.debug = DebugService(sources.rooms, sources.collect)
         self.debugger: SideListener | None = None
         if config.debug_handler.port:
             self.debugger = _side(config, self.debug.serve, config.debug_handler.port)

@@ -42,7 +42,9 @@ HELP = """\
 [b]Columns[/b]: IN and OUT are the server's side: IN is what
 participants send. LOSS% and RTT of down tracks are from the
 receivers' reports; - is not known. RATE is in bit/s, JIT
-and RTT in ms.
+and RTT in ms. EST: bit/s that a participant says it can
+receive; CAP: what its video has to share. LIMIT: the layer
+that there is room for / the one that is wanted.
 """
 
 

@@ -33,6 +33,8 @@ PARTICIPANT_COLUMNS = (
     Column("down", "DN", 4),
     Column("in", "IN", 6),
     Column("out", "OUT", 6),
+    Column("est", "EST", 6, priority=1),
+    Column("cap", "CAP", 6, priority=4),
     Column("loss", "LOSS%", 6, priority=1),
     Column("rtt", "RTT", 5, priority=1),
     Column("ice", "ICE", 9, priority=3, left=True),
@@ -46,6 +48,7 @@ TRACK_COLUMNS = (
     Column("source", "SOURCE", 12, priority=4, left=True),
     Column("codec", "CODEC", 5, left=True),
     Column("layer", "LAYER", 6, left=True),
+    Column("limit", "LIMIT", 5, priority=2, left=True),
     Column("bitrate", "RATE", 6),
     Column("fps", "FPS", 4, priority=2),
     Column("loss", "LOSS%", 6),
@@ -149,13 +152,17 @@ def _participant_row(snapshot: stats.Snapshot, who: stats.Participant) -> Row:
             _count(len(who.subscribed)),
             _rate(who.bitrate_in_bps),
             _rate(who.bitrate_out_bps),
+            _rate(max((transport.estimate_bps for transport in who.transports), default=-1.0)),
+            _rate(max((transport.capacity_bps for transport in who.transports), default=-1.0)),
             _loss(loss),
             _ms(rtt),
             _text(f"{ice}/{protocol}" if protocol and ice != "connected" else protocol or ice),
             _age(snapshot.timestamp_ms, who.joined_at_ms),
         ),
         dim=who.state != "active",
-        alert=loss > 0.05 or ice in ("disconnected", "failed"),
+        alert=loss > 0.05
+        or ice in ("disconnected", "failed")
+        or any(down.deficient for down in who.subscribed),
     )
 
 
@@ -187,6 +194,7 @@ def _published_row(track: stats.Track) -> Row:
             _text(track.source),
             _text(_codec(track.mime_type)),
             (f"{live}/{len(layers)}", float(live)),
+            _text(""),
             _rate(track.bitrate_bps),
             _fps(max((layer.frames_per_second for layer in layers), default=0.0), track.kind),
             _loss(lost / (packets + lost) if packets + lost > 0 else -1.0),
@@ -212,6 +220,7 @@ def _layer_row(track: stats.Track, layer: stats.Layer) -> Row:
             ("", track.source),
             ("", _codec(track.mime_type)),
             (f"S{layer.spatial}", float(layer.spatial)),
+            ("", ""),
             _rate(layer.bitrate_bps),
             _fps(layer.frames_per_second, track.kind),
             _loss(layer.packets_lost / total if total > 0 else -1.0),
@@ -238,6 +247,7 @@ def _subscribed_row(down: stats.DownTrack) -> Row:
             _text(down.source),
             _text(_codec(down.mime_type)),
             (layer, float(down.spatial)),
+            _limit(down),
             _rate(down.bitrate_bps),
             _fps(-1.0, down.kind),
             _loss(down.fraction_lost),
@@ -246,11 +256,32 @@ def _subscribed_row(down: stats.DownTrack) -> Row:
             _count(down.nacks_received),
             _count(down.plis_received),
             _count(down.packets),
-            _text("muted" if down.muted else "live" if down.active else "waits"),
+            _text(_state(down)),
         ),
         dim=down.muted,
-        alert=down.fraction_lost > 0.05,
+        alert=down.fraction_lost > 0.05 or down.deficient,
     )
+
+
+def _state(down: stats.DownTrack) -> str:
+    if down.muted:
+        return "muted"
+    if down.paused:
+        return "paused"
+    return "live" if down.active else "waits"
+
+
+def _limit(down: stats.DownTrack) -> Cell:
+    """The layer for which there is room / the one that is wanted, where those differ."""
+    if not down.deficient:
+        return "-", ""
+    if down.paused:
+        text = f"-/S{down.wanted_spatial}"
+    elif down.allowed_spatial != down.wanted_spatial:
+        text = f"S{down.allowed_spatial}/S{down.wanted_spatial}"
+    else:
+        text = f"T{down.allowed_temporal}/T{down.wanted_temporal}"
+    return text, text
 
 
 def _fps(value: float, kind: str) -> Cell:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import marshal
 import socket
 from base64 import b64encode
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from lkpy.errors import LkpyError
 from lkpy.server.app import Server
 from lkpy.server.telemetry.events import RoomStarted
-from tests.control_plane import KEY, Harness, MediaDouble, config_of, running
+from tests.control_plane import KEY, Harness, MediaDouble, config_of, receive, running
 from tests.integration.test_webhooks import receiving
 from tests.ports import free_port
 
@@ -125,7 +127,9 @@ async def test_debug_routes_on_their_own_port() -> None:
         async with server.http.get(f"{base}/rooms") as response:
             (room,) = await response.json()
         assert room["Name"] == "lobby"
-        assert room["Participants"]["alice"]["ID"].startswith("PA_")
+        alice = room["Participants"]["alice"]
+        assert alice["ID"].startswith("PA_")
+        assert (alice["Transports"], alice["DownTracks"]) == ([], [])
         assert "SignalSocket" in (await fetch(server, f"{base}/goroutine"))[1]
         assert "/debug/pprof/profile" in (await fetch(server, f"{base}/pprof/"))[1]
         assert "python" in (await fetch(server, f"{base}/pprof/cmdline"))[1].lower()
@@ -134,6 +138,26 @@ async def test_debug_routes_on_their_own_port() -> None:
             assert (await fetch(server, base + path))[0] == 404
         assert (await fetch(server, f"http://127.0.0.1:{port}/"))[0] == 404
         await socket.close()
+
+
+async def test_rooms_are_shown_with_figures_unless_the_engine_is_stuck(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lkpy.server.telemetry.snapshot.COLLECT_TIMEOUT_S", 0.02)
+
+    async def alice() -> dict[str, Any]:
+        (room,) = json.loads((await server.get("/debug/rooms"))[1])
+        shown: dict[str, Any] = room["Participants"]["alice"]
+        return shown
+
+    async with running({"development": True}) as server:
+        await receive(await server.join(server.token()))
+        server.media.rooms["lobby"].down_tracks = 1
+        (down_track,) = (await alice())["DownTracks"]
+        assert down_track["deficient"] is False
+        assert down_track["wantedSpatial"] == 0
+        server.media.answers = False
+        assert sorted(await alice()) == ["ID", "State", "Tracks"]
 
 
 async def test_a_profile() -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 from livekit.protocol import rtc
 
-from lkpy.engine.api import SetCongestionControl, StreamStatesChanged
+from lkpy.engine.api import (
+    SetCongestionControl,
+    StatsCollected,
+    StreamStatesChanged,
+)
 from lkpy.server.rtc.options import RoomOptions
-from tests.room_kit import Client, camera, running
+from tests.room_kit import Client, World, camera, microphone, running
 
 ACTIVE, PAUSED = rtc.StreamState.ACTIVE, rtc.StreamState.PAUSED
 both = pytest.mark.parametrize("single", [True, False], ids=["single", "dual"])
@@ -90,3 +97,60 @@ async def test_a_client_without_a_connection_simulates_nothing() -> None:
         await simulate(bob, 1_000)
         assert world.engine.of(SetCongestionControl) == []
         assert not bob.left
+
+
+async def collect(world: World) -> StatsCollected:
+    collected = asyncio.ensure_future(world.hub.collect_stats())
+    await world.settle()
+    (stats,) = await collected
+    return stats
+
+
+async def test_a_snapshot_tells_what_there_is_room_for() -> None:
+    async with running() as world:
+        alice, bob = await world.join("alice"), await world.join("bob", single=False)
+        await alice.publish(camera(), microphone())
+        await world.advance(1)
+        sending = bob.participant.transports.sending.id
+        stats = await collect(world)
+        stats = replace(
+            stats,
+            transports=tuple(
+                replace(t, estimate_bps=64e3, capacity_bps=6e4) if t.transport == sending else t
+                for t in stats.transports
+            ),
+            down_tracks=tuple(
+                replace(d, allowed_spatial=0, allowed_temporal=1, deficient=True)
+                for d in stats.down_tracks
+            ),
+        )
+        publisher, subscriber = world.room.snapshot([stats]).participants
+        assert {(t.estimate_bps, t.capacity_bps) for t in publisher.transports} == {(-1, -1)}
+        assert [(t.estimate_bps, t.capacity_bps) for t in subscriber.transports] == [
+            (-1, -1),
+            (64e3, 6e4),
+        ]
+        audio, video = sorted(subscriber.subscribed, key=lambda down: down.kind)
+        assert (video.wanted_spatial, video.wanted_temporal) == (1, 3)
+        assert (video.allowed_spatial, video.allowed_temporal) == (0, 1)
+        assert (video.deficient, video.paused) == (True, False)
+        assert (audio.wanted_spatial, audio.allowed_spatial) == (-1, -1)
+
+
+@pytest.mark.parametrize(("muted", "wanted"), [(False, 0), (True, -1)])
+async def test_a_snapshot_tells_a_pause_from_a_mute(muted: bool, wanted: int) -> None:
+    async with running() as world:
+        alice, bob = await world.join("alice"), await world.join("bob", single=False)
+        (info,) = await alice.publish(camera())
+        settings = rtc.UpdateTrackSettings(track_sids=[info.sid], disabled=muted)
+        await bob.send(track_setting=settings)
+        await world.advance(1)
+        stats = await collect(world)
+        # Of a muted track nothing is missing.
+        paused = [replace(d, deficient=not muted) for d in stats.down_tracks]
+        _, subscriber = world.room.snapshot(
+            [replace(stats, down_tracks=tuple(paused))]
+        ).participants
+        (down,) = subscriber.subscribed
+        assert (down.muted, down.paused, down.deficient) == (muted, not muted, not muted)
+        assert (down.wanted_spatial, down.allowed_spatial) == (wanted, -1)

@@ -65,11 +65,23 @@ async def test_walk_through_the_views(stats_url: str) -> None:
         await pilot.press("enter")
         lines = await shown(app, pilot, "viewer-2")
         assert "PARTICIPANTS  room-1" in lines[2]
+        assert "EST" in lines[3]
+        assert any("viewer-2" in line and "640k" in line for line in lines)
+        assert all(len(line) <= 80 for line in lines)
         await pilot.press("slash", *"publisher", "enter")
         lines = await shown(app, pilot, "1 of 4")
         await pilot.press("enter")
         lines = await shown(app, pilot, "camera")
         assert any("S2" in line and "off" in line for line in lines)
+        await pilot.press("escape", "slash", "escape", "slash", *"viewer-2", "enter")
+        await shown(app, pilot, "1 of 4")
+        await pilot.press("enter")
+        lines = await shown(app, pilot, "S1/S2")
+        assert lines[3].split() == [
+            *("TRACK", "FROM/TO", "CODEC", "LAYER", "LIMIT", "RATE"),
+            *("FPS", "LOSS%", "RTT", "STATE"),
+        ]
+        assert all(len(line) <= 80 for line in lines)
         await pilot.press("escape", "escape")
         await shown(app, pilot, "ROOMS  rooms")
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from lkpy.stats.v1 import stats_pb2 as stats
 from lkpy.top import model, plain, units, views
 from tests.top_snapshots import snapshot
 
@@ -81,6 +82,45 @@ def test_a_simulcast_track_shows_its_layers() -> None:
     assert [row.key for row in table.rows] == ["TR_VC0", "TR_VC0/0", "TR_VC0/1", "TR_VC0/2"]
     layer = [column.key for column in table.columns].index("layer")
     assert [row.cells[layer] for row in table.rows] == ["2/3", "S0", "S1", "S2"]
+
+
+def cells(path: model.Path, observed: stats.Snapshot, row: str) -> dict[str, str]:
+    """A row of a view, by the keys of its columns."""
+    table = views.build(observed, path, model.History())
+    assert table is not None
+    (found,) = [found for found in table.rows if found.key.startswith(row)]
+    return {column.key: cell for column, cell in zip(table.columns, found.cells, strict=True)} | {
+        "alert": str(found.alert)
+    }
+
+
+def test_a_participant_shows_what_its_connection_carries() -> None:
+    room = model.Path("RM_0")
+    wide, narrow, sends = (cells(room, snapshot(), f"PA_0_{who}") for who in ("0", "2", "pub"))
+    assert (wide["est"], wide["cap"], wide["alert"]) == ("2.40M", "-", "False")
+    assert (narrow["est"], narrow["cap"], narrow["alert"]) == ("640k", "600k", "True")
+    assert (sends["est"], sends["cap"]) == ("-", "-")
+
+
+@pytest.mark.parametrize(
+    ("changes", "limit", "state"),
+    [
+        ({}, "S1/S2", "live"),
+        ({"allowed_spatial": 2, "allowed_temporal": 0}, "T0/T3", "live"),
+        ({"allowed_spatial": -1, "paused": True, "active": False}, "-/S2", "paused"),
+        ({"deficient": False, "active": False}, "-", "waits"),
+        ({"deficient": False, "muted": True}, "-", "muted"),
+    ],
+)
+def test_a_down_track_shows_what_there_is_room_for(
+    changes: dict[str, object], limit: str, state: str
+) -> None:
+    observed = snapshot(rooms=1)
+    (down,) = observed.rooms[0].participants[3].subscribed
+    for field, value in changes.items():
+        setattr(down, field, value)
+    row = cells(model.Path("RM_0", "PA_0_2"), observed, "TR_VC0")
+    assert (row["layer"], row["limit"], row["state"]) == ("S1T2", limit, state)
 
 
 def test_what_has_gone_has_no_table() -> None:

@@ -16,15 +16,18 @@ import sys
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Protocol
 
 from aiohttp import web
 from google.protobuf import json_format
+from google.protobuf.message import Message
 from livekit.protocol import models
 
+from lkpy.errors import LkpyError
 from lkpy.limits import PROFILE_DEFAULT_S, PROFILE_MAX_S
 from lkpy.server.http.service import path_of, text
+from lkpy.stats.v1 import stats_pb2
 
 _PPROF = "/debug/pprof/"
 _TOP = 100
@@ -44,8 +47,13 @@ class DebugRoom(Protocol):
 class DebugService:
     """The debug routes. One profile at a time."""
 
-    def __init__(self, rooms: Callable[[], Iterable[DebugRoom]]) -> None:
+    def __init__(
+        self,
+        rooms: Callable[[], Iterable[DebugRoom]],
+        collect: Callable[[], Awaitable[stats_pb2.Snapshot]],
+    ) -> None:
         self._rooms = rooms
+        self._collect = collect
         self._profiling = False
         self.routes: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {
             "/debug/rooms": self._show_rooms,
@@ -63,7 +71,14 @@ class DebugService:
         return text(404, "404 page not found\n") if handler is None else await handler(request)
 
     async def _show_rooms(self, _request: web.Request) -> web.StreamResponse:
-        return web.json_response([_room(room) for room in self._rooms()])
+        try:
+            snapshot = await self._collect()
+        except LkpyError as error:
+            # An engine that does not answer is a reason to look at rooms, not to hide them.
+            rooms = [_room(room, {}) for room in self._rooms()]
+            return web.json_response(rooms, headers={"X-Statistics": error.message})
+        counted = {who.sid: who for room in snapshot.rooms for who in room.participants}
+        return web.json_response([_room(room, counted) for room in self._rooms()])
 
     async def _show_tasks(self, _request: web.Request) -> web.StreamResponse:
         return text(200, tasks_dump())
@@ -122,22 +137,35 @@ def tasks_dump() -> str:
     return out.getvalue()
 
 
-def _room(room: DebugRoom) -> dict[str, object]:
+def _room(room: DebugRoom, counted: Mapping[str, stats_pb2.Participant]) -> dict[str, object]:
     info = room.to_proto()
     return {
         "Name": info.name,
         "Sid": info.sid,
         "CreatedAt": info.creation_time,
-        "Participants": {person.identity: _participant(person) for person in room.participants()},
+        "Participants": {
+            person.identity: _participant(person, counted.get(person.sid))
+            for person in room.participants()
+        },
     }
 
 
-def _participant(info: models.ParticipantInfo) -> dict[str, object]:
-    return {
+def _participant(
+    info: models.ParticipantInfo, counted: stats_pb2.Participant | None
+) -> dict[str, object]:
+    shown: dict[str, object] = {
         "ID": info.sid,
         "State": models.ParticipantInfo.State.Name(info.state),
         "Tracks": {track.sid: json_format.MessageToDict(track) for track in info.tracks},
     }
+    if counted is not None:
+        shown["Transports"] = [_figures(transport) for transport in counted.transports]
+        shown["DownTracks"] = [_figures(down_track) for down_track in counted.subscribed]
+    return shown
+
+
+def _figures(message: Message) -> dict[str, object]:
+    return json_format.MessageToDict(message, always_print_fields_with_no_presence=True)
 
 
 def _seconds(given: str) -> float | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from livekit.protocol import models
 
 from lkpy.clock import Clock
-from lkpy.engine.api import LayerStats, StatsCollected
+from lkpy.engine.api import LayerStats, MediaKind, StatsCollected
 from lkpy.server.rtc.data_subscriptions import DataSubscription
 from lkpy.server.rtc.data_tracks import DataTrack
 from lkpy.server.rtc.media_track import MediaTrack
@@ -154,6 +154,8 @@ def _transport(transport: PeerTransport, index: StatsIndex) -> stats_pb2.Transpo
         srtp_profile=transport.srtp_profile,
         protocol=transport.path[2],
         rtt_ms=-1.0,
+        estimate_bps=-1.0,
+        capacity_bps=-1.0,
     )
     counted = index.transports.get(transport.id)
     if counted is not None:
@@ -164,6 +166,8 @@ def _transport(transport: PeerTransport, index: StatsIndex) -> stats_pb2.Transpo
         described.bytes_sent = counted.bytes_sent
         described.srtp_errors = counted.srtp_errors
         described.retransmissions_sent = counted.retransmissions_sent
+        described.estimate_bps = counted.estimate_bps
+        described.capacity_bps = counted.capacity_bps
     return described
 
 
@@ -179,8 +183,16 @@ def _down_track(subscribed: SubscribedTrack, index: StatsIndex) -> stats_pb2.Dow
         ssrc=subscribed.handle.ssrc,
         spatial=-1,
         temporal=-1,
+        wanted_spatial=-1,
+        wanted_temporal=-1,
+        allowed_spatial=-1,
+        allowed_temporal=-1,
         rtt_ms=-1.0,
     )
+    wanted = subscribed.track.kind is MediaKind.VIDEO and not subscribed.handle.muted
+    if wanted:
+        described.wanted_spatial = subscribed.handle.max_spatial
+        described.wanted_temporal = subscribed.handle.max_temporal
     counted = index.down_tracks.get(subscribed.handle.id)
     if counted is not None:
         described.spatial = counted.spatial
@@ -197,6 +209,11 @@ def _down_track(subscribed: SubscribedTrack, index: StatsIndex) -> stats_pb2.Dow
         described.plis_received = counted.plis_received
         described.key_frames = counted.key_frames
         described.active = counted.spatial >= 0
+        described.deficient = counted.deficient
+        described.paused = counted.deficient and counted.allowed_spatial < 0
+        if wanted:
+            described.allowed_spatial = counted.allowed_spatial
+            described.allowed_temporal = counted.allowed_temporal
     return described
 
 

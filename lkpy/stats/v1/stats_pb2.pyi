@@ -328,6 +328,8 @@ class Transport(_message.Message):
     BYTES_SENT_FIELD_NUMBER: _builtins.int
     SRTP_ERRORS_FIELD_NUMBER: _builtins.int
     RETRANSMISSIONS_SENT_FIELD_NUMBER: _builtins.int
+    ESTIMATE_BPS_FIELD_NUMBER: _builtins.int
+    CAPACITY_BPS_FIELD_NUMBER: _builtins.int
     target: _builtins.str
     """"publisher" or "subscriber"."""
     ice_state: _builtins.str
@@ -345,6 +347,10 @@ class Transport(_message.Message):
     bytes_sent: _builtins.int
     srtp_errors: _builtins.int
     retransmissions_sent: _builtins.int
+    estimate_bps: _builtins.float
+    """What the participant says that it can receive (REMB); -1 when it has not said."""
+    capacity_bps: _builtins.float
+    """What is divided among the video that it receives; -1 while nothing limits that."""
     def __init__(
         self,
         *,
@@ -360,10 +366,12 @@ class Transport(_message.Message):
         bytes_sent: _builtins.int = ...,
         srtp_errors: _builtins.int = ...,
         retransmissions_sent: _builtins.int = ...,
+        estimate_bps: _builtins.float = ...,
+        capacity_bps: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "dtls_state", b"dtls_state", "ice_state", b"ice_state", "packets_received", b"packets_received", "packets_sent", b"packets_sent", "protocol", b"protocol", "retransmissions_sent", b"retransmissions_sent", "rtt_ms", b"rtt_ms", "srtp_errors", b"srtp_errors", "srtp_profile", b"srtp_profile", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "capacity_bps", b"capacity_bps", "dtls_state", b"dtls_state", "estimate_bps", b"estimate_bps", "ice_state", b"ice_state", "packets_received", b"packets_received", "packets_sent", b"packets_sent", "protocol", b"protocol", "retransmissions_sent", b"retransmissions_sent", "rtt_ms", b"rtt_ms", "srtp_errors", b"srtp_errors", "srtp_profile", b"srtp_profile", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -517,6 +525,12 @@ class DownTrack(_message.Message):
     SSRC_FIELD_NUMBER: _builtins.int
     ACTIVE_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    WANTED_SPATIAL_FIELD_NUMBER: _builtins.int
+    WANTED_TEMPORAL_FIELD_NUMBER: _builtins.int
+    ALLOWED_SPATIAL_FIELD_NUMBER: _builtins.int
+    ALLOWED_TEMPORAL_FIELD_NUMBER: _builtins.int
+    DEFICIENT_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
     track_sid: _builtins.str
     publisher_identity: _builtins.str
     kind: _builtins.str
@@ -543,6 +557,18 @@ class DownTrack(_message.Message):
     """The last key frame the subscriber could start from is behind it: media is flowing."""
     source: _builtins.str
     """"audio" source or video source in lower case, as in Track."""
+    wanted_spatial: _builtins.int
+    """Highest layer that the subscriber wants, whether or not it is published; -1 when it wants
+    nothing, and for audio.
+    """
+    wanted_temporal: _builtins.int
+    allowed_spatial: _builtins.int
+    """Highest layer that it wants and for which its connection has room; -1 also when there is none."""
+    allowed_temporal: _builtins.int
+    deficient: _builtins.bool
+    """There is no room for all that the subscriber wants and the publisher sends."""
+    paused: _builtins.bool
+    """There is no room for any of it."""
     def __init__(
         self,
         *,
@@ -567,10 +593,16 @@ class DownTrack(_message.Message):
         ssrc: _builtins.int = ...,
         active: _builtins.bool = ...,
         source: _builtins.str = ...,
+        wanted_spatial: _builtins.int = ...,
+        wanted_temporal: _builtins.int = ...,
+        allowed_spatial: _builtins.int = ...,
+        allowed_temporal: _builtins.int = ...,
+        deficient: _builtins.bool = ...,
+        paused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "bitrate_bps", b"bitrate_bps", "bytes", b"bytes", "fraction_lost", b"fraction_lost", "jitter_ms", b"jitter_ms", "key_frames", b"key_frames", "kind", b"kind", "mime_type", b"mime_type", "muted", b"muted", "nacks_received", b"nacks_received", "packets", b"packets", "packets_lost", b"packets_lost", "plis_received", b"plis_received", "publisher_identity", b"publisher_identity", "retransmissions", b"retransmissions", "rtt_ms", b"rtt_ms", "source", b"source", "spatial", b"spatial", "ssrc", b"ssrc", "temporal", b"temporal", "track_sid", b"track_sid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "allowed_spatial", b"allowed_spatial", "allowed_temporal", b"allowed_temporal", "bitrate_bps", b"bitrate_bps", "bytes", b"bytes", "deficient", b"deficient", "fraction_lost", b"fraction_lost", "jitter_ms", b"jitter_ms", "key_frames", b"key_frames", "kind", b"kind", "mime_type", b"mime_type", "muted", b"muted", "nacks_received", b"nacks_received", "packets", b"packets", "packets_lost", b"packets_lost", "paused", b"paused", "plis_received", b"plis_received", "publisher_identity", b"publisher_identity", "retransmissions", b"retransmissions", "rtt_ms", b"rtt_ms", "source", b"source", "spatial", b"spatial", "ssrc", b"ssrc", "temporal", b"temporal", "track_sid", b"track_sid", "wanted_spatial", b"wanted_spatial", "wanted_temporal", b"wanted_temporal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -255,6 +255,7 @@ impl Builder {
         fields.set_item("temporal", stats.temporal)?;
         fields.set_item("allowed_spatial", stats.allowed_spatial)?;
         fields.set_item("allowed_temporal", stats.allowed_temporal)?;
+        fields.set_item("deficient", stats.deficient)?;
         fields.set_item("muted", stats.muted)?;
         fields.set_item("packets", stats.packets)?;
         fields.set_item("bytes", stats.bytes)?;

@@ -79,6 +79,8 @@ pub struct DownTrackStats {
     pub allowed_spatial: i8,
     /// The same for temporal layers.
     pub allowed_temporal: i8,
+    /// There is no room for all that the subscriber wants and the publisher sends.
+    pub deficient: bool,
     /// Muted by the subscriber.
     pub muted: bool,
     /// Packets.

@@ -68,7 +68,9 @@ impl Core {
     }
 
     fn down_track_stats(&mut self, now: Instant) -> Vec<DownTrackStats> {
+        let connections = &self.connections;
         let down_tracks = self.subscriptions.iter_mut().map(|subscription| {
+            let connection = connections.get(subscription.connection);
             let stats = subscription.track.stats(now);
             DownTrackStats {
                 down_track: subscription.id,
@@ -77,6 +79,7 @@ impl Core {
                 temporal: stats.temporal,
                 allowed_spatial: stats.allowed_spatial,
                 allowed_temporal: stats.allowed_temporal,
+                deficient: connection.is_some_and(|c| c.allocator.is_deficient(subscription.id)),
                 muted: stats.muted,
                 packets: stats.packets,
                 bytes: stats.bytes,

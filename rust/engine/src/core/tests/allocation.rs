@@ -35,16 +35,24 @@ fn a_track_for_which_there_is_no_room_is_paused_and_comes_back() {
     let mut world = call(1);
     send_frame(&mut world, 0, 100, 4, true);
     assert_eq!(pauses(&world), [false]);
+    assert!(!world.stats().down_tracks[0].deficient);
     control(&mut world, Some(1));
     assert_eq!(pauses(&world), [false, true]);
-    assert_eq!(world.stats().transports[1].capacity_bps, 1.0);
+    let stats = world.stats();
+    assert_eq!(stats.transports[1].capacity_bps, 1.0);
+    let [track] = &stats.down_tracks[..] else {
+        panic!("{:?}", stats.down_tracks);
+    };
+    assert_eq!((track.allowed_spatial, track.deficient), (-1, true));
     send_frame(&mut world, 0, 104, 4, true);
     assert_eq!(world.clients[AT].sequences(SSRC).len(), 4);
     control(&mut world, None);
     send_frame(&mut world, 0, 108, 4, true);
     assert_eq!(world.clients[AT].sequences(SSRC).len(), 8);
     assert_eq!(pauses(&world), [false, true, false]);
-    assert_eq!(world.stats().transports[1].capacity_bps, -1.0);
+    let stats = world.stats();
+    assert_eq!(stats.transports[1].capacity_bps, -1.0);
+    assert!(!stats.down_tracks[0].deficient);
 }
 
 #[test]
