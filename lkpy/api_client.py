@@ -19,8 +19,8 @@ from livekit.protocol import room
 from lkpy.auth.grants import Grants, VideoGrant
 from lkpy.auth.token import mint
 from lkpy.clock import SystemClock
-from lkpy.errors import Blame, Code, LkpyError
-from lkpy.server_url import http_url, unreachable_reason
+from lkpy.errors import Code, LkpyError
+from lkpy.server_url import UnreachableError, http_url
 
 TOKEN_TTL_S = 300.0
 TIMEOUT_S = 15.0
@@ -48,18 +48,6 @@ class NoSuchServiceError(ApiError):
             f"{url} does not serve LiveKit's API, or not this call: {reason}",
             status=status,
             hint="is that the address of a LiveKit-compatible server, and is it recent enough?",
-        )
-
-
-class UnreachableError(LkpyError):
-    """No server answers at the address."""
-
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(
-            Code.UNAVAILABLE,
-            f"cannot reach {url}: {reason}",
-            blame=Blame.OPERATOR,
-            hint="is the server running, and is --url right? start one: lkpy server start --dev",
         )
 
 
@@ -137,7 +125,7 @@ class ApiClient:
         except TimeoutError:
             raise UnreachableError(self.url, f"no answer within {call.timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UnreachableError(self.url, unreachable_reason(error)) from None
+            raise UnreachableError(self.url, error) from None
         if status != 200:
             raise refusal(self.url, status, body)
         answer = call.answer()

@@ -6,7 +6,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
-from lkpy.errors import Code, LkpyError
+from lkpy.errors import Blame, Code, LkpyError
+
+_TLS = "TLS: "
+_HINT = "is the server running, and is its address right? start one: lkpy server start --dev"
+_TLS_HINT = (
+    "does the server speak TLS there, with a certificate that this machine trusts? without TLS \
+its address begins with ws:// or http://"
+)
 
 _SECURE = {"ws": False, "http": False, "wss": True, "https": True}
 
@@ -38,11 +45,29 @@ def _with_scheme(url: str, scheme: str) -> str:
     return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
 
 
+class UnreachableError(LkpyError):
+    """No server answers at the address. The reason is what aiohttp or the system said, or words."""
+
+    def __init__(self, url: str, reason: Exception | str) -> None:
+        if not isinstance(reason, str):
+            reason = unreachable_reason(reason)
+        super().__init__(
+            Code.UNAVAILABLE,
+            f"cannot reach {url}: {reason}",
+            blame=Blame.OPERATOR,
+            hint=_TLS_HINT if reason.startswith(_TLS) else _HINT,
+        )
+
+
 def unreachable_reason(error: Exception) -> str:
     """Why aiohttp or the system could not connect, in plain words, without the address."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        error = error.certificate_error
+        words = getattr(error, "verify_message", None) or str(error)
+        return f"{_TLS}its certificate is not trusted: {words}"
     if isinstance(error, aiohttp.ClientSSLError):
         reason = getattr(error.os_error, "reason", None) or getattr(error.os_error, "strerror", "")
-        return f"TLS: {str(reason).replace('_', ' ').lower()}"
+        return f"{_TLS}{str(reason).replace('_', ' ').lower()}"
     if isinstance(error, TimeoutError) and not error.strerror:
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorError):

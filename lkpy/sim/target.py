@@ -13,7 +13,7 @@ import aiohttp
 from lkpy.auth.grants import Grants, VideoGrant
 from lkpy.auth.token import mint
 from lkpy.errors import Blame, Code, ConfigError, LkpyError
-from lkpy.server_url import http_url, unreachable_reason
+from lkpy.server_url import UnreachableError, http_url
 from lkpy.sim.plan import ClientPlan, Plan
 from lkpy.sim.scenario import Scenario
 
@@ -22,7 +22,7 @@ _DEFAULT_PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
 
 
 class TargetError(LkpyError):
-    """The server cannot be reached, or does not let us in."""
+    """The server does not let us in, or is no server for us."""
 
     def __init__(self, code: Code, message: str, *, hint: str | None = None) -> None:
         super().__init__(code, message, blame=Blame.OPERATOR, hint=hint)
@@ -149,7 +149,8 @@ def resolve(
 
 
 async def check(target: Target, token: str, *, timeout_s: float = 10.0) -> None:
-    """Ask the server whether it would let a client in. Raises :class:`TargetError`."""
+    """Ask the server whether it would let a client in. Raises :class:`TargetError`
+    and :class:`UnreachableError`."""
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     headers = {"Authorization": f"Bearer {token}"}
     address = f"{target.http_url}/rtc/validate"
@@ -162,14 +163,9 @@ async def check(target: Target, token: str, *, timeout_s: float = 10.0) -> None:
             body = body.replace(token, "<token>")  # livekit-server repeats what it refuses
             status = response.status
     except TimeoutError:
-        message = f"{target.url} does not answer within {timeout_s:g} s"
-        raise TargetError(Code.UNAVAILABLE, message) from None
+        raise UnreachableError(target.url, f"no answer within {timeout_s:g} s") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise TargetError(
-            Code.UNAVAILABLE,
-            f"cannot reach {target.url}: {unreachable_reason(error)}",
-            hint="is the server running, and is the address right?",
-        ) from None
+        raise UnreachableError(target.url, error) from None
     if status in (401, 403):
         raise TargetError(
             Code.UNAUTHENTICATED,

@@ -9,7 +9,7 @@ import aiohttp
 from google.protobuf.message import DecodeError
 
 from lkpy.errors import Blame, Code, LkpyError
-from lkpy.server_url import http_url, unreachable_reason, ws_url
+from lkpy.server_url import UnreachableError, http_url, ws_url
 from lkpy.stats.v1 import stats_pb2 as stats
 
 PATH = "/lkpy/v1/stats"
@@ -38,7 +38,7 @@ class StatsSource:
                     raise _refused(self.url, response.status, await response.text())
                 return _decode(await response.read(), self.url)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _unreachable(self.url, error) from error
+            raise UnreachableError(self.url, error) from error
 
     async def stream(self, interval_ms: int) -> AsyncGenerator[stats.Snapshot, None]:
         """Yield a snapshot per interval until the server closes; then raise ``unavailable``."""
@@ -59,7 +59,7 @@ class StatsSource:
         except aiohttp.WSServerHandshakeError as error:
             raise _refused(self.url, error.status, error.message) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _unreachable(self.url, error) from error
+            raise UnreachableError(self.url, error) from error
         raise LkpyError(
             Code.UNAVAILABLE, f"{self.url} closed the stream of statistics", blame=Blame.OPERATOR
         )
@@ -93,11 +93,3 @@ def _refused(url: str, status: int, body: str) -> LkpyError:
             hint="lkpy top needs the statistics that lkpy server offers",
         )
     return LkpyError(Code.UNAVAILABLE, f"{url} answered {status}: {body.strip()[:200]}")
-
-
-def _unreachable(url: str, error: Exception) -> LkpyError:
-    return LkpyError(
-        Code.UNAVAILABLE,
-        f"cannot reach {url}: {unreachable_reason(error)}",
-        hint="is the server running? start one with: lkpy server start --dev",
-    )

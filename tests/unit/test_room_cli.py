@@ -99,7 +99,8 @@ def test_no_server() -> None:
     assert done.stderr == (
         f"Using {NOBODY} with API key 'devkey' from the development default.\n"
         f"error: cannot reach {NOBODY}: connection refused\n"
-        "hint: is the server running, and is --url right? start one: lkpy server start --dev\n"
+        "hint: is the server running, and is its address right? start one: "
+        "lkpy server start --dev\n"
     )
     machine = lkpy("room", "list", "-q", "--json", "--url", NOBODY)
     assert json.loads(machine.stderr)["code"] == "unavailable"

@@ -206,8 +206,9 @@ def with_server(command: Callable[..., None]) -> Callable[..., None]:
     ]
 
     def run(**values: Any) -> None:  # noqa: ANN401 - whatever the command takes
-        from lkpy.api_client import NoSuchServiceError, UnreachableError
+        from lkpy.api_client import NoSuchServiceError
         from lkpy.errors import Code, LkpyError
+        from lkpy.server_url import UnreachableError
 
         flags = {name: values.pop(name) for name in _FLAGS}
         try:

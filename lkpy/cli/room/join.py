@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import aiohttp
 from livekit.protocol import rtc
 
-from lkpy.api_client import NoSuchServiceError, UnreachableError
+from lkpy.api_client import NoSuchServiceError
 from lkpy.auth.grants import Grants
 from lkpy.auth.token import mint
 from lkpy.cli import output
@@ -22,7 +22,7 @@ from lkpy.cli.room.connection import refused_key
 from lkpy.cli.room.events import Event, RoomEvents
 from lkpy.cli.room.watch import until_interrupted
 from lkpy.errors import Code, LkpyError
-from lkpy.server_url import unreachable_reason
+from lkpy.server_url import UnreachableError
 from lkpy.sim.client import ClientSettings, SimClient
 from lkpy.sim.media import cache
 from lkpy.sim.media.clip import Clip
@@ -94,7 +94,7 @@ class _Participant:
         try:
             family, addresses = local_addresses(target.host, target.port)
         except OSError as error:
-            raise UnreachableError(self._chosen.url, unreachable_reason(error)) from None
+            raise UnreachableError(self._chosen.url, error) from None
         return ClientSettings(
             url=self._chosen.url,
             token=token,
