@@ -6,6 +6,7 @@ text = str(description)
 
 from lkpy.sdp.candidate import Candidate
 from lkpy.sdp.errors import SdpError
+from lkpy.sdp.fragment import IceFragment
 from lkpy.sdp.model import (
     Codec,
     Direction,
@@ -29,6 +30,7 @@ __all__ = [
     "Fingerprint",
     "Group",
     "HeaderExtension",
+    "IceFragment",
     "MediaDescription",
     "Msid",
     "Rid",

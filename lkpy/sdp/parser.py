@@ -33,12 +33,21 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+")
 
 def parse(text: str) -> SessionDescription:
     """Parse ``text``. Raises :class:`SdpError`."""
+    return _parse(text, 1)
+
+
+def parse_fragment(text: str) -> SessionDescription:
+    """Parse lines that lack the head of a description (RFC 8840 9). Raises :class:`SdpError`."""
+    return _parse(f"v=0\n{text}", 0)
+
+
+def _parse(text: str, line: int) -> SessionDescription:
+    """``line`` is the number of the first one."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     head, *sections = (text.rstrip("\n") + "\n").split("\nm=")
     if len(sections) > MAX_MEDIA_SECTIONS:
         raise SdpError(f"more than {MAX_MEDIA_SECTIONS} media sections")
-    line = 1
     description = SessionDescription()
     # Each piece lost the LF it was split at; the last has it.
     chunk = head if head.endswith("\n") else head + "\n"
