@@ -10,7 +10,8 @@ from typing import Protocol
 from livekit.protocol import models, rtc
 from livekit.protocol import room as room_pb
 
-from lkpy.ids import ParticipantIdentity
+from lkpy.ids import ParticipantID, ParticipantIdentity
+from lkpy.sdp import IceFragment
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
 
 
@@ -45,6 +46,27 @@ class ManagedRoomApi(Protocol):
         """Change the room's metadata."""
 
 
+class ManagedRoomWhip(Protocol):
+    """What WHIP clients do to their sessions. Who is named and is not there is ``not_found``."""
+
+    async def trickle(
+        self,
+        identity: ParticipantIdentity,
+        sid: ParticipantID,
+        ice_session: str,
+        fragment: IceFragment,
+    ) -> None:
+        """Take candidates for an ICE session."""
+
+    async def restart(
+        self, identity: ParticipantIdentity, sid: ParticipantID, fragment: IceFragment
+    ) -> IceFragment:
+        """Restart ICE; returns our end."""
+
+    async def delete(self, identity: ParticipantIdentity, sid: ParticipantID) -> None:
+        """End the session."""
+
+
 class ManagedRoom(Protocol):
     """A room that participants can enter."""
 
@@ -53,6 +75,10 @@ class ManagedRoom(Protocol):
     @property
     def api(self) -> ManagedRoomApi:
         """For calls from outside."""
+
+    @property
+    def whip(self) -> ManagedRoomWhip:
+        """For WHIP clients."""
 
     def start(self) -> None:
         """Begin the room's task."""

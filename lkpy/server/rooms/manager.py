@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from livekit.protocol import models, rtc
@@ -16,7 +16,7 @@ from lkpy.ids import ParticipantIdentity, RoomName
 from lkpy.limits import Limits, attributes_size
 from lkpy.server.rooms.allocator import ROOM_NOT_FOUND, RoomAllocator
 from lkpy.server.rooms.dispatches import Dispatches
-from lkpy.server.rooms.managed_room import ManagedRoom, ManagedRoomApi
+from lkpy.server.rooms.managed_room import ManagedRoom, ManagedRoomApi, ManagedRoomWhip
 from lkpy.server.rooms.store import LocalStore
 from lkpy.server.rtc.options import RoomSettings
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
@@ -138,6 +138,18 @@ class RoomManager(Generic[R_co]):
         if self._store.load_participant(name, identity) is None:
             raise no_response()
         return self._live(name).api
+
+    def whip(self, name: RoomName) -> ManagedRoomWhip:
+        """The WHIP sessions of a room. Raises ``not_found`` for one that is not live."""
+        room = self.room(name)
+        if room is None:
+            raise LkpyError(Code.NOT_FOUND, ROOM_NOT_FOUND)
+        return room.whip
+
+    def participants(self, name: RoomName) -> Sequence[models.ParticipantInfo]:
+        """Who is in a room; nobody if it is not live."""
+        room = self.room(name)
+        return () if room is None else room.participants()
 
     def dispatches(self, name: RoomName) -> Dispatches:
         """The agents of a room. Raises ``unavailable`` for one that is not live."""

@@ -96,9 +96,7 @@ class Answerer:
                 f"the offer has {len(offer.media)} media sections, "
                 f"the one before had {len(self.sections)}"
             )
-        mids = [media.mid for media in offer.media if media.mid is not None]
-        if len(set(mids)) < len(mids):
-            raise SdpError("two media sections have the same a=mid")
+        descriptions.check_mids(offer)
 
     def answer(self, offer: SessionDescription, remote: RemoteEnd, lookup: TrackLookup) -> Answer:
         """Apply a checked offer whose transport has been taken."""

@@ -69,8 +69,12 @@ class Connectivity:
         signals: SignalSender,
         path: IcePath,
         timers: Timers,
+        *,
+        can_come_back: bool = True,
     ) -> None:
         self._owner = owner
+        self._can_come_back = can_come_back
+        """Whether the client can be told that its connection is lost."""
         self._path = path
         self._transports = transports
         self._signals = signals
@@ -85,7 +89,11 @@ class Connectivity:
     @property
     def beyond_repair(self) -> bool:
         """A transport is gone that no ICE restart brings back: only a fresh session helps."""
-        return self._dead or any(transport.dead for transport in self._transports.all)
+        return (
+            not self._can_come_back
+            or self._dead
+            or any(transport.dead for transport in self._transports.all)
+        )
 
     def start(self) -> None:
         """The participant has to become active within a minute."""
@@ -159,6 +167,9 @@ class Connectivity:
             return
         self._lost = True
         logger.info("peer connection lost: %s", why)
+        if not self._can_come_back:
+            self._owner.give_up(Reason.CONNECTION_TIMEOUT, None)
+            return
         self._signals.leave(Reason.CONNECTION_TIMEOUT, Action.RESUME)
         self._signals.close("peer connection lost")
         self._timers.set(

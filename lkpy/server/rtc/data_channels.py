@@ -9,7 +9,9 @@ from livekit.protocol import models
 
 from lkpy.engine.api import DataChannelClosed, DataChannelOpened, DataReceived
 from lkpy.server.rtc.data_packets import DataStream, NonceFilter, Routed, Sender, wrap_unlabeled
-from lkpy.server.rtc.transport_manager import LOSSY, RELIABLE
+from lkpy.server.rtc.transport_manager import DATA_TRACK, LOSSY, RELIABLE
+
+_LABELS = (RELIABLE, LOSSY, DATA_TRACK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +74,11 @@ class DataChannels:
     def outgoing(self, transport: int, *, reliable: bool) -> tuple[int, int] | None:
         """Where to send on ``transport``: its ``_reliable`` or ``_lossy`` channel."""
         return self._by_label.get((transport, RELIABLE if reliable else LOSSY))
+
+    def bare(self, transport: int) -> tuple[int, int] | None:
+        """Where to send bare user data on ``transport``: the first channel that was opened and is
+        not LiveKit's."""
+        for key, channel in self._channels.items():
+            if channel.transport == transport and channel.label not in _LABELS:
+                return key
+        return None

@@ -164,6 +164,13 @@ def wrap_unlabeled(payload: bytes, sender: Sender) -> Routed | None:
     return Routed(data, True, frozenset(), frozenset(), only_active=True)
 
 
+def unwrap(packet: Routed) -> bytes | None:
+    """The bare data of a user packet; None for a packet of another kind (``pkg/rtc/transport.go``
+    SendDataMessage)."""
+    sent = models.DataPacket.FromString(packet.payload)
+    return sent.user.payload if sent.HasField("user") else None
+
+
 def _speaks_for_another(packet: models.DataPacket, sender: Sender) -> bool:
     return packet.participant_identity not in ("", sender.identity)
 

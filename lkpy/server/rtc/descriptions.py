@@ -11,6 +11,7 @@ from lkpy.sdp import (
     Fingerprint,
     Group,
     MediaDescription,
+    SdpError,
     SessionDescription,
     Setup,
     TransportAttributes,
@@ -45,6 +46,13 @@ def session(
         msid_semantic=" WMS *",
         transport=TransportAttributes(ice_options="trickle", fingerprints=[fingerprint]),
     )
+
+
+def check_mids(description: SessionDescription) -> None:
+    """Raise :class:`SdpError` when a mid names more than one section."""
+    mids = [media.mid for media in description.media if media.mid is not None]
+    if len(set(mids)) < len(mids):
+        raise SdpError("two media sections have the same a=mid")
 
 
 def finish(description: SessionDescription) -> SessionDescription:

@@ -13,9 +13,11 @@ from lkpy.limits import MAX_REMOTE_CANDIDATES
 from lkpy.sdp import Candidate, SdpError
 
 
-def candidate_init(candidate: IceCandidate, *, ufrag: str, mid: str, index: int) -> str:
-    """One of our candidates as JSON, for the media section that carries the transport."""
-    text = Candidate(
+def described_candidate(
+    candidate: IceCandidate, extensions: tuple[tuple[str, str], ...] = ()
+) -> Candidate:
+    """One of our candidates as a description has it."""
+    return Candidate(
         foundation=candidate.foundation,
         component=candidate.component,
         protocol=candidate.protocol,
@@ -24,11 +26,15 @@ def candidate_init(candidate: IceCandidate, *, ufrag: str, mid: str, index: int)
         port=candidate.port,
         type=candidate.type,
         tcp_type=candidate.tcp_type,
-        extensions=(("ufrag", ufrag),),
+        extensions=extensions,
     )
+
+
+def candidate_init(candidate: IceCandidate, *, ufrag: str, mid: str, index: int) -> str:
+    """One of our candidates as JSON, for the media section that carries the transport."""
     return json.dumps(
         {
-            "candidate": str(text),
+            "candidate": str(described_candidate(candidate, (("ufrag", ufrag),))),
             "sdpMid": mid,
             "sdpMLineIndex": index,
             "usernameFragment": None,

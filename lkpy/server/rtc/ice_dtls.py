@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 from base64 import b64encode
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from lkpy.engine.api import (
@@ -27,8 +28,20 @@ from lkpy.engine.api import (
     SetRemoteParameters,
     TransportClosed,
 )
-from lkpy.sdp import Fingerprint, MediaDescription, SdpError, SessionDescription, Setup
-from lkpy.server.rtc.ice_candidates import RemoteCandidate, RemoteCandidates, usable_candidate
+from lkpy.sdp import (
+    Candidate,
+    Fingerprint,
+    IceFragment,
+    SdpError,
+    SessionDescription,
+    Setup,
+)
+from lkpy.server.rtc.ice_candidates import (
+    RemoteCandidate,
+    RemoteCandidates,
+    described_candidate,
+    usable_candidate,
+)
 
 _UFRAG, _PWD = 12, 24
 """Bytes, for 16 and 32 characters as pion has them; RFC 8445 5.3 asks for 24 and 128 bits."""
@@ -69,7 +82,9 @@ def remote_end(description: SessionDescription, *, default_setup: Setup) -> Remo
     if None in active:
         raise SdpError("a media section has no a=mid")
     if not active:
-        raise SdpError("every media section is rejected")
+        raise SdpError(
+            "every media section is rejected" if description.media else "no media section"
+        )
     bundle = [active[mid] for mid in description.bundle if mid in active]
     if not bundle:
         if len(active) > 1:
@@ -88,7 +103,7 @@ def remote_end(description: SessionDescription, *, default_setup: Setup) -> Remo
         fingerprint=_best(transport.fingerprints),
         setup=transport.setup or default_setup,
         lite=description.ice_lite,
-        candidates=_candidates(tagged),
+        candidates=_usable(tagged.candidates),
         mid=tagged.mid or "",
         bundle=frozenset(media.mid or "" for media in bundle),
     )
@@ -100,8 +115,8 @@ def _best(fingerprints: list[Fingerprint]) -> Fingerprint:
     return (known or fingerprints)[0]
 
 
-def _candidates(media: MediaDescription) -> list[IceCandidate]:
-    usable = map(usable_candidate, media.candidates)
+def _usable(candidates: Iterable[Candidate]) -> list[IceCandidate]:
+    usable = map(usable_candidate, candidates)
     return [candidate for candidate in usable if candidate is not None]
 
 
@@ -245,6 +260,47 @@ class IceDtls:
         commands = self._wanted(self._candidates.add(candidate))
         if commands:
             self._engine.submit(*commands)
+
+    def described_candidates(self) -> tuple[Candidate, ...]:
+        """Local candidates, for a description that is complete."""
+        return tuple(map(described_candidate, self.candidates))
+
+    def trickle(self, fragment: IceFragment) -> None:
+        """Take candidates of the client's generation. Raises :class:`SdpError`."""
+        remote = self._described_by(fragment)
+        if IceParameters(fragment.ufrag, fragment.pwd) != remote.ice:
+            raise SdpError("ice credential mismatch: a=ice-ufrag and a=ice-pwd are not the offer's")
+        for candidate in _usable(fragment.candidates):
+            self.add_candidate(RemoteCandidate(candidate, fragment.ufrag))
+
+    def restart_with(self, fragment: IceFragment) -> IceFragment:
+        """Take the client's next ICE generation and return ours. With the generation that is
+        there nothing restarts. Raises :class:`SdpError`."""
+        remote = replace(
+            self._described_by(fragment),
+            ice=IceParameters(fragment.ufrag, fragment.pwd),
+            candidates=_usable(fragment.candidates),
+        )
+        if self.restarts(remote):
+            self.restart()
+        self.set_remote(remote)
+        return replace(
+            fragment,
+            ufrag=self.local.ufrag,
+            pwd=self.local.pwd,
+            candidates=self.described_candidates(),
+            end_of_candidates=True,
+            ice_lite=self.lite,
+        )
+
+    def _described_by(self, fragment: IceFragment) -> RemoteEnd:
+        if self.remote is None:
+            raise SdpError("no remote description")
+        if fragment.mid != self.remote.mid:
+            raise SdpError(
+                f"media mid does not match bundle mid: {fragment.mid}, expected {self.remote.mid}"
+            )
+        return self.remote
 
     def handle_event(self, event: Event) -> None:
         """Take an event of this transport."""

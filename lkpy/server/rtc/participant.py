@@ -107,6 +107,7 @@ class Participant:
                 publish_codecs=self.publish_codecs,
                 subscribe_codecs=subscribe_codecs(enabled_codecs, configuration),
                 ice_lite=room.options.ice_lite and not session.disable_ice_lite,
+                one_shot=self.is_one_shot,
                 data_tracks=room.options.data_tracks,
                 allow_pause=(
                     room.options.allow_pause
@@ -125,11 +126,18 @@ class Participant:
             self.transports,
             room.ice_preferences,
             self.now,
-            fallback=room.options.allow_tcp_fallback,
+            fallback=room.options.allow_tcp_fallback and not self.is_one_shot,
             force_tcp=room.options.force_tcp,
         )
         self.join_offer = JoinOffer(self._sid, room.timers, self.handle_offer)
-        self.connectivity = Connectivity(self, self.transports, self.signals, self.ice, room.timers)
+        self.connectivity = Connectivity(
+            self,
+            self.transports,
+            self.signals,
+            self.ice,
+            room.timers,
+            can_come_back=not self.is_one_shot,
+        )
         mimes = tuple(c.mime for c in self.publish_codecs if c.mime.lower() != "video/rtx")
         self.dynacast = TrackDynacast(
             self,
@@ -196,6 +204,11 @@ class Participant:
     def is_dependent(self) -> bool:
         """It is there for others."""
         return self.claims.is_dependent
+
+    @property
+    def is_one_shot(self) -> bool:
+        """It has no signal connection and never will."""
+        return self.session.one_shot is not None
 
     @property
     def is_publisher(self) -> bool:
@@ -278,7 +291,7 @@ class Participant:
             self.publishing.add_track(request)
         self.subscribing.want(subscribe)
         if session.publisher_offer is not None and session.publisher_offer.sdp:
-            hold = sets_join_offer_late(self.client)
+            hold = sets_join_offer_late(self.client) and not self.is_one_shot
             self.join_offer.take(self.now(), session.publisher_offer, hold=hold)
             if self.closed:
                 # What it offers cannot be negotiated.

@@ -50,6 +50,8 @@ class ParticipantData:
         self._take = take
         """Takes packets that are for the server and for nobody else."""
         self._channels = DataChannels()
+        self._bare = owner.is_one_shot
+        """The client knows no packets: it gets the data in them."""
 
     @property
     def last_sequence(self) -> int:
@@ -58,7 +60,15 @@ class ParticipantData:
 
     def outgoing(self, *, reliable: bool) -> tuple[int, int] | None:
         """Where data for this participant goes: its primary connection's channel."""
+        if self._bare:
+            return None
         return self._channels.outgoing(self._transports.primary.id, reliable=reliable)
+
+    def outgoing_bare(self) -> tuple[int, int] | None:
+        """Where user data goes without its packet, for clients that know no packets."""
+        if not self._bare:
+            return None
+        return self._channels.bare(self._transports.primary.id)
 
     def handle_event(self, event: DataEvent) -> None:
         """Take what the engine tells of the participant's channels."""

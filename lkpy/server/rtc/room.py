@@ -37,6 +37,7 @@ from lkpy.server.rtc.room_stats import RoomStats
 from lkpy.server.rtc.room_task import RoomTask
 from lkpy.server.rtc.room_tracks import RoomTracks
 from lkpy.server.rtc.room_updates import RoomUpdates
+from lkpy.server.rtc.room_whip import RoomWhip
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
 from lkpy.server.rtc.signals import Action
 from lkpy.server.rtc.simulation import ResumeFaults
@@ -125,6 +126,7 @@ class Room:
         self.tracks.greetings += [self._speakers.tell, self._quality.tell]
         self._stats = RoomStats(clock)
         self.api = RoomApi(self)
+        self.whip = RoomWhip(self)
         self._sessions = RoomSessions(self, node, self._task.inbox)
 
     def start(self) -> None:

@@ -11,7 +11,7 @@ from livekit.protocol import room as room_pb
 from lkpy.clock import Clock
 from lkpy.engine.api import SendData
 from lkpy.engine.hub import EngineHub
-from lkpy.server.rtc.data_packets import NonceFilter, Routed, Sender, route
+from lkpy.server.rtc.data_packets import NonceFilter, Routed, Sender, route, unwrap
 from lkpy.server.rtc.reliable_log import ReliableLog
 from lkpy.server.telemetry.events import NO_TELEMETRY, DataStreamBegan, Telemetry
 
@@ -46,17 +46,25 @@ class RoomData:
             self._telemetry.tell(DataStreamBegan(packet.stream, len(packet.identities)))
         if packet.reliable:
             self.log.add(self._clock.now(), "" if sender is None else sender.sid, packet)
-        channels = [
-            channel
-            for participant in self._members()
-            if participant is not sender
-            and packet.reaches(participant.sid, participant.identity)
-            and (not packet.only_active or participant.state == _ACTIVE)
-            and (channel := participant.data.outgoing(reliable=packet.reliable)) is not None
-        ]
+        channels: list[tuple[int, int]] = []
+        bare: list[tuple[int, int]] = []
+        for participant in self._members():
+            if (
+                participant is sender
+                or not packet.reaches(participant.sid, participant.identity)
+                or (packet.only_active and participant.state != _ACTIVE)
+            ):
+                continue
+            channel = participant.data.outgoing(reliable=packet.reliable)
+            if channel is not None:
+                channels.append(channel)
+            elif (channel := participant.data.outgoing_bare()) is not None:
+                bare.append(channel)
+        source = 0 if sender is None else sender.transports.publisher.id
         if channels:
-            source = 0 if sender is None else sender.transports.publisher.id
             self._hub.submit(SendData(tuple(channels), packet.payload, source=source))
+        if bare and (payload := unwrap(packet)) is not None:
+            self._hub.submit(SendData(tuple(bare), payload, source=source))
 
     def catch_up(self, participant: Participant) -> None:
         """The participant can be written: give it what it missed."""

@@ -118,7 +118,7 @@ class RoomSessions:
         return participant
 
     def _enter(self, participant: Participant, others: list[models.ParticipantInfo]) -> None:
-        room, session = self._room, participant.session
+        room = self._room
         join = join_response(
             room=room.info_told,
             participant=participant.to_proto(),
@@ -131,14 +131,20 @@ class RoomSessions:
             sif_trailer=self._sif_trailer,
             any_path=participant.ice.preference is IcePreference.ANY,
         )
-        fast_start = session.single_pc or participant.client.protocol >= _FAST_START
-        subscribe = room.tracks.sids if fast_start and session.auto_subscribe else ()
-        participant.enter(join, subscribe=subscribe)
+        participant.enter(join, subscribe=self._subscribed_first(participant))
         if participant.closed:
             return
         room.refresh_token(participant)
         room.state_changed(participant)
         room.telemetry.tell(ParticipantJoined(room, participant))
+
+    def _subscribed_first(self, participant: Participant) -> Iterable[str]:
+        """Tracks for the first description."""
+        tracks, session = self._room.tracks, participant.session
+        if session.one_shot is not None:
+            return session.one_shot.choose(tracks.described)
+        fast_start = session.single_pc or participant.client.protocol >= _FAST_START
+        return tracks.sids if fast_start and session.auto_subscribe else ()
 
     def _resume(self, participant: Participant, reason: models.ReconnectReason) -> None:
         """The first frame, who left meanwhile, everybody who is here, and the room."""

@@ -56,6 +56,11 @@ class RoomTracks:
         """Of every track that the room knows."""
         return list(self._tracks)
 
+    @property
+    def described(self) -> list[tuple[str, models.TrackInfo]]:
+        """Identity of its publisher and description, of every track that the room knows."""
+        return [(publisher.identity, track.info) for publisher, track in self._tracks.values()]
+
     def find(self, sid: str) -> tuple[Participant, MediaTrack] | None:
         """A track that the room knows, with its publisher."""
         return self._tracks.get(sid)

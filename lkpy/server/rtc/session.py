@@ -15,6 +15,7 @@ from livekit.protocol import room as room_pb
 
 from lkpy.auth.grants import Grants
 from lkpy.ids import ConnectionID, ParticipantID, ParticipantIdentity, RoomName
+from lkpy.server.rtc.one_shot import OneShot
 
 
 class MessageSink(Protocol):
@@ -68,6 +69,8 @@ class StartSession:
     single_pc: bool = False
     add_track_requests: tuple[rtc.AddTrackRequest, ...] = ()
     publisher_offer: rtc.SessionDescription | None = None
+    one_shot: OneShot | None = None
+    """There is no signal connection: ``publisher_offer`` and its answer are all that is said."""
     api_key: str = ""
     """The key that issued the join token; refresh tokens are signed with the same one."""
 

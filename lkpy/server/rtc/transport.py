@@ -21,7 +21,7 @@ from lkpy.engine.api import (
     RtpEncoding,
 )
 from lkpy.errors import Blame, Code, LkpyError
-from lkpy.sdp import SdpError, SessionDescription, Setup
+from lkpy.sdp import IceFragment, SdpError, SessionDescription, Setup
 from lkpy.server.rtc.answerer import Answerer, AnswererConfig, TrackLookup
 from lkpy.server.rtc.client_info import (
     keeps_answer_codec_order,
@@ -93,6 +93,7 @@ class PeerTransport:
         self._described_ufrag = ""
         """Generation whose candidates were announced."""
         self._restarting = False
+        self._one_shot = options.one_shot
         if target == rtc.SignalTarget.SUBSCRIBER:
             self._offerer = Offerer(
                 self._transport,
@@ -202,6 +203,8 @@ class PeerTransport:
             self._transport.restart()
         self._transport.set_remote(remote)
         answer = self._answerer.answer(description, remote, lookup)
+        if self._one_shot:
+            _complete(answer.description, self._transport)
 
         self._requested = dict.fromkeys(MediaKind, 0)
         if not any(map(self._down_tracks.waiting, MediaKind)):
@@ -219,7 +222,7 @@ class PeerTransport:
             closed=tuple(answer.closed),
             bound=tuple(answer.bound),
             unsupported=tuple(answer.unsupported),
-            send_candidates=self._announces_candidates(),
+            send_candidates=self._announces_candidates() and not self._one_shot,
         )
 
     def section_tracks(self) -> tuple[MediaSectionTrack, ...]:
@@ -421,6 +424,19 @@ class PeerTransport:
 
     # -- candidates --------------------------------------------------------------------------------
 
+    @property
+    def ice_ufrag(self) -> str:
+        """Of our ICE generation: it names the client's ICE session."""
+        return self._transport.local.ufrag
+
+    def trickle(self, fragment: IceFragment) -> None:
+        """Take candidates of the client's ICE generation. Raises :class:`lkpy.sdp.SdpError`."""
+        self._transport.trickle(fragment)
+
+    def restart_with(self, fragment: IceFragment) -> IceFragment:
+        """The client restarts ICE without an offer. Raises :class:`lkpy.sdp.SdpError`."""
+        return self._transport.restart_with(fragment)
+
     def override_capacity(self, bps: int | None) -> None:
         """As if it carried ``bps`` bits per second of video; None: what it carries."""
         self._transport.override_capacity(bps)
@@ -463,3 +479,11 @@ class PeerTransport:
     def close(self) -> None:
         """Close the connection and all it carries. Idempotent."""
         self._transport.close()
+
+
+def _complete(description: SessionDescription, transport: IceDtls) -> None:
+    """Put our candidates into the section that carries the transport."""
+    tagged = next(description.active_media(), None)
+    if tagged is not None:
+        tagged.candidates.extend(transport.described_candidates())
+        tagged.end_of_candidates = True

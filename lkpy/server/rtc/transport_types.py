@@ -27,6 +27,8 @@ class TransportOptions:
     """Open a channel for data tracks where we open channels."""
     active_red_encoding: bool = False
     """Send Opus as RED to those who can receive it."""
+    one_shot: bool = False
+    """There is one answer and nothing after it: it carries our candidates."""
     sync_streams: bool = False
     """Tracks share streams, so that no media section may carry one of another stream later."""
 
