@@ -42,6 +42,8 @@ def attributes_size(attributes: Mapping[str, str]) -> int:
 # -- sizes and counts ---------------------------------------------------------------------------
 JOIN_REQUEST_MAX = 1024 * 1024
 """Decoded ``join_request``, before and after gunzip (Go ``http.DefaultMaxHeaderBytes``)."""
+WHIP_BODY_MAX = 1024 * 1024
+"""An offer or a fragment of WHIP (``pkg/service/whipservice.go``)."""
 MESSAGE_CHANNEL_SIZE = 200
 """Messages a signal channel holds (``pkg/routing/messagechannel.go``)."""
 MAX_PENDING_TRACKS = 20
@@ -168,6 +170,10 @@ TOKEN_LEEWAY_S = 60.0
 TOKEN_DEFAULT_TTL_S = 6 * 3600.0
 SIGNAL_FIRST_RESPONSE_S = (3.0, 4.0, 5.0)
 """Wait for the first response per attempt (``pkg/service/utils.go``)."""
+WHIP_TRACKS_S = 3.0
+WHIP_TRACKS_POLL_S = 0.05
+"""Wait for the tracks that a WHIP client asks for by name (psrpc's timeout,
+``pkg/service/roommanager_service.go``)."""
 STREAM_FLUSH_S = 0.250
 """Responses queued just before a signal connection ends are still sent within this time."""
 WEBHOOK_MAX_AGE_S = 30.0

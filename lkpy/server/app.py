@@ -41,6 +41,8 @@ from lkpy.server.http.rtc_service import RTCService
 from lkpy.server.http.service import HttpService, text
 from lkpy.server.http.stats import StatsService
 from lkpy.server.http.twirp import TwirpService
+from lkpy.server.http.whip import PATH as WHIP_PATH
+from lkpy.server.http.whip import WhipService
 from lkpy.server.reporting import Reporting, Sources
 from lkpy.server.rooms.allocator import RoomAllocator
 from lkpy.server.rooms.managed_room import ManagedRoom
@@ -312,6 +314,9 @@ class Server:
         service.add("/rtc/v1", self._rtc.v1)
         service.add("/rtc/validate", self._rtc.v0_validate)
         service.add("/rtc/v1/validate", self._rtc.v1_validate)
+        whip = WhipService(self._manager, self._allocator, self._limits)
+        service.add(WHIP_PATH, whip.endpoint)
+        service.add_prefix(f"{WHIP_PATH}/", whip.resource)
         service.add("/lkpy/v1/stats", self._stats.serve)
         if self.config.development:
             service.add_prefix("/debug/", lambda request, _: self._reporting.debug.serve(request))

@@ -13,13 +13,14 @@ from google.protobuf.message import Message
 from livekit.protocol import models, rtc
 
 from tests.conformance import media
-from tests.conformance.kit import Lobby
+from tests.conformance.kit import Lobby, until
 from tests.conformance.reporting_kit import (
     Receiver,
     Reporting,
     receiving,
     reporting_server,
 )
+from tests.conformance.whip_kit import publisher
 
 
 @pytest_asyncio.fixture
@@ -98,6 +99,23 @@ async def test_a_session(told: Lobby, receiver: Receiver) -> None:
     assert left["participant"]["isPublisher"] is True
     assert set(finished) == {"event", "id", "createdAt", "room"}
     assert finished["room"]["sid"] == sid
+
+
+@pytest.mark.row(17, 206, 209)
+async def test_a_whip_session(told: Lobby, receiver: Receiver) -> None:
+    alice = publisher(told)
+    await alice.connect()
+    await until(lambda: receiver.names(told.room).count("track_published") == 2, "tracks")
+    await alice.request("DELETE", alice.location)
+    left = await receiver.expect(told.room, "participant_left")
+    assert left.event["participant"]["sid"] == alice.sid
+    assert receiver.names(told.room) == [
+        "room_started",
+        "participant_joined",
+        *["track_published"] * 2,
+        *["track_unpublished"] * 2,
+        "participant_left",
+    ]
 
 
 @pytest.mark.row(206, 209)

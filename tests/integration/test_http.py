@@ -151,13 +151,16 @@ async def test_unknown_paths(server: Harness) -> None:
         assert await server.get(path) == (404, "404 page not found\n")
 
 
-_METHODS = {
-    "/twirp/livekit.RoomService/": "ListRooms",
-    "/twirp/livekit.AgentDispatchService/": "ListDispatch",
-    "/twirp/livekit.Egress/": "ListEgress",
-    "/twirp/livekit.Ingress/": "ListIngress",
-    "/twirp/livekit.SIP/": "ListSIPInboundTrunk",
+_CALLS = {
+    "/twirp/livekit.RoomService/": ("POST", "ListRooms", "application/json"),
+    "/twirp/livekit.AgentDispatchService/": ("POST", "ListDispatch", "application/json"),
+    "/twirp/livekit.Egress/": ("POST", "ListEgress", "application/json"),
+    "/twirp/livekit.Ingress/": ("POST", "ListIngress", "application/json"),
+    "/twirp/livekit.SIP/": ("POST", "ListSIPInboundTrunk", "application/json"),
+    "/whip/v1": ("POST", "", "application/sdp"),
+    "/whip/v1/": ("DELETE", "PA_nobody", "application/sdp"),
 }
+"""Method, rest of the path and content type, where they are not those of a plain GET."""
 
 
 async def test_every_route_wants_a_token_except_health(server: Harness) -> None:
@@ -165,10 +168,9 @@ async def test_every_route_wants_a_token_except_health(server: Harness) -> None:
     service = server.server._http_service()
     open_routes = {"/", "/lkpy/v1/ready"}
     for path in service.routes:
-        method = "POST" if path.startswith("/twirp/") else "GET"
-        target = path + _METHODS[path] if method == "POST" else path
-        call = {"json": {}} if method == "POST" else {}
-        async with server.http.request(method, server.url(target), **call) as response:
+        method, rest, content_type = _CALLS.get(path, ("GET", "", ""))
+        call = {"data": "{}", "headers": {"Content-Type": content_type}} if content_type else {}
+        async with server.http.request(method, server.url(path + rest), **call) as response:
             expected = {200} if path in open_routes else {401, 404}
             assert response.status in expected, path
 

@@ -61,7 +61,10 @@ def validate(
     if not video.room_join:
         raise PermissionDenied
     room = RoomName(video.room)
-    _check_names(grants.identity, room, limits)
+    check_identity(grants.identity, limits)
+    if not room:
+        raise LkpyError(Code.INVALID_ARGUMENT, "no room name")
+    check_room_length(room, limits)
     if parameters.publish:
         grants = _publish_only(grants, video, parameters.publish)
     allocator.validate_create_room(room, grants)
@@ -106,7 +109,8 @@ def client_address(request: web.Request) -> str:
     return request.remote or ""
 
 
-def _check_names(identity: str, room: RoomName, limits: Limits) -> None:
+def check_identity(identity: str, limits: Limits) -> None:
+    """Raise ``invalid_argument`` for an identity that nobody may have."""
     if not identity:
         raise LkpyError(Code.INVALID_ARGUMENT, "identity cannot be empty")
     limit = limits.max_participant_identity_length
@@ -115,8 +119,10 @@ def _check_names(identity: str, room: RoomName, limits: Limits) -> None:
             Code.INVALID_ARGUMENT,
             f"participant identity length exceeds limits: max length {limit}",
         )
-    if not room:
-        raise LkpyError(Code.INVALID_ARGUMENT, "no room name")
+
+
+def check_room_length(room: RoomName, limits: Limits) -> None:
+    """Raise ``invalid_argument`` for a name that no room may have."""
     limit = limits.max_room_name_length
     if limit and len(room.encode()) > limit:
         raise LkpyError(
