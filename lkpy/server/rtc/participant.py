@@ -37,6 +37,7 @@ from lkpy.server.rtc.join_offer import JoinOffer
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.media_track import MediaTrack
 from lkpy.server.rtc.participant_data import ParticipantData
+from lkpy.server.rtc.participant_record import ParticipantRecord
 from lkpy.server.rtc.participant_room import ParticipantRoom
 from lkpy.server.rtc.published_tracks import PublishedTracks
 from lkpy.server.rtc.publishing import Publishing
@@ -79,8 +80,7 @@ class Participant:
         self.joined_at = room.clock.wall()
         self.disconnect_reason = Reason.UNKNOWN_REASON
         self.room = room
-        self._version = 0
-        self._info: models.ParticipantInfo | None = None
+        self._record = ParticipantRecord(self)
         self._has_published = False
         self.active_since: float | None = None
         self.subscriber_permissions = SubscriberPermissions()
@@ -240,29 +240,7 @@ class Participant:
 
     def to_proto(self) -> models.ParticipantInfo:
         """The participant as others see it; the same object until something changes."""
-        if self._info is None:
-            self._info = models.ParticipantInfo(
-                sid=self.sid,
-                identity=self.identity,
-                state=self.state,
-                tracks=[t.info for t in self.publishing.tracks if t.announced],
-                metadata=self.claims.metadata,
-                joined_at=int(self.joined_at),
-                joined_at_ms=int(self.joined_at * 1000),
-                name=self.claims.name,
-                version=self._version,
-                permission=self.claims.permission,
-                is_publisher=self.is_publisher,
-                kind=self.claims.kind,
-                attributes=self.claims.attributes,
-                disconnect_reason=self.disconnect_reason,
-                region=self.room.region,
-                kind_details=self.session.grants.participant_kind_details(),
-                client_protocol=self.client.client_protocol,
-                capabilities=self.client.capabilities,
-                data_tracks=[track.info for track in self.data_tracks],
-            )
-        return self._info
+        return self._record.to_proto()
 
     @property
     def configuration(self) -> models.ClientConfiguration | None:
@@ -271,8 +249,7 @@ class Participant:
 
     def touch(self) -> None:
         """Something in :meth:`to_proto` changed: a newer version from now on."""
-        self._version += 1
-        self._info = None
+        self._record.touch()
 
     def _set_state(self, state: State) -> None:
         if state > self.state:
