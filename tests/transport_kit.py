@@ -149,7 +149,7 @@ def answer_of(result: OfferResult) -> SessionDescription:
 
 def add(transport: PeerTransport, kind: MediaKind, name: str, **options: object) -> DownTrackHandle:
     """Subscribe the client to track ``TR_<name>``."""
-    return transport.add_down_track(
+    return transport.down_tracks.add(
         receivers={codec.mime_type: 77 for codec in SOURCE[kind]},
         kind=kind,
         track_sid=f"TR_{name}",

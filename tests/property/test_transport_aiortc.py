@@ -59,7 +59,7 @@ class Call:
     def unsubscribe(self) -> None:
         if self.down_tracks:
             handle = self.down_tracks.pop(self.chance.randrange(len(self.down_tracks)))
-            self.transport.remove_down_track(handle)
+            self.transport.down_tracks.remove(handle)
             self.transport.negotiate(self.now)
 
     def receive(self) -> None:

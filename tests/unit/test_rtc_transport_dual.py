@@ -178,7 +178,7 @@ def test_sections_are_reused_after_they_were_quiet(
 ) -> None:
     first = add(transport, VIDEO, "1")
     client.negotiate()
-    transport.remove_down_track(first)
+    transport.down_tracks.remove(first)
     assert engine.commands[-1] == CloseDownTrack(first.id)
     transport.negotiate(client.now)
     offered = client.next_offer()
@@ -189,7 +189,7 @@ def test_sections_are_reused_after_they_were_quiet(
     client.negotiate()
     assert second.mid == "1"
 
-    transport.remove_down_track(second)
+    transport.down_tracks.remove(second)
     third = add(transport, VIDEO, "3")
     client.negotiate()
     assert third.mid == "2", "section 1 has not been quiet yet"
@@ -202,7 +202,7 @@ def test_safari_gets_a_section_per_track(engine: RecordingEngine) -> None:
         handle = add(transport, AUDIO, str(index))
         client.negotiate()
         assert handle.mid == str(index + 1)
-        transport.remove_down_track(handle)
+        transport.down_tracks.remove(handle)
         client.negotiate()
 
 
@@ -212,7 +212,7 @@ def test_removal_while_the_offer_is_out(
     handle = add(transport, VIDEO, "v")
     transport.negotiate(0.0)
     offered = client.next_offer()
-    transport.remove_down_track(handle)
+    transport.down_tracks.remove(handle)
     transport.negotiate(client.now)
     assert client.send(client.text(offered)) == AnswerResult()
     assert not engine.of(CreateDownTrack)
@@ -349,13 +349,13 @@ def test_a_track_offered_before_a_restart_is_not_swapped(
     """The client may have seen the abandoned offer, so its section counts as in use."""
     before = add(transport, AUDIO, "0")
     client.negotiate()
-    transport.remove_down_track(before)
+    transport.down_tracks.remove(before)
     client.negotiate()
     first = add(transport, AUDIO, "1")
     transport.negotiate(client.now)
     client.next_offer()
     assert first.mid == "1"
-    transport.remove_down_track(first)
+    transport.down_tracks.remove(first)
     second = add(transport, AUDIO, "2")
     transport.restart_ice(client.now)
     offered = client.next_offer()

@@ -339,7 +339,7 @@ def test_a_section_is_quiet_for_one_negotiation_between_two_tracks() -> None:
     transport = single(engine)
     handles = [add(transport, AUDIO, str(index)) for index in range(3)]
     offer(transport, JOIN)
-    transport.remove_down_track(handles[0])
+    transport.down_tracks.remove(handles[0])
     assert engine.commands[-1] == CloseDownTrack(handles[0].id)
     assert "0" not in transport.mid_to_track_id()
     waiting = add(transport, AUDIO, "next")
@@ -359,8 +359,8 @@ def test_removal_before_a_section_was_found() -> None:
     engine = RecordingEngine()
     transport = single(engine)
     handle = add(transport, VIDEO, "v")
-    transport.remove_down_track(handle)
-    transport.remove_down_track(handle)
+    transport.down_tracks.remove(handle)
+    transport.down_tracks.remove(handle)
     offer(transport, JOIN)
     assert not engine.of(CreateDownTrack)
     assert not engine.of(CloseDownTrack)
@@ -383,7 +383,7 @@ def test_a_section_that_stops_receiving_gives_its_track_back() -> None:
 
 def test_tracks_the_client_cannot_decode_are_reported() -> None:
     transport = single(RecordingEngine())
-    handle = transport.add_down_track(
+    handle = transport.down_tracks.add(
         receivers={"video/h265": 1},
         kind=VIDEO,
         track_sid="TR_v",
@@ -412,7 +412,7 @@ def test_red_is_made_and_taken_apart_where_it_may_be(
     engine = RecordingEngine()
     transport = single(engine, active_red=active_red)
     codecs = tuple(RtpCodec(1, f"audio/{name}", 48_000, 2) for name in published.split())
-    transport.add_down_track(
+    transport.down_tracks.add(
         receivers={codec.mime_type: 1 for codec in codecs},
         kind=AUDIO,
         track_sid="TR_a",
@@ -430,12 +430,12 @@ def test_updates_are_kept_until_bound() -> None:
     engine = RecordingEngine()
     transport = single(engine)
     handle = add(transport, VIDEO, "v")
-    transport.update_down_track(handle, max_spatial=0, max_temporal=1, muted=True)
+    transport.down_tracks.update(handle, max_spatial=0, max_temporal=1, muted=True)
     assert engine.commands == []
     offer(transport, JOIN)
     created = engine.of(CreateDownTrack)[0]
     assert (created.max_spatial, created.max_temporal, created.muted) == (0, 1, True)
-    transport.update_down_track(handle, max_spatial=2, max_temporal=3, muted=False)
+    transport.down_tracks.update(handle, max_spatial=2, max_temporal=3, muted=False)
     assert engine.commands[-1] == UpdateDownTrack(handle.id, 2, 3, False)
 
 

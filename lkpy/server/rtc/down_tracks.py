@@ -39,14 +39,18 @@ class DownTracks:
         track_sid: str,
         stream_id: str,
         codecs: tuple[RtpCodec, ...],
-        stereo: bool,
-        red: bool,
-        encrypted: bool,
-        max_spatial: int,
-        max_temporal: int,
-        muted: bool,
+        stereo: bool = False,
+        red: bool = False,
+        encrypted: bool = False,
+        max_spatial: int = 2,
+        max_temporal: int = 3,
+        muted: bool = False,
     ) -> DownTrackHandle:
-        """Make a down track that waits for a media section."""
+        """Make a down track of a published track. It waits for a media section.
+
+        ``codecs`` are the publisher's, the preferred one first, ``receivers`` the engine's by mime
+        type; ``stream_id`` is ``PA_x|TR_y``. ``red``: the track may be sent as RED.
+        """
         handle = DownTrackHandle(
             id=self._engine.new_id(),
             receivers=receivers,

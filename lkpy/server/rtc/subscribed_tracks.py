@@ -135,7 +135,7 @@ class SubscribedTracks:
             # The client finds out what is visible by what it sees.
             chosen.disabled = False
         layers = wanted_layers(chosen, track.info, codecs[0].mime_type if codecs else "")
-        handle = self._transports.sending.add_down_track(
+        handle = self._transports.sending.down_tracks.add(
             receivers=receivers,
             kind=track.kind,
             track_sid=track.sid,
@@ -163,7 +163,7 @@ class SubscribedTracks:
         if subscribed is None:
             return None
         self._needs_nothing(subscribed)
-        self._transports.sending.remove_down_track(subscribed.handle)
+        self._transports.sending.down_tracks.remove(subscribed.handle)
         self._timers.cancel(self._key(sid))
         self._publishers -= Counter({subscribed.publisher.sid: 1})
         return subscribed
@@ -198,7 +198,7 @@ class SubscribedTracks:
         gone = handle.bound and all(codec.mime_type != handle.mime_type for codec in codecs)
         if gone and codecs:
             return self._change_codec(subscribed)
-        flows = self._transports.sending.publish_to_down_track(handle, codecs, receivers)
+        flows = self._transports.sending.down_tracks.published(handle, codecs, receivers)
         self._apply(track.sid)
         return Followed.FLOWS if flows else Followed.NOTHING
 
@@ -207,8 +207,8 @@ class SubscribedTracks:
             return Followed.RESUBSCRIBE
         self._needs_nothing(subscribed)
         sending = self._transports.sending
-        sending.renew_down_track(subscribed.handle)
-        sending.publish_to_down_track(subscribed.handle, *subscribed.track.upstream())
+        sending.down_tracks.renew(subscribed.handle)
+        sending.down_tracks.published(subscribed.handle, *subscribed.track.upstream())
         return Followed.RENEGOTIATE
 
     # -- settings ---------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ class SubscribedTracks:
         layers = wanted_layers(subscribed.settings, info, handle.mime_type)
         known = (handle.max_spatial, handle.max_temporal, handle.muted)
         if (layers.max_spatial, layers.max_temporal, layers.muted) != known:
-            self._transports.sending.update_down_track(
+            self._transports.sending.down_tracks.update(
                 handle,
                 max_spatial=layers.max_spatial,
                 max_temporal=layers.max_temporal,

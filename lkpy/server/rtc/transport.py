@@ -7,7 +7,6 @@ media sections, :mod:`down_tracks` what is sent in them, :mod:`ice_dtls` the way
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 
 from livekit.protocol import models, rtc
 
@@ -17,7 +16,6 @@ from lkpy.engine.api import (
     Event,
     IceState,
     MediaKind,
-    RtpCodec,
     RtpEncoding,
 )
 from lkpy.errors import Blame, Code, LkpyError
@@ -38,7 +36,7 @@ from lkpy.server.rtc.ice_candidates import (
     trickle_requests,
 )
 from lkpy.server.rtc.ice_dtls import EngineLink, IceDtls, remote_end
-from lkpy.server.rtc.media_sections import DownTrackHandle, MediaSectionTrack, Section
+from lkpy.server.rtc.media_sections import MediaSectionTrack, Section
 from lkpy.server.rtc.negotiation import Action, Negotiation
 from lkpy.server.rtc.offerer import Offerer, OffererConfig
 from lkpy.server.rtc.transport_types import (
@@ -79,12 +77,13 @@ class PeerTransport:
         )
         send = subscriber(send_side_bwe=options.send_side_bwe)
         receive = SINGLE if single_pc else PUBLISHER
-        self._down_tracks = DownTracks(
+        self.down_tracks = DownTracks(
             engine,
             self.id,
             {kind: send.extensions(kind) for kind in MediaKind},
             active_red=options.active_red_encoding,
         )
+        """What is sent. Call :meth:`negotiate` after the last of several changes."""
         publish, subscribe = map(codec_table, (options.publish_codecs, options.subscribe_codecs))
         self._answerer: Answerer | None = None
         self._offerer: Offerer | None = None
@@ -97,7 +96,7 @@ class PeerTransport:
         if target == rtc.SignalTarget.SUBSCRIBER:
             self._offerer = Offerer(
                 self._transport,
-                self._down_tracks,
+                self.down_tracks,
                 OffererConfig(
                     subscribe=subscribe,
                     send=send,
@@ -111,7 +110,7 @@ class PeerTransport:
             self._answerer = Answerer(
                 engine,
                 self._transport,
-                self._down_tracks,
+                self.down_tracks,
                 AnswererConfig(
                     publish=publish,
                     receive=receive,
@@ -207,7 +206,7 @@ class PeerTransport:
             _complete(answer.description, self._transport)
 
         self._requested = dict.fromkeys(MediaKind, 0)
-        if not any(map(self._down_tracks.waiting, MediaKind)):
+        if not any(map(self.down_tracks.waiting, MediaKind)):
             self._negotiation.settled()
         elif answer.progress:
             self._negotiation.request(now)
@@ -303,68 +302,11 @@ class PeerTransport:
 
     def ask_again(self, now: float) -> None:
         """What was asked of the client may not have reached it. Only where the client offers."""
-        if self._offerer is None and any(map(self._down_tracks.waiting, MediaKind)):
+        if self._offerer is None and any(map(self.down_tracks.waiting, MediaKind)):
             self._requested = dict.fromkeys(MediaKind, 0)
             self._negotiation.request(now, force=True)
 
-    # -- down tracks -------------------------------------------------------------------------------
-
-    def add_down_track(
-        self,
-        *,
-        receivers: Mapping[str, int],
-        kind: MediaKind,
-        track_sid: str,
-        stream_id: str,
-        codecs: tuple[RtpCodec, ...],
-        stereo: bool = False,
-        red: bool = False,
-        encrypted: bool = False,
-        max_spatial: int = 2,
-        max_temporal: int = 3,
-        muted: bool = False,
-    ) -> DownTrackHandle:
-        """Send a published track to this client. Call :meth:`negotiate` after the last of a batch.
-
-        ``codecs`` are the publisher's, the preferred one first, ``receivers`` the engine's by mime
-        type; ``stream_id`` is ``PA_x|TR_y``. ``red``: the track may be sent as RED.
-        """
-        return self._down_tracks.add(
-            receivers=receivers,
-            kind=kind,
-            track_sid=track_sid,
-            stream_id=stream_id,
-            codecs=codecs,
-            stereo=stereo,
-            red=red,
-            encrypted=encrypted,
-            max_spatial=max_spatial,
-            max_temporal=max_temporal,
-            muted=muted,
-        )
-
-    def update_down_track(
-        self, handle: DownTrackHandle, *, max_spatial: int, max_temporal: int, muted: bool
-    ) -> None:
-        """Change what may be sent; remembered until it is bound."""
-        self._down_tracks.update(
-            handle, max_spatial=max_spatial, max_temporal=max_temporal, muted=muted
-        )
-
-    def publish_to_down_track(
-        self, handle: DownTrackHandle, codecs: tuple[RtpCodec, ...], receivers: Mapping[str, int]
-    ) -> bool:
-        """The publisher's codecs or receivers changed. Returns whether the down track begins to
-        forward now."""
-        return self._down_tracks.published(handle, codecs, receivers)
-
-    def renew_down_track(self, handle: DownTrackHandle) -> None:
-        """Negotiate another of its codecs. Call :meth:`negotiate` after the last of a batch."""
-        self._down_tracks.renew(handle)
-
-    def remove_down_track(self, handle: DownTrackHandle) -> None:
-        """Stop sending. Idempotent. Call :meth:`negotiate` after the last of a batch."""
-        self._down_tracks.remove(handle)
+    # -- sections ---------------------------------------------------------------------------------
 
     def mid_to_track_id(self) -> dict[str, str]:
         """Track sid per mid in which we send."""
@@ -380,7 +322,7 @@ class PeerTransport:
 
     def _require(self, kind: MediaKind) -> int:
         free = sum(section.free_for(kind) for section in self._sections)
-        more = max(0, self._down_tracks.waiting(kind) - free - self._requested[kind])
+        more = max(0, self.down_tracks.waiting(kind) - free - self._requested[kind])
         self._requested[kind] += more
         return more
 
@@ -422,6 +364,10 @@ class PeerTransport:
         """Describe and take only TCP candidates, where there are."""
         self._transport.prefer_tcp = preferred
 
+    def override_capacity(self, bps: int | None) -> None:
+        """As if it carried ``bps`` bits per second of video; None: what it carries."""
+        self._transport.override_capacity(bps)
+
     # -- candidates --------------------------------------------------------------------------------
 
     @property
@@ -436,10 +382,6 @@ class PeerTransport:
     def restart_with(self, fragment: IceFragment) -> IceFragment:
         """The client restarts ICE without an offer. Raises :class:`lkpy.sdp.SdpError`."""
         return self._transport.restart_with(fragment)
-
-    def override_capacity(self, bps: int | None) -> None:
-        """As if it carried ``bps`` bits per second of video; None: what it carries."""
-        self._transport.override_capacity(bps)
 
     def add_remote_candidate(self, candidate_init: str) -> None:
         """A trickled candidate, JSON. Raises :class:`lkpy.sdp.SdpError` when it does not parse."""
