@@ -11,7 +11,7 @@ import contextlib
 import pathlib
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import aiohttp
@@ -199,8 +199,11 @@ class Chromium:
 
 
 @contextlib.contextmanager
-def run_chromium() -> Iterator[Chromium]:
-    """Start the browser; it ends with the block, and with this process."""
+def run_chromium(address: str = "127.0.0.1", enter: Sequence[str] = ()) -> Iterator[Chromium]:
+    """Start the browser; it ends with the block, and with this process.
+
+    ``enter`` is a command before its own that takes it to another place, where ``address`` is.
+    """
     executable = (
         shutil.which("chromium")
         or shutil.which("chromium-browser")
@@ -210,7 +213,7 @@ def run_chromium() -> Iterator[Chromium]:
     assert executable, "Chromium is not installed: sudo apt-get install -y chromium"
     assert node, "Node.js is not installed: sudo apt-get install -y nodejs npm"
     with subprocess.Popen(
-        [node, "host.mjs", executable],
+        [*enter, node, "host.mjs", executable, address],
         cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdin

@@ -1,5 +1,5 @@
 // One headless Chromium whose pages run livekit-client, driven over HTTP (chromium.py).
-// usage: node host.mjs CHROMIUM; prints its address and ends with its standard input.
+// usage: node host.mjs CHROMIUM ADDRESS; prints its URL at a port of ADDRESS and ends with its standard input.
 //   POST /pages                 a page in a profile of its own: { id }
 //   POST /pages/ID { code, values }  calls the function `code` in the page: { value } or { error }
 //   DELETE /pages/ID            closes it: { problems }, what it threw and nobody caught
@@ -16,8 +16,9 @@ const files = {
   "/livekit-client.js": [`${client}livekit-client.umd.js`, "text/javascript"],
   "/e2ee.worker.js": [`${client}livekit-client.e2ee.worker.js`, "text/javascript"],
 };
+const [, , executablePath, address] = process.argv;
 const browser = await chromium.launch({
-  executablePath: process.argv[2],
+  executablePath,
   args: [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--use-fake-device-for-media-stream",
@@ -63,8 +64,8 @@ const server = createServer(async (request, response) => {
   const found = await answer(request, body).catch((error) => ({ error: error.message }));
   response.writeHead(found ? 200 : 404, { "content-type": "application/json" }).end(JSON.stringify(found ?? {}));
 });
-await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-console.log(`http://127.0.0.1:${server.address().port}`);
+await new Promise((resolve) => server.listen(0, address, resolve));
+console.log(`http://${address}:${server.address().port}`);
 
 process.stdin.resume();
 await new Promise((resolve) => process.stdin.on("end", resolve));

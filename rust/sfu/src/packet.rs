@@ -122,6 +122,8 @@ pub(crate) struct PacketInfo {
     pub(crate) codec: u8,
     /// Temporal layer, 0 where the codec tells none.
     pub(crate) temporal: u8,
+    /// The highest temporal layer that its frame needs, where the codec tells.
+    pub(crate) depends_on_temporal: u8,
     pub(crate) marker: bool,
     /// A packet that a key frame begins with.
     pub(crate) key_frame: bool,
@@ -147,6 +149,7 @@ impl PacketInfo {
             payload_len: 1,
             codec: 0,
             temporal: 0,
+            depends_on_temporal: 0,
             marker: false,
             key_frame: false,
             entry_point: true,

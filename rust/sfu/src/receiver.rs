@@ -10,6 +10,7 @@ mod inspect;
 mod layer;
 mod spatial;
 mod stats;
+mod temporal;
 mod upstream;
 
 use std::time::{Duration, Instant};
@@ -179,7 +180,7 @@ impl Receiver {
                 };
                 if !binding.rtx {
                     self.layers[usize::from(binding.layer)].set_ssrc(now, header.ssrc);
-                    self.inspector.restart();
+                    self.inspector.restart(binding.layer);
                 }
                 binding
             }
@@ -198,6 +199,7 @@ impl Receiver {
             extensions,
             packet,
             &Inspect {
+                layer: binding.layer,
                 codec,
                 skipped,
                 capture_time: self

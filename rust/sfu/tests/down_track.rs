@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::call::{Call, DELTA, KEY};
 use common::{FRAME, MS, down_track_config, receive, receiver_config, ssrc_of};
-use lkpy_sfu::{DownTrack, Receiver};
+use lkpy_sfu::{DownTrack, Receiver, VideoLayer};
 
 #[test]
 fn video_begins_with_a_key_frame_which_is_asked_for_at_once() {
@@ -136,7 +136,29 @@ fn a_layer_that_dies_is_replaced_and_comes_back() {
 
 #[test]
 fn temporal_layers_go_down_at_a_frame_and_up_at_a_layer_sync() {
-    let mut call = Call::new(1);
+    temporal_layers_change(Call::new(1));
+}
+
+#[test]
+fn temporal_layers_that_dependency_descriptors_tell_change_at_the_same_frames() {
+    temporal_layers_change(Call::described(1));
+}
+
+#[test]
+fn each_stream_has_its_own_dependency_structure() {
+    let mut call = Call::described(2);
+    call.frames(&[KEY, KEY], 2);
+    for _ in 0..40 {
+        call.frames(&[DELTA, DELTA], 2);
+    }
+    let bitrates = call.receiver.bitrates(call.now);
+    for (spatial, temporal) in [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)] {
+        let layer = VideoLayer::new(spatial, temporal);
+        assert!(bitrates.get(layer) > 0, "{layer:?} in {bitrates:?}");
+    }
+}
+
+fn temporal_layers_change(mut call: Call) {
     call.frames(&[KEY], 2);
     let temporals = |call: &mut Call, frames: usize| {
         for _ in 0..frames {

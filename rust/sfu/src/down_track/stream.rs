@@ -26,8 +26,8 @@ use rtp::seq::ExtSeq;
 const HISTORY_VIDEO: usize = 512;
 const HISTORY_AUDIO: usize = 256;
 
-/// How long going up a temporal layer waits for a frame that says that it may (Y bit), for
-/// publishers that never say so.
+/// How long going up a temporal layer waits for a frame that says that it needs none of those left
+/// out, for publishers that never say so.
 const LAYER_SYNC_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the running era reads from.
@@ -404,8 +404,8 @@ impl Stream {
     fn step_up(&mut self, info: &PacketInfo, limit: u8, wanted: u8) -> Option<u8> {
         let since = *self.layer_sync_since.get_or_insert(self.now);
         let impatient = self.now.saturating_duration_since(since) >= LAYER_SYNC_PATIENCE;
-        let sync = info.vp8.is_some_and(|vp8| vp8.layer_sync) || impatient;
-        if !sync || info.temporal <= limit || info.temporal > wanted {
+        let joinable = info.depends_on_temporal <= limit || impatient;
+        if !joinable || info.temporal <= limit || info.temporal > wanted {
             return None;
         }
         self.layer_sync_since = (info.temporal < wanted).then_some(self.now);

@@ -9,8 +9,9 @@ use rtp::vp8::Vp8Descriptor;
 use rtp::vp9::Vp9Descriptor;
 
 use super::descriptors::{CurrentStructure, DescriptorReader};
+use super::temporal::{TemporalPlace, TemporalReader};
 use crate::packet::{ExtensionRef, MAX_PASSED_EXTENSIONS, PacketInfo, Svc, Vp9Frame, is_passed_on};
-use crate::params::ReceiverConfig;
+use crate::params::{MAX_SPATIAL_LAYERS, ReceiverConfig};
 
 /// What a payload type means; `codec` is an index into the receiver's codecs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) enum PayloadKind {
 /// What is known of a packet before it is looked into.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inspect {
+    /// The spatial layer of its stream.
+    pub(crate) layer: u8,
     /// Index of its codec.
     pub(crate) codec: u8,
     /// Bytes at the beginning of the payload that are not media.
@@ -43,6 +46,8 @@ pub(crate) struct Inspector {
     /// The only stream of the track, which may carry several layers.
     single_stream: bool,
     descriptors: DescriptorReader,
+    /// By the spatial layer of the stream.
+    temporal_layers: [TemporalReader; MAX_SPATIAL_LAYERS],
 }
 
 impl Inspector {
@@ -75,6 +80,7 @@ impl Inspector {
             descriptor_id: id_of(ExtensionKind::DependencyDescriptor).unwrap_or(0),
             single_stream: config.encodings.len() == 1,
             descriptors: DescriptorReader::default(),
+            temporal_layers: Default::default(),
         }
     }
 
@@ -83,9 +89,12 @@ impl Inspector {
         self.descriptors.current()
     }
 
-    /// The publisher's stream begins anew.
-    pub(crate) fn restart(&mut self) {
+    /// The publisher's stream of the spatial layer `layer` begins anew.
+    pub(crate) fn restart(&mut self, layer: u8) {
         self.descriptors.restart();
+        if let Some(reader) = self.temporal_layers.get_mut(usize::from(layer)) {
+            reader.restart();
+        }
     }
 
     #[inline]
@@ -118,6 +127,14 @@ impl Inspector {
             }
             _ => None,
         };
+        let temporal = match (&vp8, &svc) {
+            (Some(vp8), _) => self.temporal_of(vp8, known.layer, descriptor, packet),
+            (None, Some(svc)) => TemporalPlace {
+                layer: svc.temporal(),
+                depends_on: 0,
+            },
+            (None, None) => TemporalPlace::default(),
+        };
         let entry_point = !payload.is_empty()
             && !matches!(svc, Some(Svc::Unknown))
             && is_key_frame(codec, payload, descriptor);
@@ -127,11 +144,8 @@ impl Inspector {
             payload_start,
             payload_len: payload.len() as u16,
             codec: known.codec,
-            temporal: match (&vp8, &svc) {
-                (Some(vp8), _) => vp8.temporal_layer.unwrap_or(0),
-                (None, Some(svc)) => svc.temporal(),
-                (None, None) => 0,
-            },
+            temporal: temporal.layer,
+            depends_on_temporal: temporal.depends_on,
             marker: header.marker,
             key_frame: entry_point && !codec.is_audio() && codec != Codec::Other,
             entry_point,
@@ -146,6 +160,26 @@ impl Inspector {
             }
         }
         info
+    }
+
+    /// The temporal layer of a packet of VP8.
+    fn temporal_of(
+        &mut self,
+        vp8: &Vp8Descriptor,
+        layer: u8,
+        descriptor: Option<&[u8]>,
+        packet: &[u8],
+    ) -> TemporalPlace {
+        let reader = self.temporal_layers.get_mut(usize::from(layer));
+        if let Some((value, reader)) = descriptor.zip(reader) {
+            let place = extension_ref(self.descriptor_id, value, packet);
+            return reader.read(value, place).unwrap_or_default();
+        }
+        let layer = vp8.temporal_layer.unwrap_or(0);
+        TemporalPlace {
+            layer,
+            depends_on: if vp8.layer_sync { 0 } else { layer },
+        }
     }
 
     /// Where a packet of VP9 or AV1 belongs; `None` if it does not tell.

@@ -31,6 +31,14 @@ impl Call {
         Self::with(layers, |_| {})
     }
 
+    /// A publisher whose temporal layers only dependency descriptors tell.
+    pub fn described(layers: u8) -> Self {
+        let mut call = Self::new(layers);
+        let layers = call.layers.iter_mut();
+        layers.for_each(|layer| layer.described = true);
+        call
+    }
+
     pub fn with(layers: u8, change: impl FnOnce(&mut DownTrackConfig)) -> Self {
         let now = Instant::now();
         let receiver = Receiver::new(now, receiver_config(layers));

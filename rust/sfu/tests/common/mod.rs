@@ -9,12 +9,13 @@ pub mod svc;
 
 use std::time::{Duration, Instant};
 
+use descriptor::{Frame, TestDescriptor, TestStructure};
 use lkpy_sfu::{
-    CodecParameters, DownTrackConfig, Encoding, MediaKind, PacketSink, PublisherClock, Receiver,
-    ReceiverConfig, Reserved, RtpOutcome,
+    CodecParameters, DownTrackConfig, Encoding, HeaderExtension, MediaKind, PacketSink,
+    PublisherClock, Receiver, ReceiverConfig, Reserved, RtpOutcome,
 };
 use rtp::RtpHeader;
-use rtp::extension::{ExtensionMap, ParsedExtensions};
+use rtp::extension::{ExtensionKind, ExtensionMap, ParsedExtensions};
 use rtp::header::{HeaderFields, write_header};
 use rtp::rtcp::SenderInfo;
 use rtp::vp8::Vp8Descriptor;
@@ -23,8 +24,8 @@ pub const MS: Duration = Duration::from_millis(1);
 pub const FRAME: Duration = Duration::from_millis(33);
 pub const VIDEO_PT: u8 = 96;
 pub const RTX_PT: u8 = 97;
-/// Length of the VP8 descriptor that the publisher writes.
-const DESCRIPTOR: usize = 6;
+/// The publisher's id of the dependency descriptor.
+const DESCRIPTOR_ID: u8 = 8;
 
 pub fn vp8(payload_type: u8) -> CodecParameters {
     CodecParameters {
@@ -55,6 +56,10 @@ pub fn ssrc_of(layer: u8) -> u32 {
 pub fn receiver_config(layers: u8) -> ReceiverConfig {
     let mut config = ReceiverConfig::new(MediaKind::Video);
     config.codecs = vec![vp8(VIDEO_PT)];
+    config.header_extensions = vec![HeaderExtension {
+        id: DESCRIPTOR_ID,
+        uri: ExtensionKind::DependencyDescriptor.uri().to_owned(),
+    }];
     config.encodings = (0..layers)
         .map(|spatial| Encoding {
             spatial,
@@ -111,6 +116,9 @@ pub struct PublishedLayer {
     pub picture_id: u16,
     pub tl0: u8,
     pub key_idx: u8,
+    /// It tells its temporal layers as Chromium does: in dependency descriptors, and nothing in
+    /// VP8's own.
+    pub described: bool,
     packets: u32,
     frames: u32,
     since_key: u32,
@@ -127,6 +135,7 @@ impl PublishedLayer {
             picture_id: 0x7ff0 + 3 * offset,
             tl0: 250 + layer,
             key_idx: 30,
+            described: false,
             packets: 0,
             frames: 0,
             since_key: 0,
@@ -158,7 +167,8 @@ impl PublishedLayer {
             self.packets += 1;
             self.sequence = self.sequence.wrapping_add(1);
             let payload = self.payload(origin, sync, packet == 0);
-            let bytes = self.packet(packet + 1 == packets, &payload);
+            let place = (packet == 0, packet + 1 == packets);
+            let bytes = self.packet(place, origin, &payload);
             Published {
                 bytes,
                 origin,
@@ -173,17 +183,18 @@ impl PublishedLayer {
     /// A packet of nothing but padding, as libwebrtc sends to probe without RTX.
     pub fn padding(&mut self) -> Published {
         self.sequence = self.sequence.wrapping_add(1);
-        let mut bytes = self.packet(false, &[0, 0, 0, 4]);
+        let origin = Origin {
+            layer: self.layer,
+            packet: u32::MAX,
+            frame: self.frames,
+            key: false,
+            temporal: 0,
+        };
+        let mut bytes = self.packet((false, false), origin, &[0, 0, 0, 4]);
         bytes[0] |= 0x20;
         Published {
             bytes,
-            origin: Origin {
-                layer: self.layer,
-                packet: u32::MAX,
-                frame: self.frames,
-                key: false,
-                temporal: 0,
-            },
+            origin,
             sequence: self.sequence,
         }
     }
@@ -192,7 +203,10 @@ impl PublishedLayer {
         let start = if first { 0x10 } else { 0 };
         let [high, low] = self.picture_id.to_be_bytes();
         let tid = origin.temporal << 6 | u8::from(sync) << 5 | self.key_idx;
-        let mut payload = vec![0x80 | start, 0xf0, 0x80 | high, low, self.tl0, tid];
+        let mut payload = match self.described {
+            true => vec![start],
+            false => vec![0x80 | start, 0xf0, 0x80 | high, low, self.tl0, tid],
+        };
         payload.push(u8::from(!origin.key));
         payload.push(origin.layer);
         payload.extend(origin.packet.to_be_bytes());
@@ -201,9 +215,40 @@ impl PublishedLayer {
         payload
     }
 
-    fn packet(&self, marker: bool, payload: &[u8]) -> Vec<u8> {
+    /// Frame 0 refers to the 0 before it, 1 and the first 2 to the 0, the second 2 to the 1.
+    fn descriptor(&self, (start, end): (bool, bool), origin: Origin) -> Vec<u8> {
+        let template = |temporal, indications: [u8; 3], reference: &[u16]| Frame {
+            temporal,
+            indications: indications.into(),
+            references: reference.into(),
+            ..Frame::default()
+        };
+        let templates = vec![
+            template(0, [2, 2, 2], &[]),
+            template(0, [2, 2, 2], &[4]),
+            template(1, [0, 1, 2], &[2]),
+            template(2, [0, 0, 1], &[1]),
+        ];
+        let structure = TestStructure {
+            template_offset: self.layer * 10,
+            templates,
+            ..TestStructure::default()
+        };
+        let index = if origin.key { 0 } else { origin.temporal + 1 };
+        let descriptor = TestDescriptor {
+            start,
+            end,
+            template: structure.template_offset + index,
+            frame_number: (origin.frame as u16).wrapping_add(65_530),
+            structure: (origin.key && start).then_some(structure),
+            ..TestDescriptor::default()
+        };
+        descriptor.to_bytes()
+    }
+
+    fn packet(&self, place: (bool, bool), origin: Origin, payload: &[u8]) -> Vec<u8> {
         let fields = HeaderFields {
-            marker,
+            marker: place.1,
             payload_type: VIDEO_PT,
             sequence: self.sequence,
             timestamp: self.timestamp,
@@ -211,7 +256,9 @@ impl PublishedLayer {
             csrcs: &[],
         };
         let mut bytes = vec![0; 100];
-        let len = write_header(&mut bytes, &fields, std::iter::empty::<(u8, &[u8])>()).unwrap();
+        let descriptor = self.described.then(|| self.descriptor(place, origin));
+        let extensions = descriptor.iter().map(|value| (DESCRIPTOR_ID, &value[..]));
+        let len = write_header(&mut bytes, &fields, extensions).unwrap();
         bytes.truncate(len);
         bytes.extend(payload);
         bytes
@@ -221,7 +268,9 @@ impl PublishedLayer {
 /// Gives a packet to the receiver.
 pub fn receive(receiver: &mut Receiver, now: Instant, bytes: &[u8]) -> RtpOutcome {
     let header = RtpHeader::parse(bytes).unwrap();
-    let extensions = ParsedExtensions::parse(&ExtensionMap::new(), &header, bytes);
+    let uri = ExtensionKind::DependencyDescriptor.uri();
+    let map = ExtensionMap::from_uris([(DESCRIPTOR_ID, uri)]);
+    let extensions = ParsedExtensions::parse(&map, &header, bytes);
     receiver.handle_rtp(now, &header, &extensions, bytes)
 }
 
@@ -285,7 +334,7 @@ impl Sent {
 }
 
 pub fn origin_of(payload: &[u8]) -> Option<Origin> {
-    let marks = payload.get(DESCRIPTOR + 1..)?;
+    let marks = payload.get(Vp8Descriptor::parse(payload)?.len + 1..)?;
     let word = |at: usize| {
         marks[at..at + 4]
             .iter()
