@@ -21,6 +21,7 @@ from lkpy.engine.api import (
 )
 from lkpy.sdp import SessionDescription
 from lkpy.server.rtc.media_sections import DownTrackHandle
+from lkpy.server.rtc.options import PlayoutDelay
 from lkpy.server.rtc.transport import PeerTransport
 from lkpy.server.rtc.transport_types import OfferResult, TransportOptions
 
@@ -89,10 +90,21 @@ class RecordingEngine:
         return [command for command in self.commands if isinstance(command, kind)]
 
 
-def single(engine: RecordingEngine, *, active_red: bool = False, **client: object) -> PeerTransport:
+def single(
+    engine: RecordingEngine,
+    *,
+    active_red: bool = False,
+    playout_delay: PlayoutDelay | None = None,
+    **client: object,
+) -> PeerTransport:
     """The single peer connection of a client."""
     return _transport(
-        engine, rtc.SignalTarget.PUBLISHER, single_pc=True, active_red=active_red, **client
+        engine,
+        rtc.SignalTarget.PUBLISHER,
+        single_pc=True,
+        active_red=active_red,
+        playout_delay=playout_delay,
+        **client,
     )
 
 
@@ -101,9 +113,17 @@ def publisher(engine: RecordingEngine, **client: object) -> PeerTransport:
     return _transport(engine, rtc.SignalTarget.PUBLISHER, single_pc=False, **client)
 
 
-def subscriber(engine: RecordingEngine, **client: object) -> PeerTransport:
+def subscriber(
+    engine: RecordingEngine, *, playout_delay: PlayoutDelay | None = None, **client: object
+) -> PeerTransport:
     """The subscriber's connection of a pair."""
-    return _transport(engine, rtc.SignalTarget.SUBSCRIBER, single_pc=False, **client)
+    return _transport(
+        engine,
+        rtc.SignalTarget.SUBSCRIBER,
+        single_pc=False,
+        playout_delay=playout_delay,
+        **client,
+    )
 
 
 def _transport(
@@ -113,6 +133,7 @@ def _transport(
     single_pc: bool,
     active_red: bool = False,
     ice_lite: bool = False,
+    playout_delay: PlayoutDelay | None = None,
     **client: object,
 ) -> PeerTransport:
     return PeerTransport(
@@ -121,7 +142,13 @@ def _transport(
         target=target,
         single_pc=single_pc,
         client=models.ClientInfo(**({"protocol": 17} | client)),
-        options=TransportOptions(CODECS, CODECS, ice_lite=ice_lite, active_red_encoding=active_red),
+        options=TransportOptions(
+            CODECS,
+            CODECS,
+            ice_lite=ice_lite,
+            active_red_encoding=active_red,
+            playout_delay=playout_delay,
+        ),
     )
 
 

@@ -122,6 +122,9 @@ class CreateDownTrack:
 
     With ``translate_red``, RED (RFC 2198) is turned into Opus for codecs without RED, what was lost
     taken from its redundancy; and if the first codec is RED, Opus is turned into it.
+
+    ``playout_delay`` (least and greatest, in ms) is what packets of video tell a subscriber that
+    negotiated that header extension; in between, the least one follows jitter and NACKs.
     """
 
     down_track: int
@@ -137,6 +140,7 @@ class CreateDownTrack:
     max_temporal: int = 3
     muted: bool = False
     translate_red: bool = False
+    playout_delay: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,16 @@ def parse_room_preset(value: object) -> object:
 RoomPreset = Annotated[room_pb.RoomConfiguration, BeforeValidator(parse_room_preset)]
 
 
+class PlayoutDelayConfig(Section):
+    """How long subscribers hold video back."""
+
+    enabled: bool = False
+    min: Count = 0
+    """ms."""
+    max: Count = 0
+    """ms; 0: 10 s if there is a minimum."""
+
+
 class RoomConfig(Section):
     """Defaults of rooms."""
 
@@ -75,6 +85,7 @@ class RoomConfig(Section):
     enable_remote_unmute: bool = False
     sync_streams: bool = False
     """Subscribers get tracks of one participant that belong together as one stream, in step."""
+    playout_delay: PlayoutDelayConfig = PlayoutDelayConfig()
     enable_full_room_in_webhooks: bool = False
     update_batch_target_size: Count = limits.UPDATE_CHUNK
     """Bytes at which an update about many participants is split."""

@@ -39,7 +39,6 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
     "room": {
         "int": "create_room_attempts",
         "duration": "create_room_timeout",
-        "map": "playout_delay",
     },
     "audio": {
         "bool": "enable_loss_proxying",
@@ -124,7 +123,6 @@ REFUSED: Mapping[str, str] = {
     "redis.sentinel_addresses": "several nodes are not supported: remove the redis section",
     "redis.cluster_addresses": "several nodes are not supported: remove the redis section",
     "turn.enabled": "there is no TURN server: run one beside lkpy, or set turn.enabled to false",
-    "room.playout_delay.enabled": "playout delay is not applied: remove room.playout_delay",
     "trace.jaeger_url": "traces are not exported: remove the trace section",
     "rtc.congestion_control.use_send_side_bwe": (
         "bandwidth is estimated by subscribers (REMB) only: remove it"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from livekit.protocol import models, rtc
 
 from lkpy.engine.api import CreateDownTrack
 from lkpy.limits import Limits
 from lkpy.sdp import SessionDescription
-from lkpy.server.rtc.options import RoomOptions, RoomSettings
+from lkpy.server.rtc.options import PlayoutDelay, RoomOptions, RoomSettings
 from tests.room_kit import (
     JOIN_OFFER,
     Client,
@@ -255,6 +256,27 @@ async def streams(world: World, protocol: int) -> set[str]:
 async def test_synced_tracks_share_a_stream() -> None:
     async with running(settings=RoomSettings(sync_streams=True)) as world:
         assert await streams(world, 16) == {"camera"}
+
+
+@pytest.mark.parametrize(
+    ("browser", "sync_streams", "told"),
+    [
+        ("Chrome", True, (100, 10_000)),
+        ("Firefox", False, (100, 10_000)),
+        # It does not keep video and audio in step.
+        ("Firefox", True, None),
+    ],
+)
+async def test_a_playout_delay(
+    browser: str, sync_streams: bool, told: tuple[int, int] | None
+) -> None:
+    delay = PlayoutDelay.of(100, 0)
+    async with running(settings=RoomSettings(sync_streams, delay)) as world:
+        alice = await world.join("alice")
+        await alice.publish(camera())
+        await world.join("bob", single=False, client={"protocol": 16, "browser": browser})
+        (down_track,) = world.engine.of(CreateDownTrack)
+        assert down_track.playout_delay == told
 
 
 async def test_who_knows_no_synced_streams_gets_one_for_each_track() -> None:

@@ -18,7 +18,7 @@ from lkpy.server.rooms.allocator import RoomAllocator, set_room_configuration
 from lkpy.server.rooms.manager import RoomManager
 from lkpy.server.rooms.store import LocalStore
 from lkpy.server.routing.channel import MessageChannel
-from lkpy.server.rtc.options import RoomSettings
+from lkpy.server.rtc.options import PlayoutDelay, RoomSettings
 from tests.control_plane import RoomDouble
 from tests.room_kit import session
 
@@ -258,3 +258,36 @@ def test_streams_are_synced_where_it_was_asked_for(
     world = World(RoomConfig(**config))
     world.manager.create_room(request(**asked))
     assert world.settings.sync_streams is synced
+
+
+@pytest.mark.parametrize(
+    ("config", "asked", "delay"),
+    [
+        ({}, {}, None),
+        ({"playout_delay": {"min": 5, "max": 6}}, {}, None),
+        ({"playout_delay": {"enabled": True}}, {}, PlayoutDelay(0, 0)),
+        ({"playout_delay": {"enabled": True, "min": 5}}, {}, PlayoutDelay(5, 10_000)),
+        (
+            {"playout_delay": {"enabled": True, "min": 5}},
+            {"max_playout_delay": 300},
+            PlayoutDelay(0, 300),
+        ),
+        ({}, {"min_playout_delay": 100}, PlayoutDelay(100, 10_000)),
+        (
+            {},
+            {"min_playout_delay": 50_000, "max_playout_delay": 2**32 - 1},
+            PlayoutDelay(40_950, 40_950),
+        ),
+        (
+            {"room_configurations": {"a": {"max_playout_delay": 7}}},
+            {"room_preset": "a", "min_playout_delay": 4},
+            PlayoutDelay(4, 7),
+        ),
+    ],
+)
+def test_the_playout_delay_that_was_asked_for(
+    config: dict[str, object], asked: dict[str, object], delay: PlayoutDelay | None
+) -> None:
+    world = World(RoomConfig(**config))
+    world.manager.create_room(request(**asked))
+    assert world.settings.playout_delay == delay

@@ -16,7 +16,8 @@ from lkpy.engine.api import (
     SetRemoteParameters,
 )
 from lkpy.sdp import Direction, SdpError, SessionDescription, Setup
-from lkpy.server.rtc.direction_config import DEPENDENCY_DESCRIPTOR
+from lkpy.server.rtc.direction_config import DEPENDENCY_DESCRIPTOR, PLAYOUT_DELAY
+from lkpy.server.rtc.options import PlayoutDelay
 from lkpy.server.rtc.transport import PeerTransport
 from lkpy.server.rtc.transport_types import AnswerResult, NegotiationFailed, SendOffer
 from tests.transport_kit import FINGERPRINT, RecordingEngine, add, connect, sample, subscriber
@@ -146,6 +147,21 @@ def test_down_tracks_begin_with_the_answer(
         "abs-capture-time",
         "#dependency-descriptor-rtp-header-extension",
     }
+
+
+def test_a_playout_delay_is_offered_for_video(engine: RecordingEngine) -> None:
+    transport = subscriber(engine, playout_delay=PlayoutDelay(100, 2000))
+    client = Client(transport)
+    client.negotiate()
+    add(transport, AUDIO, "a"), add(transport, VIDEO, "v")
+    transport.negotiate(client.now)
+    offered = client.next_offer()
+    uris = [{e.uri for e in media.header_extensions} for media in offered.media[1:]]
+    assert [PLAYOUT_DELAY in found for found in uris] == [False, True]
+    client.send(client.text(offered))
+    audio, video = engine.of(CreateDownTrack)
+    assert (audio.playout_delay, video.playout_delay) == (None, (100, 2000))
+    assert PLAYOUT_DELAY in {e.uri for e in video.header_extensions}
 
 
 def test_extension_ids_are_the_same_in_every_section(

@@ -25,8 +25,17 @@ from lkpy.engine.api import (
     UpdateDownTrack,
 )
 from lkpy.errors import LkpyError
-from lkpy.sdp import Direction, Msid, SdpError, SessionDescription, Setup, SsrcGroup
-from lkpy.server.rtc.direction_config import ABS_SEND_TIME, DEPENDENCY_DESCRIPTOR
+from lkpy.sdp import (
+    Direction,
+    HeaderExtension,
+    Msid,
+    SdpError,
+    SessionDescription,
+    Setup,
+    SsrcGroup,
+)
+from lkpy.server.rtc.direction_config import ABS_SEND_TIME, DEPENDENCY_DESCRIPTOR, PLAYOUT_DELAY
+from lkpy.server.rtc.options import PlayoutDelay
 from lkpy.server.rtc.transport import PeerTransport
 from lkpy.server.rtc.transport_types import SendMediaSectionsRequirement
 from tests.transport_kit import (
@@ -296,6 +305,20 @@ def test_down_tracks_take_waiting_sections() -> None:
         RtpHeaderExtension(2, ABS_SEND_TIME),
         RtpHeaderExtension(12, DEPENDENCY_DESCRIPTOR),
     ), "neither mid, which the SSRC makes superfluous, nor transport-cc"
+
+
+def test_a_playout_delay_is_negotiated_and_told_for_video() -> None:
+    engine = RecordingEngine()
+    transport = single(engine, playout_delay=PlayoutDelay(100, 2000))
+    offer(transport, JOIN)
+    add(transport, AUDIO, "a"), add(transport, VIDEO, "v")
+    answer = answer_of(offer(transport, JOIN, now=0.1))
+    assert [HeaderExtension(5, PLAYOUT_DELAY) in m.header_extensions for m in answer.media] == [
+        media.kind == "video" for media in answer.media
+    ]
+    audio, video = engine.of(CreateDownTrack)
+    assert (audio.playout_delay, video.playout_delay) == (None, (100, 2000))
+    assert RtpHeaderExtension(5, PLAYOUT_DELAY) in video.header_extensions
 
 
 def test_more_sections_are_asked_for_once() -> None:

@@ -187,5 +187,6 @@ fn down_track(peer: usize, track: usize, tracks: usize) -> CreateDownTrack {
         max_temporal: 3,
         muted: false,
         translate_red: false,
+        playout_delay: None,
     }
 }

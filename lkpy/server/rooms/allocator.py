@@ -16,7 +16,7 @@ from lkpy.ids import ROOM_PREFIX, NodeID, RoomName, new_id
 from lkpy.limits import Limits
 from lkpy.server.config import RoomConfig
 from lkpy.server.rooms.store import LocalStore
-from lkpy.server.rtc.options import RoomSettings
+from lkpy.server.rtc.options import PlayoutDelay, RoomSettings
 from lkpy.server.telemetry.log import fields
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,16 @@ class RoomAllocator:
 
     def room_settings(self, request: room_pb.CreateRoomRequest) -> RoomSettings:
         """What a room that begins by this request is like, beside its record."""
-        return RoomSettings(sync_streams=request.sync_streams or self._config.sync_streams)
+        return RoomSettings(
+            sync_streams=request.sync_streams or self._config.sync_streams,
+            playout_delay=self._playout_delay(request),
+        )
+
+    def _playout_delay(self, request: room_pb.CreateRoomRequest) -> PlayoutDelay | None:
+        if request.min_playout_delay or request.max_playout_delay:
+            return PlayoutDelay.of(request.min_playout_delay, request.max_playout_delay)
+        default = self._config.playout_delay
+        return PlayoutDelay.of(default.min, default.max) if default.enabled else None
 
     def _begin(self, info: models.Room, name: str) -> None:
         now = self._clock.wall()

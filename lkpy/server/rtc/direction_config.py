@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lkpy.engine.api import MediaKind, RtpHeaderExtension
 from lkpy.sdp import HeaderExtension
@@ -18,6 +18,7 @@ DEPENDENCY_DESCRIPTOR = (
     "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
 )
 ABS_CAPTURE_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time"
+PLAYOUT_DELAY = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
 
 _VIDEO_RECOVERY = ("ccm fir", "nack", "nack pli")
 
@@ -38,6 +39,10 @@ class DirectionConfig:
     def feedback(self, kind: MediaKind) -> tuple[str, ...]:
         """RTCP feedback for ``kind``."""
         return self.audio_feedback if kind is MediaKind.AUDIO else self.video_feedback
+
+    def with_playout_delay(self) -> DirectionConfig:
+        """The same, with the playout delay of video."""
+        return replace(self, video_extensions=(*self.video_extensions, PLAYOUT_DELAY))
 
 
 PUBLISHER = DirectionConfig(

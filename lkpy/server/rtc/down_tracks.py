@@ -11,6 +11,7 @@ from lkpy.server.rtc.codecs import add_red, codecs_for_source, engine_codecs, re
 from lkpy.server.rtc.direction_config import engine_extensions
 from lkpy.server.rtc.ice_dtls import EngineLink
 from lkpy.server.rtc.media_sections import DownTrackHandle, Section
+from lkpy.server.rtc.options import PlayoutDelay
 
 
 class DownTracks:
@@ -23,11 +24,13 @@ class DownTracks:
         used_extensions: dict[MediaKind, tuple[str, ...]],
         *,
         active_red: bool,
+        playout_delay: PlayoutDelay | None,
     ) -> None:
         self._engine = engine
         self._transport = transport
         self._used_extensions = used_extensions
         self._active_red = active_red
+        self._playout_delay = playout_delay
         self._waiting: list[DownTrackHandle] = []
         self._ssrcs: set[int] = set()
 
@@ -132,6 +135,7 @@ class DownTracks:
             return
         handle.forwarding = True
         has_rtx = any(codec.rtx_payload_type is not None for codec in handle.codecs)
+        delay = self._playout_delay if handle.kind is MediaKind.VIDEO else None
         self._engine.submit(
             CreateDownTrack(
                 down_track=handle.id,
@@ -147,6 +151,7 @@ class DownTracks:
                 max_temporal=handle.max_temporal,
                 muted=handle.muted,
                 translate_red=handle.translate_red,
+                playout_delay=None if delay is None else (delay.min_ms, delay.max_ms),
             )
         )
 

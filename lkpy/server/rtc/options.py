@@ -71,12 +71,35 @@ class RoomOptions:
     """``enable_participant_data_blob``."""
 
 
+MAX_PLAYOUT_DELAY_MS = 40_950
+"""The header extension has no room for more."""
+_DEFAULT_MAX_PLAYOUT_DELAY_MS = 10_000
+"""LiveKit's upper limit where only a lower one is given: Chrome's."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlayoutDelay:
+    """Between what limits subscribers hold video back."""
+
+    min_ms: int
+    max_ms: int
+
+    @classmethod
+    def of(cls, min_ms: int, max_ms: int) -> PlayoutDelay:
+        """The limits that are asked for, 0: not said (LiveKit ``pkg/sfu/playoutdelay.go``)."""
+        if min_ms and not max_ms:
+            max_ms = _DEFAULT_MAX_PLAYOUT_DELAY_MS
+        return cls(min(min_ms, MAX_PLAYOUT_DELAY_MS), min(max_ms, MAX_PLAYOUT_DELAY_MS))
+
+
 @dataclass(frozen=True, slots=True)
 class RoomSettings:
     """What a room was created with and clients are not told (LiveKit's ``RoomInternal``)."""
 
     sync_streams: bool = False
     """Tracks that belong together are one stream to subscribers, who play them in step."""
+    playout_delay: PlayoutDelay | None = None
+    """None: subscribers hold video back as they see fit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,11 @@ from lkpy.server.rtc.client_configuration import (
     publish_codecs,
     subscribe_codecs,
 )
-from lkpy.server.rtc.client_info import sets_join_offer_late, supports_sync_streams
+from lkpy.server.rtc.client_info import (
+    is_firefox,
+    sets_join_offer_late,
+    supports_sync_streams,
+)
 from lkpy.server.rtc.connectivity import Connectivity
 from lkpy.server.rtc.data_blobs import DataBlobs
 from lkpy.server.rtc.data_subscriptions import DataSubscriptions
@@ -36,6 +40,7 @@ from lkpy.server.rtc.ice_path import IcePath
 from lkpy.server.rtc.join_offer import JoinOffer
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.media_track import MediaTrack
+from lkpy.server.rtc.options import PlayoutDelay
 from lkpy.server.rtc.participant_data import ParticipantData
 from lkpy.server.rtc.participant_record import ParticipantRecord
 from lkpy.server.rtc.participant_room import ParticipantRoom
@@ -116,6 +121,7 @@ class Participant:
                 ),
                 active_red_encoding=room.options.audio.active_red_encoding,
                 sync_streams=sync_streams,
+                playout_delay=self._playout_delay(),
             ),
             deliver=self._deliver,
         )
@@ -173,6 +179,13 @@ class Participant:
         self.data_subscriptions = DataSubscriptions(
             self, room.hub, self.signals, self.transports, room.data_tracks.find
         )
+
+    def _playout_delay(self) -> PlayoutDelay | None:
+        """How long the client is to hold video back. Firefox does not keep synced streams in step,
+        so there its audio would stay behind."""
+        settings = self.room.settings
+        kept_in_step = not settings.sync_streams or not is_firefox(self.client)
+        return settings.playout_delay if kept_in_step else None
 
     # -- facts ------------------------------------------------------------------------------------
 

@@ -77,11 +77,14 @@ class PeerTransport:
         )
         send = subscriber(send_side_bwe=options.send_side_bwe)
         receive = SINGLE if single_pc else PUBLISHER
+        if options.playout_delay is not None:
+            send, receive = send.with_playout_delay(), receive.with_playout_delay()
         self.down_tracks = DownTracks(
             engine,
             self.id,
             {kind: send.extensions(kind) for kind in MediaKind},
             active_red=options.active_red_encoding,
+            playout_delay=options.playout_delay,
         )
         """What is sent. Call :meth:`negotiate` after the last of several changes."""
         publish, subscribe = map(codec_table, (options.publish_codecs, options.subscribe_codecs))

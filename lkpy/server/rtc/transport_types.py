@@ -8,6 +8,7 @@ from typing import TypeAlias
 from livekit.protocol import models, rtc
 
 from lkpy.server.rtc.media_sections import ClosedSection, DownTrackHandle, MediaSectionTrack
+from lkpy.server.rtc.options import PlayoutDelay
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class TransportOptions:
     """There is one answer and nothing after it: it carries our candidates."""
     sync_streams: bool = False
     """Tracks share streams, so that no media section may carry one of another stream later."""
+    playout_delay: PlayoutDelay | None = None
+    """What subscribers of video are told, if they negotiate it; None: it is not negotiated."""
 
 
 @dataclass(frozen=True, slots=True)

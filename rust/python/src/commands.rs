@@ -8,7 +8,7 @@ use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 
 use engine::api::{
     Candidate, Command, CreateDownTrack, CreateReceiver, DtlsParameters, DtlsRole, Encoding,
-    HeaderExtension, IceParameters, Id, MediaKind, RtpCodec, SendData,
+    HeaderExtension, IceParameters, Id, MediaKind, PlayoutDelayLimits, RtpCodec, SendData,
 };
 
 /// The attribute `name` of `object`. An error names it.
@@ -257,6 +257,8 @@ fn create_down_track(command: &Bound<'_, PyAny>) -> PyResult<CreateDownTrack> {
         max_temporal: layer(command, "max_temporal")?,
         muted: get(command, "muted")?,
         translate_red: get(command, "translate_red")?,
+        playout_delay: get::<Option<(u16, u16)>>(command, "playout_delay")?
+            .map(|(min_ms, max_ms)| PlayoutDelayLimits { min_ms, max_ms }),
     })
 }
 

@@ -8,7 +8,7 @@
 //! | [`selector`] | which of the source's streams, that is, which layer of simulcast |
 //! | [`svc`] | which frames of a stream that carries several layers |
 //! | [`redundancy`] | whether audio goes out as RED, or without it |
-//! | [`stream`] (numbering, timeline, vp8, history, output, writer) | the packet's new numbers, and its bytes |
+//! | [`stream`] (numbering, timeline, vp8, history, output, writer) | the packet's new numbers, and its bytes, with the subscriber's playout delay |
 //! | [`allocated`] | how much of what the subscriber wants there is room for |
 //! | [`reports`] | sender reports, and what the subscriber's reports say |
 
@@ -232,6 +232,9 @@ impl DownTrack {
     pub fn handle_report_block(&mut self, now: Instant, block: &ReportBlock) {
         let clock_rate = self.stream.output().clock_rate();
         self.reports.handle_report_block(now, block, clock_rate);
+        let (highest, jitter) = (block.highest_sequence as u16, self.reports.jitter());
+        self.stream
+            .handle_report(now, &self.config, highest, jitter);
     }
 
     /// Takes a round trip measured elsewhere, e.g. by ICE; reports of the subscriber replace it.

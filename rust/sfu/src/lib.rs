@@ -46,7 +46,7 @@ pub use data_track::{Backlog, DataTrackCounters, DataTrackHeader, DataTrackStats
 pub use down_track::{DownTrack, DownTrackStats};
 pub use params::{
     CodecParameters, DownTrackConfig, Encoding, HeaderExtension, MAX_SPATIAL_LAYERS, MediaKind,
-    ReceiverConfig,
+    PlayoutDelayLimits, ReceiverConfig,
 };
 pub use receiver::{LayerStats, Receiver, RtpOutcome};
 pub use ring::MAX_PACKET_LEN;

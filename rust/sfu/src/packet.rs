@@ -20,6 +20,7 @@ pub(crate) fn is_end_to_end(uri: &str) -> bool {
                 | ExtensionKind::RepairedRid
                 | ExtensionKind::TransportCc
                 | ExtensionKind::AbsSendTime
+                | ExtensionKind::PlayoutDelay
         )
     )
 }

@@ -99,6 +99,15 @@ impl ReceiverConfig {
     }
 }
 
+/// Between what limits a subscriber's playout delay is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlayoutDelayLimits {
+    /// Least delay in milliseconds.
+    pub min_ms: u16,
+    /// Greatest delay in milliseconds.
+    pub max_ms: u16,
+}
+
 /// Everything a [`crate::DownTrack`] is made from.
 #[derive(Clone, Debug)]
 pub struct DownTrackConfig {
@@ -124,6 +133,9 @@ pub struct DownTrackConfig {
     /// Whether RED (RFC 2198) goes out as plain Opus to a subscriber that has no RED, and Opus as
     /// RED to one whose first codec is RED.
     pub translate_red: bool,
+    /// Limits of the playout delay that a subscriber of video is told, if it negotiated that
+    /// extension: in between, the delay follows its jitter.
+    pub playout_delay: Option<PlayoutDelayLimits>,
     /// Any moment in the past, the same for all down tracks of a transport: absolute send times
     /// count from it.
     pub epoch: Instant,

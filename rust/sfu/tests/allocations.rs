@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use common::svc::{Mode, SvcCall};
 use common::{FRAME, PublishedLayer, down_track_config, receive, receiver_config};
 use lkpy_sfu::{
-    Backlog, DataTrackCounters, DataTrackHeader, DownTrack, PacketSink, Receiver, Reserved,
+    Backlog, DataTrackCounters, DataTrackHeader, DownTrack, HeaderExtension, PacketSink,
+    PlayoutDelayLimits, Receiver, Reserved,
 };
+use rtp::extension::ExtensionKind;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -76,6 +78,14 @@ fn forwarding_allocates_nothing() {
         .map(|number| {
             let mut config = down_track_config(now, 5000 + 2 * number);
             config.max_temporal = (number % 3) as i8;
+            config.playout_delay = (number % 2 == 0).then_some(PlayoutDelayLimits {
+                min_ms: 100,
+                max_ms: 1000,
+            });
+            config.header_extensions = vec![HeaderExtension {
+                id: 3,
+                uri: ExtensionKind::PlayoutDelay.uri().to_owned(),
+            }];
             let mut down_track = DownTrack::new(now, config, &receiver);
             down_track.set_connected(now, true, &receiver);
             down_track

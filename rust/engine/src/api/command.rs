@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Id;
-use sfu::MediaKind;
+use sfu::{MediaKind, PlayoutDelayLimits};
 
 /// ICE credentials of one side (RFC 8445 5.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,6 +154,8 @@ pub struct CreateDownTrack {
     pub muted: bool,
     /// RED goes out as Opus to a subscriber without it, and Opus as RED if RED is the first codec.
     pub translate_red: bool,
+    /// Limits of the playout delay of video; none: the subscriber is not told any.
+    pub playout_delay: Option<PlayoutDelayLimits>,
 }
 
 /// Send one message on many data channels.

@@ -17,7 +17,7 @@ pub use command::{
 pub use config::{EngineConfig, EngineInfo, WorkerInfo};
 pub use error::{Code, EngineError};
 pub use event::Event;
-pub use sfu::MediaKind;
+pub use sfu::{MediaKind, PlayoutDelayLimits};
 pub use stats::{
     DataDownTrackStats, DataTrackStats, DownTrackStats, LayerStats, StatsCollected, TransportStats,
     WorkerStats,

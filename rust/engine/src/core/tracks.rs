@@ -296,6 +296,7 @@ fn down_track_config(create: &CreateDownTrack, epoch: Instant) -> DownTrackConfi
         max_temporal: create.max_temporal,
         muted: create.muted,
         translate_red: create.translate_red,
+        playout_delay: create.playout_delay,
         epoch,
     }
 }

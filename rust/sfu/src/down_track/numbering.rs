@@ -83,6 +83,11 @@ impl Numbering {
         self.highest_in
     }
 
+    /// The number of the next packet in order, unless some before it are missing.
+    pub(crate) fn next_out(&self) -> u64 {
+        self.highest_out + 1
+    }
+
     /// The picture offset of the next packet in order.
     #[inline]
     pub(crate) fn picture_offset(&self) -> u16 {

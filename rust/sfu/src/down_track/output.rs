@@ -4,8 +4,8 @@
 //! was not, it is the same packet once more, and then it must be the same byte for byte: AES-GCM
 //! makes its nonce of ssrc and sequence number (RFC 7714 8.1), and two different packets with one
 //! nonce give the authentication key away. So a packet that may be sent again in that form carries
-//! neither absolute send time nor transport-wide sequence number. To remember both and repeat them
-//! would be as safe, but a number that arrives a second time, or a round trip late, looks to
+//! neither absolute send time nor transport-wide sequence number, nor a playout delay. To remember
+//! the first two and repeat them would be as safe, but a number that arrives a second time, or a round trip late, looks to
 //! congestion control like a duplicate or like queueing. Such packets are thus not covered by
 //! transport-wide feedback, only by reception reports; [`PacketSink::commit`] tells which they are.
 //! Everything else in a packet comes from the history and from the publisher's ring, which keep it
@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use rtp::codec::Codec;
 use rtp::dependency::rewrite;
-use rtp::extension::abs_send_time;
+use rtp::extension::{PlayoutDelay, abs_send_time};
 
 use super::history::{Patch, Sent};
 use super::redundancy::{Body, Redundancy};
@@ -109,6 +109,15 @@ impl Output {
         let has_nack = self.known().any(|types| types.nack);
         self.rtx_ssrc = config.rtx_ssrc.filter(|_| rtx);
         self.has_nack = has_nack;
+    }
+
+    /// The packets that follow carry this playout delay, or none.
+    pub(crate) fn set_playout_delay(
+        &mut self,
+        config: &DownTrackConfig,
+        playout_delay: Option<PlayoutDelay>,
+    ) {
+        self.writer.set_playout_delay(config, playout_delay);
     }
 
     /// Sets the time of the packets that follow.

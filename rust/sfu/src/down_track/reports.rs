@@ -43,6 +43,11 @@ impl Reports {
         self.rtt.unwrap_or(DEFAULT_RTT)
     }
 
+    /// The jitter of the subscriber's last report.
+    pub(crate) fn jitter(&self) -> Duration {
+        self.jitter
+    }
+
     pub(crate) fn set_rtt(&mut self, rtt: Duration) {
         self.rtt = Some(rtt);
     }

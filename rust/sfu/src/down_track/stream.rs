@@ -1,5 +1,6 @@
 //! The outgoing stream of one down track: packets in, rewritten packets out.
 
+mod playout_delay;
 mod repair;
 
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use crate::packet::PacketInfo;
 use crate::params::{DownTrackConfig, MAX_SPATIAL_LAYERS, MediaKind};
 use crate::receiver::Receiver;
 use crate::sink::PacketSink;
+use playout_delay::PlayoutDelayController;
 use rtp::rtcp::SenderInfo;
 use rtp::seq::ExtSeq;
 
@@ -43,6 +45,7 @@ struct Era {
 #[derive(Debug)]
 pub(crate) struct Stream {
     output: Output,
+    playout_delay: Option<PlayoutDelayController>,
     numbering: Numbering,
     timeline: Timeline,
     vp8: Vp8Munger,
@@ -85,9 +88,16 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn new(now: Instant, config: &DownTrackConfig, source: &Receiver) -> Self {
-        let output = Output::new(config, source);
+        let mut output = Output::new(config, source);
+        let numbering = Numbering::new(1 << 16 | u64::from(config.ssrc & 0x7fff));
+        let playout_delay = PlayoutDelayController::of(now, config, source, &numbering);
+        let value = playout_delay
+            .as_ref()
+            .and_then(PlayoutDelayController::value);
+        output.set_playout_delay(config, value);
         Self {
-            numbering: Numbering::new(1 << 16 | u64::from(config.ssrc & 0x7fff)),
+            playout_delay,
+            numbering,
             timeline: Timeline::new(output.clock_rate()),
             vp8: Vp8Munger::default(),
             svc: SvcSelector::default(),

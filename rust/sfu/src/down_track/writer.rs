@@ -1,12 +1,12 @@
 //! Writing outgoing RTP headers.
 //!
 //! Everything that is the same for all packets of a down track is prepared once as bytes: ssrc and
-//! the header extensions that the engine writes itself (mid, absolute send time, transport-wide
-//! sequence number). A packet copies that, fills in its own fields, and appends the publisher's
+//! the header extensions that the engine writes itself (mid, playout delay, absolute send time,
+//! transport-wide sequence number). A packet copies that, fills in its own fields, and appends the publisher's
 //! extensions that the subscriber negotiated too, under the subscriber's ids. Packets that may have
 //! to be sent again as they were leave out what is true of one sending only ([`Fields::sending`]).
 
-use rtp::extension::{ExtensionKind, ONE_BYTE_PROFILE, TWO_BYTE_PROFILE};
+use rtp::extension::{ExtensionKind, ONE_BYTE_PROFILE, PlayoutDelay, TWO_BYTE_PROFILE};
 use rtp::header::FIXED_LEN;
 
 use crate::packet::{ExtensionRef, is_end_to_end};
@@ -61,6 +61,59 @@ impl<'a> Passed<'a> {
     }
 }
 
+/// The extensions that the engine writes itself, by the subscriber's ids.
+#[derive(Clone, Copy, Debug, Default)]
+struct Own<'a> {
+    mid: Option<(u8, &'a [u8])>,
+    playout_delay: Option<(u8, [u8; 3])>,
+    abs_send_time: Option<u8>,
+    transport_sequence: Option<u8>,
+}
+
+impl<'a> Own<'a> {
+    /// Those that say the same in every sending of a packet.
+    fn repeatable(config: &'a DownTrackConfig) -> Self {
+        let mid = config.mid.as_bytes();
+        Self {
+            mid: id_of(config, ExtensionKind::Mid)
+                .filter(|_| (1..=MAX_MID).contains(&mid.len()))
+                .map(|id| (id, mid)),
+            ..Self::default()
+        }
+    }
+
+    /// All of them.
+    fn once(config: &'a DownTrackConfig, playout_delay: Option<PlayoutDelay>) -> Self {
+        Self {
+            playout_delay: id_of(config, ExtensionKind::PlayoutDelay)
+                .zip(playout_delay.map(PlayoutDelay::to_bytes)),
+            abs_send_time: id_of(config, ExtensionKind::AbsSendTime),
+            transport_sequence: id_of(config, ExtensionKind::TransportCc),
+            ..Self::repeatable(config)
+        }
+    }
+
+    /// Whether one of the ids needs the two-byte form.
+    fn needs_two_bytes(&self) -> bool {
+        let ids = [
+            self.mid.map(|(id, _)| id),
+            self.playout_delay.map(|(id, _)| id),
+            self.abs_send_time,
+            self.transport_sequence,
+        ];
+        ids.into_iter().flatten().any(|id| needs_two_bytes(id, 1))
+    }
+}
+
+/// The subscriber's id for an extension.
+fn id_of(config: &DownTrackConfig, kind: ExtensionKind) -> Option<u8> {
+    let mut extensions = config.header_extensions.iter();
+    let extension = extensions.find(|extension| extension.uri == kind.uri());
+    extension
+        .map(|extension| extension.id)
+        .filter(|&id| id != 0)
+}
+
 /// A header up to and including the engine's own extensions, in one of the two forms of RFC 8285.
 #[derive(Debug)]
 struct Prepared {
@@ -75,7 +128,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(mid: Option<(u8, &[u8])>, ast: Option<u8>, tcc: Option<u8>, two_byte: bool) -> Self {
+    fn new(own: &Own<'_>, two_byte: bool) -> Self {
         let mut prepared = Self {
             bytes: [0; MAX_PREPARED],
             len: FIXED_LEN,
@@ -84,13 +137,16 @@ impl Prepared {
             transport_sequence: 0,
         };
         prepared.bytes[0] = 0x80;
-        if let Some((id, mid)) = mid {
+        if let Some((id, mid)) = own.mid {
             prepared.element(two_byte, id, mid);
         }
-        if let Some(id) = ast {
+        if let Some((id, delay)) = own.playout_delay {
+            prepared.element(two_byte, id, &delay);
+        }
+        if let Some(id) = own.abs_send_time {
             prepared.abs_send_time = prepared.element(two_byte, id, &[0; 3]);
         }
-        if let Some(id) = tcc {
+        if let Some(id) = own.transport_sequence {
             prepared.transport_sequence = prepared.element(two_byte, id, &[0; 2]);
         }
         if prepared.elements_end > FIXED_LEN + 4 {
@@ -150,12 +206,11 @@ struct Forms {
 }
 
 impl Forms {
-    fn new(mid: Option<(u8, &[u8])>, ast: Option<u8>, tcc: Option<u8>) -> Self {
-        let ids = [mid.map(|(id, _)| id), ast, tcc];
+    fn new(own: &Own<'_>) -> Self {
         Self {
-            one_byte: Prepared::new(mid, ast, tcc, false),
-            two_byte: Prepared::new(mid, ast, tcc, true),
-            always_two_byte: ids.into_iter().flatten().any(|id| needs_two_bytes(id, 1)),
+            one_byte: Prepared::new(own, false),
+            two_byte: Prepared::new(own, true),
+            always_two_byte: own.needs_two_bytes(),
         }
     }
 }
@@ -173,26 +228,20 @@ pub(crate) struct HeaderWriter {
 
 impl HeaderWriter {
     pub(crate) fn new(config: &DownTrackConfig) -> Self {
-        let id_of = |kind: ExtensionKind| {
-            let extension = config
-                .header_extensions
-                .iter()
-                .find(|e| e.uri == kind.uri());
-            extension
-                .map(|extension| extension.id)
-                .filter(|&id| id != 0)
-        };
-        let mid = config.mid.as_bytes();
-        let mid = id_of(ExtensionKind::Mid)
-            .filter(|_| (1..=MAX_MID).contains(&mid.len()))
-            .map(|id| (id, mid));
-        let ast = id_of(ExtensionKind::AbsSendTime);
-        let tcc = id_of(ExtensionKind::TransportCc);
         Self {
-            once: Forms::new(mid, ast, tcc),
-            repeatable: Forms::new(mid, None, None),
+            once: Forms::new(&Own::once(config, None)),
+            repeatable: Forms::new(&Own::repeatable(config)),
             rewrite: [0; 256],
         }
+    }
+
+    /// Packets with [`Fields::sending`] carry this playout delay from now on, or none.
+    pub(crate) fn set_playout_delay(
+        &mut self,
+        config: &DownTrackConfig,
+        playout_delay: Option<PlayoutDelay>,
+    ) {
+        self.once = Forms::new(&Own::once(config, playout_delay));
     }
 
     /// Learns the publisher's ids: an extension is passed on if both negotiated it, except those

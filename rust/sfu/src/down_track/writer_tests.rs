@@ -9,8 +9,13 @@ fn extension(id: u8, kind: ExtensionKind) -> HeaderExtension {
     }
 }
 
-fn writer(own: &[HeaderExtension], source: &[HeaderExtension]) -> HeaderWriter {
-    let config = DownTrackConfig {
+const DELAY: PlayoutDelay = PlayoutDelay {
+    min: 0x123,
+    max: 0x456,
+};
+
+fn config(own: &[HeaderExtension]) -> DownTrackConfig {
+    DownTrackConfig {
         mid: "7".to_owned(),
         ssrc: 0,
         rtx_ssrc: None,
@@ -21,9 +26,13 @@ fn writer(own: &[HeaderExtension], source: &[HeaderExtension]) -> HeaderWriter {
         max_temporal: 3,
         muted: false,
         translate_red: false,
+        playout_delay: None,
         epoch: std::time::Instant::now(),
-    };
-    let mut writer = HeaderWriter::new(&config);
+    }
+}
+
+fn writer(own: &[HeaderExtension], source: &[HeaderExtension]) -> HeaderWriter {
+    let mut writer = HeaderWriter::new(&config(own));
     writer.set_source(own, source);
     writer
 }
@@ -111,19 +120,59 @@ fn own_extensions_are_written_fresh() {
 }
 
 #[test]
+fn the_playout_delay_is_written_while_there_is_one() {
+    let own = [
+        extension(2, ExtensionKind::AbsSendTime),
+        extension(6, ExtensionKind::PlayoutDelay),
+    ];
+    // Of the publisher's own nobody is told.
+    let passed = [ExtensionRef {
+        id: 6,
+        len: 3,
+        start: 0,
+    }];
+    let mut writer = writer(&own, &own);
+    let plain = [(2, vec![1, 2, 3])];
+    let with_delay = [(6, vec![0x12, 0x34, 0x56]), (2, vec![1, 2, 3])];
+    assert_eq!(written(&writer, &passed, &[9; 3]), plain);
+    writer.set_playout_delay(&config(&own), Some(DELAY));
+    assert_eq!(written(&writer, &passed, &[9; 3]), with_delay);
+    writer.set_playout_delay(&config(&own), None);
+    assert_eq!(written(&writer, &passed, &[9; 3]), plain);
+
+    let mut writer = super::HeaderWriter::new(&config(&own[..1]));
+    writer.set_playout_delay(&config(&own[..1]), Some(DELAY));
+    assert_eq!(written(&writer, &[], &[]), plain);
+}
+
+#[test]
+fn a_playout_delay_with_a_high_id_takes_the_two_byte_form() {
+    let own = [
+        extension(1, ExtensionKind::Mid),
+        extension(15, ExtensionKind::PlayoutDelay),
+    ];
+    let mut writer = writer(&own, &[]);
+    writer.set_playout_delay(&config(&own), Some(DELAY));
+    let expected = [(1, b"7".to_vec()), (15, vec![0x12, 0x34, 0x56])];
+    assert_eq!(written(&writer, &[], &[]), expected);
+}
+
+#[test]
 fn what_may_be_repeated_says_nothing_of_one_sending() {
     let own = [
         extension(1, ExtensionKind::Mid),
         extension(2, ExtensionKind::AbsSendTime),
         extension(3, ExtensionKind::TransportCc),
-        extension(5, ExtensionKind::PlayoutDelay),
+        extension(5, ExtensionKind::FrameMarking),
+        extension(6, ExtensionKind::PlayoutDelay),
     ];
     let passed = [ExtensionRef {
         id: 5,
         len: 3,
         start: 0,
     }];
-    let writer = writer(&own, &own);
+    let mut writer = writer(&own, &own);
+    writer.set_playout_delay(&config(&own), Some(DELAY));
     let expected = [(1, b"7".to_vec()), (5, vec![10, 11, 12])];
     let packet = [10, 11, 12];
     assert_eq!(
@@ -141,7 +190,7 @@ fn what_may_be_repeated_says_nothing_of_one_sending() {
 fn the_publishers_extensions_get_the_subscribers_ids() {
     let own = [
         extension(3, ExtensionKind::TransportCc),
-        extension(5, ExtensionKind::PlayoutDelay),
+        extension(5, ExtensionKind::FrameMarking),
         HeaderExtension {
             id: 9,
             uri: "urn:unknown".to_owned(),
@@ -149,7 +198,7 @@ fn the_publishers_extensions_get_the_subscribers_ids() {
     ];
     let source = [
         extension(1, ExtensionKind::TransportCc),
-        extension(2, ExtensionKind::PlayoutDelay),
+        extension(2, ExtensionKind::FrameMarking),
         extension(3, ExtensionKind::AudioLevel),
         HeaderExtension {
             id: 4,

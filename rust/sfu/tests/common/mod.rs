@@ -83,6 +83,7 @@ pub fn down_track_config(epoch: Instant, ssrc: u32) -> DownTrackConfig {
         max_temporal: 3,
         muted: false,
         translate_red: true,
+        playout_delay: None,
         epoch,
     }
 }

@@ -350,5 +350,6 @@ pub fn down_track(id: Id, transport: Id, receiver: Id, kind: MediaKind) -> Creat
         max_temporal: 3,
         muted: false,
         translate_red: false,
+        playout_delay: None,
     }
 }
