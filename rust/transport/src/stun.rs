@@ -11,6 +11,8 @@ use crate::limits::STUN_MESSAGE_MAX;
 /// Length of the fixed header.
 const HEADER: usize = 20;
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
+/// More than a check with the longest username takes (232), which is more than an answer.
+const ENCODED_MAX: usize = 256;
 /// Comprehension-required attribute USERNAME.
 const USERNAME: u16 = 0x0006;
 const MESSAGE_INTEGRITY: u16 = 0x0008;
@@ -65,8 +67,46 @@ pub(crate) fn role_conflict(id: TransId, pwd: &str) -> Option<Vec<u8>> {
     encode(StunMessage::binding_role_conflict_reply(id), pwd)
 }
 
+/// What our checks of one pair have in common (RFC 8445 7.2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Check {
+    pub(crate) priority: u32,
+    pub(crate) controlling: bool,
+    pub(crate) tie_breaker: u64,
+    /// USE-CANDIDATE.
+    pub(crate) nominates: bool,
+}
+
+impl Check {
+    /// What a Binding request says; None if it says no role.
+    pub(crate) fn of(request: &StunMessage<'_>) -> Option<Self> {
+        let controlling = request.ice_controlling();
+        Some(Check {
+            priority: request.prio().unwrap_or_default(),
+            controlling: controlling.is_some(),
+            tie_breaker: controlling.or(request.ice_controlled())?,
+            nominates: request.use_candidate(),
+        })
+    }
+
+    /// Another check like it.
+    pub(crate) fn request(&self, id: TransId, username: &str, pwd: &str) -> Option<Vec<u8>> {
+        let (controlling, tie_breaker) = (self.controlling, self.tie_breaker);
+        let (priority, nominates) = (self.priority, self.nominates);
+        let message = StunMessage::binding_request(
+            username,
+            id,
+            controlling,
+            tie_breaker,
+            priority,
+            nominates,
+        );
+        encode(message, pwd)
+    }
+}
+
 fn encode(message: StunMessage<'_>, pwd: &str) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; 128];
+    let mut bytes = vec![0; ENCODED_MAX];
     let length = message
         .to_bytes(Some(pwd.as_bytes()), &mut bytes, hmac)
         .ok()?;
@@ -100,6 +140,27 @@ mod tests {
         assert!(is_stun(&answer));
         answer[4] = 0;
         assert!(!is_stun(&answer));
+    }
+
+    #[test]
+    fn a_check_is_repeated_as_it_was() {
+        let username = "u".repeat(crate::limits::ICE_USERNAME_MAX / 2 - 1);
+        let username = format!("{username}:{username}");
+        for (controlling, nominates) in [(true, true), (false, false)] {
+            let check = Check {
+                priority: 1_853_824_767,
+                controlling,
+                tie_breaker: u64::MAX - 1,
+                nominates,
+            };
+            let id = TransId::new();
+            let bytes = check.request(id, &username, "password").unwrap();
+            let message = parse(&bytes).unwrap();
+            assert!(message.verify(b"password", hmac));
+            assert_eq!(Check::of(&message), Some(check));
+            assert_eq!(message.trans_id(), id);
+            assert_eq!(local_ufrag(&bytes).unwrap().len(), 63);
+        }
     }
 
     #[test]

@@ -114,6 +114,7 @@ impl Transport {
     }
 
     /// Takes a STUN message. What [`accepts_stun`](Self::accepts_stun) would refuse is ignored.
+    /// Returns whether it was accepted.
     pub fn handle_stun(
         &mut self,
         now: Instant,
@@ -121,17 +122,20 @@ impl Transport {
         remote: SocketAddr,
         protocol: Protocol,
         packet: &[u8],
-    ) {
+    ) -> bool {
         if self.closed {
-            return;
+            return false;
         }
         let pair = CandidatePair {
             local,
             remote,
             protocol,
         };
-        self.ice.handle_stun(now, pair, packet);
-        self.pump(now);
+        let accepted = self.ice.handle_stun(now, pair, packet);
+        if accepted {
+            self.pump(now);
+        }
+        accepted
     }
 
     /// Whether an authentic STUN message came from `remote` lately. Packets of other kinds from
@@ -185,10 +189,16 @@ impl Transport {
             return;
         }
         self.ice.handle_timeout(now);
-        if let Some(session) = &mut self.session {
+        // Most often it is ICE alone that has something to do.
+        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
+        if let Some(session) = &mut self.session
+            && is_due(session.next_timeout())
+        {
             session.handle_timeout(now);
         }
-        self.sctp.handle_timeout(now);
+        if is_due(self.sctp.next_timeout()) {
+            self.sctp.handle_timeout(now);
+        }
         self.pump(now);
     }
 

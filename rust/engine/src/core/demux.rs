@@ -51,22 +51,24 @@ impl Core {
             let Some(connection) = core.connections.get_mut(index) else {
                 return;
             };
+            if kind == Kind::Stun {
+                let CandidatePair {
+                    local,
+                    remote,
+                    protocol,
+                } = pair;
+                let transport = &mut connection.transport;
+                if !transport.handle_stun(now, local, remote, protocol, bytes) {
+                    return core.drops.count(Drop::StunRefused);
+                }
+            }
             connection.packets_received += 1;
             connection.bytes_received += bytes.len() as u64;
             match kind {
                 Kind::Rtp => return core.handle_rtp(now, index, bytes),
                 Kind::Rtcp => return core.handle_rtcp(now, index, bytes),
-                Kind::Stun => {
-                    let CandidatePair {
-                        local,
-                        remote,
-                        protocol,
-                    } = pair;
-                    connection
-                        .transport
-                        .handle_stun(now, local, remote, protocol, bytes);
-                }
-                Kind::Dtls | Kind::Unrecognised => connection.transport.handle_dtls(now, bytes),
+                Kind::Dtls => connection.transport.handle_dtls(now, bytes),
+                Kind::Stun | Kind::Unrecognised => {}
             }
             core.pump(now, index);
         });
@@ -77,18 +79,18 @@ impl Core {
         self.tuples.contains_key(&pair)
     }
 
-    /// The transport that a STUN message addresses. Its address becomes the transport's only once
-    /// the message is known to be authentic.
+    /// The transport that a STUN message addresses. An address becomes the transport's only once
+    /// the message is known to be authentic; one that is its own is left to the transport to check.
     fn find_by_stun(&mut self, pair: CandidatePair, bytes: &[u8]) -> Result<(Index, Id), Drop> {
         let owner = self.tuples.get(&pair).copied();
         let addressed = stun::local_ufrag(bytes).and_then(|ufrag| self.ufrags.get(ufrag));
         let index = addressed.copied().or(owner).ok_or(Drop::StunRefused)?;
         let connection = self.connections.get(index).ok_or(Drop::StunRefused)?;
-        if !connection.transport.accepts_stun(bytes) {
-            return Err(Drop::StunRefused);
-        }
         let id = connection.id;
         if owner != Some(index) {
+            if !connection.transport.accepts_stun(bytes) {
+                return Err(Drop::StunRefused);
+            }
             if let Some(owner) = owner.and_then(|owner| self.connections.get(owner))
                 && owner.transport.is_valid_source(pair.remote)
             {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::api::Id;
 
 /// Longest delay of [`Timers::with_slack`].
-const SLACK_MAX: Duration = Duration::from_millis(64);
+const SLACK_MAX: Duration = Duration::from_millis(256);
 
 /// A deadline may come later by this part of the time until it.
 const SLACK_PART: u32 = 16;
@@ -67,7 +67,7 @@ impl Timers {
     /// A deadline that bears delay, moved to a grid: what many idle transports do every few seconds
     /// falls together, and costs the worker one wake-up and a batch of datagrams instead of one each.
     /// The grid is as wide as the largest power of two of ms that is at most 1/16 of the time until
-    /// the deadline, and at most 64 ms; what is due within 16 ms is left as it is.
+    /// the deadline, and at most 256 ms; what is due within 16 ms is left as it is.
     pub(crate) fn with_slack(&self, now: Instant, deadline: Instant) -> Instant {
         let until = deadline.saturating_duration_since(now);
         let slack = (until / SLACK_PART).min(SLACK_MAX).as_millis() as u64;
@@ -141,7 +141,8 @@ mod tests {
         assert_eq!(grid(500, 2_000_500), at(2_048_000));
         assert_eq!(grid(40_000, 2_040_000), at(2_048_000));
         assert_eq!(grid(0, 2_048_000), at(2_048_000));
-        assert_eq!(grid(0, 60_000_001), at(60_032_000));
+        assert_eq!(grid(0, 5_000_001), at(5_120_000));
+        assert_eq!(grid(0, 60_000_001), at(60_160_000));
         assert_eq!(grid(100, 50), at(50));
     }
 }

@@ -1,5 +1,8 @@
 //! The full agent: the `is` crate forms pairs, makes checks and answers; which pair is selected,
 //! what is bounded and what is let through is decided here.
+//!
+//! Most of a transport's life nothing changes. Then the `is` agent sleeps, and the checks of the
+//! selected pair and the answers to the peer's are made here (see [`super::consent`]).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -8,10 +11,11 @@ use std::time::{Duration, Instant};
 use is::stun::{StunMessage, StunPacket, TransId};
 use is::{Candidate, CandidateKind, IceAgent, IceAgentEvent, IceCreds};
 
-use super::Agent;
+use super::consent::Consent;
 use super::pairs::Pairs;
+use super::{Agent, accepts_request};
 use crate::limits;
-use crate::stun;
+use crate::stun::{self, Check};
 use crate::types::{
     CandidatePair, IceCredentials, LocalCandidate, Protocol, RemoteCandidate, Transmit,
 };
@@ -23,17 +27,19 @@ const MAX_RETRANSMITS: usize = 10;
 /// When we control and nothing was heard on the selected pair for this long, any pair that is
 /// alive is better.
 const ABANDON_AFTER: Duration = Duration::from_secs(4);
+/// And not before all pairs have been checked for this long: a pair that was not asked is silent.
+const ABANDON_CHECKED: Duration = KEEPALIVE;
 /// A pair is alive when it was heard within this time (one keepalive and some).
 const ALIVE_WITHIN: Duration = Duration::from_millis(2_500);
 
 /// The first remote candidates are checked at once, the others at the agent's pace (20 per second).
 const EAGER: usize = 4;
 
-/// One of our checks.
-struct Check {
+/// One of our checks that waits for its answer.
+struct Sent {
     id: TransId,
     pair: CandidatePair,
-    sent: Instant,
+    at: Instant,
 }
 
 /// A request that arrived before the remote credentials.
@@ -47,7 +53,8 @@ pub(crate) struct FullAgent {
     local: IceCredentials,
     remote: Option<IceCredentials>,
     pairs: Pairs,
-    checks: VecDeque<Check>,
+    consent: Consent,
+    checks: VecDeque<Sent>,
     held: Vec<Held>,
     remote_candidates: usize,
     reflexive: usize,
@@ -58,6 +65,7 @@ pub(crate) struct FullAgent {
 
 impl FullAgent {
     pub(crate) fn new(
+        now: Instant,
         local: IceCredentials,
         candidates: &[LocalCandidate],
         controlling: bool,
@@ -76,6 +84,7 @@ impl FullAgent {
             local,
             remote: None,
             pairs: Pairs::new(false),
+            consent: Consent::new(now),
             checks: VecDeque::new(),
             held: Vec::new(),
             remote_candidates: 0,
@@ -98,28 +107,46 @@ impl FullAgent {
         }
     }
 
-    fn request(&mut self, now: Instant, pair: CandidatePair, message: &StunMessage<'_>) {
-        if !self.pairs.contains(pair) {
+    fn request(
+        &mut self,
+        now: Instant,
+        pair: CandidatePair,
+        message: &StunMessage<'_>,
+        out: &mut VecDeque<Transmit>,
+    ) {
+        if !self.pairs.contains(pair) && !self.is_remote_candidate(pair) {
             if self.reflexive >= limits::PEER_REFLEXIVE {
                 return;
             }
             self.reflexive += 1;
         }
-        self.take_up_again(pair, message.prio().unwrap_or_default());
-        let claims_our_role = if self.agent.controlling() {
+        let controlling = self.agent.controlling();
+        let claims_our_role = if controlling {
             message.ice_controlling().is_some()
         } else {
             message.ice_controlled().is_some()
         };
-        let was_controlling = self.agent.controlling();
-        self.agent.handle_packet(now, stun_packet(pair, *message));
-        if claims_our_role && was_controlling == self.agent.controlling() {
-            return;
+        let nominates = message.use_candidate() && !controlling;
+        let priority = message.prio().unwrap_or_default();
+        let taken_up = self.take_up_again(pair, priority);
+        if taken_up || claims_our_role || !self.pairs.contains(pair) {
+            self.consent.stir(now);
         }
-        self.pairs
-            .request(now, pair, message.prio().unwrap_or_default());
-        if message.use_candidate() && !self.agent.controlling() {
+        if self.consent.is_quiet() {
+            let answer = stun::success(message.trans_id(), pair.remote, &self.local.pwd);
+            out.extend(answer.map(|bytes| transmit(pair, bytes)));
+        } else {
+            self.agent.handle_packet(now, stun_packet(pair, *message));
+            if claims_our_role && controlling == self.agent.controlling() {
+                return;
+            }
+        }
+        self.pairs.request(now, pair, priority);
+        if nominates && !self.agent.controlling() {
             self.pairs.nominate(now, pair);
+            if self.pairs.awaits_consent(now, pair) {
+                self.consent.stir(now);
+            }
         }
     }
 
@@ -136,10 +163,12 @@ impl FullAgent {
         let Some(check) = self.checks.remove(index) else {
             return;
         };
+        // It does not know those that were sent here.
         self.agent.handle_packet(now, stun_packet(pair, *message));
         if message.is_successful_binding_response() {
-            let rtt = now.duration_since(check.sent);
+            let rtt = now.duration_since(check.at);
             self.pairs.validate(now, pair, Some(rtt));
+            self.consent.answered(pair);
         }
     }
 
@@ -153,7 +182,11 @@ impl FullAgent {
             .pairs
             .heard(selected)
             .is_none_or(|heard| now.duration_since(heard) >= ABANDON_AFTER);
-        if !self.agent.controlling() || !silent {
+        let checked = self
+            .consent
+            .checking_all()
+            .is_some_and(|since| now.duration_since(since) >= ABANDON_CHECKED);
+        if !self.agent.controlling() || !silent || !checked {
             return;
         }
         let alternative = self.pairs.alternative(now, ALIVE_WITHIN);
@@ -176,51 +209,76 @@ impl FullAgent {
         }
     }
 
-    fn take_up_again(&mut self, pair: CandidatePair, priority: u32) {
+    /// Whether it had been abandoned.
+    fn take_up_again(&mut self, pair: CandidatePair, priority: u32) -> bool {
         let key = (pair.remote, pair.protocol);
-        if let Some(index) = self.abandoned.iter().position(|other| *other == key) {
-            self.abandoned.swap_remove(index);
-            self.agent.add_remote_candidate(Candidate::from_parts(
-                "again".to_owned(),
-                1,
-                to_is(pair.protocol),
-                priority,
-                pair.remote,
-                CandidateKind::Host,
-                None,
-                None,
-                None,
-            ));
+        let Some(index) = self.abandoned.iter().position(|other| *other == key) else {
+            return false;
+        };
+        self.abandoned.swap_remove(index);
+        self.agent.add_remote_candidate(Candidate::from_parts(
+            "again".to_owned(),
+            1,
+            to_is(pair.protocol),
+            priority,
+            pair.remote,
+            CandidateKind::Host,
+            None,
+            None,
+            None,
+        ));
+        true
+    }
+
+    /// Whether the agent knows the pair's remote address, so that a check from there adds none.
+    fn is_remote_candidate(&self, pair: CandidatePair) -> bool {
+        self.agent
+            .remote_candidates()
+            .any(|c| c.addr() == pair.remote && c.proto() == to_is(pair.protocol))
+    }
+
+    /// Does what is due: by the agent while all pairs are checked, otherwise here.
+    fn run(&mut self, now: Instant, out: &mut VecDeque<Transmit>) {
+        let Some(remote) = &self.remote else { return };
+        self.consent.update(now, self.pairs.selected());
+        if !self.consent.is_quiet() {
+            self.agent.handle_timeout(now);
+            self.abandon_dead(now);
+        } else if let Some((pair, check)) = self.consent.due(now) {
+            let id = TransId::new();
+            let username = format!("{}:{}", remote.ufrag, self.local.ufrag);
+            if let Some(bytes) = check.request(id, &username, &remote.pwd) {
+                out.push_back(transmit(pair, bytes));
+                self.sent(now, id, pair, check);
+            }
         }
+        self.collect(now, out);
+    }
+
+    fn sent(&mut self, now: Instant, id: TransId, pair: CandidatePair, check: Check) {
+        if self.checks.len() >= limits::OUTSTANDING_CHECKS {
+            self.checks.pop_front();
+        }
+        self.checks.push_back(Sent { id, pair, at: now });
+        self.consent.sent(now, pair, check);
     }
 
     /// Moves the agent's datagrams and events to where they belong.
     fn collect(&mut self, now: Instant, out: &mut VecDeque<Transmit>) {
-        while let Some(transmit) = self.agent.poll_transmit() {
-            let bytes: Vec<u8> = transmit.contents.into();
+        while let Some(datagram) = self.agent.poll_transmit() {
+            let bytes: Vec<u8> = datagram.contents.into();
             let pair = CandidatePair {
-                local: transmit.source,
-                remote: transmit.destination,
-                protocol: from_is(transmit.proto),
+                local: datagram.source,
+                remote: datagram.destination,
+                protocol: from_is(datagram.proto),
             };
             if let Some(message) = stun::parse(&bytes)
                 && message.is_binding_request()
+                && let Some(check) = Check::of(&message)
             {
-                if self.checks.len() >= limits::OUTSTANDING_CHECKS {
-                    self.checks.pop_front();
-                }
-                self.checks.push_back(Check {
-                    id: message.trans_id(),
-                    pair,
-                    sent: now,
-                });
+                self.sent(now, message.trans_id(), pair, check);
             }
-            out.push_back(Transmit {
-                protocol: pair.protocol,
-                local: pair.local,
-                remote: pair.remote,
-                bytes,
-            });
+            out.push_back(transmit(pair, bytes));
         }
         while let Some(event) = self.agent.poll_event() {
             if let IceAgentEvent::NominatedSend {
@@ -308,6 +366,7 @@ impl Agent for FullAgent {
             None,
             None,
         ));
+        self.consent.stir(now);
         if self.remote.is_some() && self.remote_candidates <= EAGER {
             self.agent.handle_timeout(now);
         }
@@ -323,7 +382,13 @@ impl Agent for FullAgent {
     }
 
     fn accepts(&self, message: &StunMessage<'_>) -> bool {
-        self.agent.accepts_message(message)
+        if message.is_binding_request() {
+            return accepts_request(message, &self.local, self.remote.as_ref());
+        }
+        let asked = |check: &Sent| check.id == message.trans_id();
+        self.remote.as_ref().is_some_and(|remote| {
+            self.checks.iter().any(asked) && message.verify(remote.pwd.as_bytes(), stun::hmac)
+        })
     }
 
     fn handle(
@@ -339,28 +404,33 @@ impl Agent for FullAgent {
         } else if self.remote.is_none() {
             self.hold(now, pair, message.prio().unwrap_or_default(), packet);
         } else {
-            self.request(now, pair, message);
+            self.request(now, pair, message, out);
         }
-        if self.remote.is_some() {
-            // Sends the triggered check (RFC 8445 7.3.1.4).
-            self.agent.handle_timeout(now);
-            self.abandon_dead(now);
-        }
-        self.collect(now, out);
+        // Sends the triggered check (RFC 8445 7.3.1.4).
+        self.run(now, out);
     }
 
     fn handle_timeout(&mut self, now: Instant, out: &mut VecDeque<Transmit>) {
         self.pairs.prune(now);
-        if self.remote.is_some() {
-            self.agent.handle_timeout(now);
-            self.abandon_dead(now);
-        }
-        self.collect(now, out);
+        self.run(now, out);
     }
 
     fn next_timeout(&mut self) -> Option<Instant> {
         self.remote.as_ref()?;
-        self.agent.poll_timeout()
+        if self.consent.is_quiet() {
+            self.consent.next_timeout()
+        } else {
+            self.agent.poll_timeout()
+        }
+    }
+}
+
+fn transmit(pair: CandidatePair, bytes: Vec<u8>) -> Transmit {
+    Transmit {
+        protocol: pair.protocol,
+        local: pair.local,
+        remote: pair.remote,
+        bytes,
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use is::stun::StunMessage;
 
-use super::Agent;
 use super::pairs::Pairs;
+use super::{Agent, accepts_request};
 use crate::stun;
 use crate::types::{CandidatePair, IceCredentials, RemoteCandidate, Transmit};
 
@@ -68,14 +68,7 @@ impl Agent for LiteAgent {
     }
 
     fn accepts(&self, message: &StunMessage<'_>) -> bool {
-        let Some((ours, theirs)) = message.split_username() else {
-            return false;
-        };
-        let known = |remote: &IceCredentials| theirs == remote.ufrag;
-        message.is_binding_request()
-            && ours == self.local.ufrag
-            && self.remote.as_ref().is_none_or(known)
-            && message.verify(self.local.pwd.as_bytes(), stun::hmac)
+        message.is_binding_request() && accepts_request(message, &self.local, self.remote.as_ref())
     }
 
     fn handle(

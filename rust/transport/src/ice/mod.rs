@@ -3,6 +3,7 @@
 //! A restart begins a new generation, an agent with credentials of its own. The one before it goes
 //! on working, so that packets keep flowing, until the new one has selected a pair.
 
+mod consent;
 mod full;
 mod lite;
 mod pairs;
@@ -96,7 +97,7 @@ pub(crate) struct Ice {
 
 impl Ice {
     pub(crate) fn new(config: TransportConfig, now: Instant) -> Self {
-        let current = new_agent(&config, config.local_ice.clone(), config.controlling);
+        let current = new_agent(now, &config, config.local_ice.clone(), config.controlling);
         Ice {
             config,
             current,
@@ -189,20 +190,21 @@ impl Ice {
                 .is_some_and(|message| self.agents().any(|agent| agent.accepts(&message)))
     }
 
-    pub(crate) fn handle_stun(&mut self, now: Instant, pair: CandidatePair, packet: &[u8]) {
+    /// Returns whether the message was accepted.
+    pub(crate) fn handle_stun(&mut self, now: Instant, pair: CandidatePair, packet: &[u8]) -> bool {
         if self.reported.state == IceState::Failed {
-            return;
+            return false;
         }
         let Some(message) = stun::parse(packet) else {
-            return;
+            return false;
         };
         let agent = std::iter::once(&mut self.current)
             .chain(self.previous.as_mut())
             .find(|agent| agent.accepts(&message));
-        if let Some(agent) = agent {
-            agent.handle(now, pair, &message, packet, &mut self.transmits);
-            self.refresh(now);
-        }
+        let Some(agent) = agent else { return false };
+        agent.handle(now, pair, &message, packet, &mut self.transmits);
+        self.refresh(now);
+        true
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
@@ -245,7 +247,7 @@ impl Ice {
     }
 
     fn begin_generation(&mut self, now: Instant, local: IceCredentials) {
-        let agent = new_agent(&self.config, local, self.current.controlling());
+        let agent = new_agent(now, &self.config, local, self.current.controlling());
         let last = std::mem::replace(&mut self.current, agent);
         if self.reported.state == IceState::Failed {
             self.previous = None;
@@ -324,10 +326,30 @@ impl Ice {
     }
 }
 
-fn new_agent(config: &TransportConfig, local: IceCredentials, controlling: bool) -> Box<dyn Agent> {
+/// Whether a Binding request is for the agent with these credentials (RFC 8445 7.3).
+fn accepts_request(
+    message: &StunMessage<'_>,
+    local: &IceCredentials,
+    remote: Option<&IceCredentials>,
+) -> bool {
+    let Some((ours, theirs)) = message.split_username() else {
+        return false;
+    };
+    ours == local.ufrag
+        && remote.is_none_or(|remote| theirs == remote.ufrag)
+        && message.verify(local.pwd.as_bytes(), stun::hmac)
+}
+
+fn new_agent(
+    now: Instant,
+    config: &TransportConfig,
+    local: IceCredentials,
+    controlling: bool,
+) -> Box<dyn Agent> {
     if config.ice_lite {
         Box::new(LiteAgent::new(local))
     } else {
-        Box::new(FullAgent::new(local, &config.local_candidates, controlling))
+        let candidates = &config.local_candidates;
+        Box::new(FullAgent::new(now, local, candidates, controlling))
     }
 }

@@ -21,13 +21,22 @@ struct Entry {
     pair: CandidatePair,
     /// PRIORITY of the last request.
     priority: u32,
-    /// May be sent on: our own check was answered (full) or a request arrived (lite).
-    valid: bool,
+    /// When the peer last consented to be sent to: our own check was answered (full) or a request
+    /// arrived (lite).
+    consented: Option<Instant>,
     nominated: Option<Instant>,
     /// The nomination is news that was not acted upon yet.
     fresh: bool,
     heard: Instant,
     rtt: Option<Duration>,
+}
+
+impl Entry {
+    /// Whether it may be sent on (RFC 7675 5.1).
+    fn is_valid(&self, now: Instant) -> bool {
+        self.consented
+            .is_some_and(|at| now.duration_since(at) < limits::SOURCE_VALID)
+    }
 }
 
 /// Bounded by [`limits::PAIRS`].
@@ -86,7 +95,7 @@ impl Pairs {
     pub(crate) fn validate(&mut self, now: Instant, pair: CandidatePair, rtt: Option<Duration>) {
         let entry = self.entry_mut(now, pair);
         entry.heard = now;
-        entry.valid = true;
+        entry.consented = Some(now);
         entry.rtt = rtt.or(entry.rtt);
         self.consider(now, pair);
     }
@@ -110,7 +119,7 @@ impl Pairs {
     pub(crate) fn alternative(&self, now: Instant, recent: Duration) -> Option<CandidatePair> {
         self.entries
             .iter()
-            .filter(|entry| entry.valid && Some(entry.pair) != self.selected)
+            .filter(|entry| entry.is_valid(now) && Some(entry.pair) != self.selected)
             .filter(|entry| now.duration_since(entry.heard) <= recent)
             .max_by_key(|entry| entry.heard)
             .map(|entry| entry.pair)
@@ -124,17 +133,30 @@ impl Pairs {
         });
     }
 
+    /// Whether the selection only waits for the peer's consent on `pair` to move there.
+    pub(crate) fn awaits_consent(&self, now: Instant, pair: CandidatePair) -> bool {
+        self.entry(pair)
+            .is_some_and(|entry| !entry.is_valid(now) && self.follows(now, entry))
+    }
+
     fn consider(&mut self, now: Instant, pair: CandidatePair) {
-        let Some(entry) = self.entry(pair) else {
-            return;
-        };
-        if !entry.valid || entry.nominated.is_none() || self.selected == Some(pair) {
-            return;
+        let entry = self.entry(pair);
+        if entry.is_some_and(|entry| entry.is_valid(now) && self.follows(now, entry)) {
+            self.entry_mut(now, pair).fresh = false;
+            self.selected = Some(pair);
+            self.moved = Some(now);
+        }
+    }
+
+    /// Whether the nominations lead to the pair of `entry`, if it is valid.
+    fn follows(&self, now: Instant, entry: &Entry) -> bool {
+        if entry.nominated.is_none() || self.selected == Some(entry.pair) {
+            return false;
         }
         let settled = self
             .moved
             .is_none_or(|moved| now.duration_since(moved) >= HOLD);
-        let follow = match self.selected.and_then(|selected| self.entry(selected)) {
+        match self.selected.and_then(|selected| self.entry(selected)) {
             None => true,
             Some(_) if entry.fresh => true,
             Some(current) => {
@@ -145,11 +167,6 @@ impl Pairs {
                 });
                 settled && (self.latest_wins || stale || entry.priority > current.priority)
             }
-        };
-        if follow {
-            self.entry_mut(now, pair).fresh = false;
-            self.selected = Some(pair);
-            self.moved = Some(now);
         }
     }
 
@@ -167,7 +184,7 @@ impl Pairs {
                 self.entries.push(Entry {
                     pair,
                     priority: 0,
-                    valid: false,
+                    consented: None,
                     nominated: None,
                     fresh: false,
                     heard: now,
@@ -225,6 +242,24 @@ mod tests {
         pairs.validate(now, pair(1), Some(S));
         assert_eq!(pairs.selected(), Some(pair(1)));
         assert_eq!(pairs.rtt(pair(1)), Some(S));
+    }
+
+    #[test]
+    fn consent_is_too_old_after_thirty_seconds() {
+        let (mut pairs, now) = (Pairs::new(false), Instant::now());
+        nominated(&mut pairs, now, 1, 9);
+        pairs.validate(now, pair(2), None);
+        for second in 1..60 {
+            pairs.request(now + second * S, pair(2), 9);
+        }
+        assert_eq!(pairs.alternative(now + 29 * S, 60 * S), Some(pair(2)));
+        assert_eq!(pairs.alternative(now + 30 * S, 60 * S), None);
+        assert!(!pairs.awaits_consent(now + 60 * S, pair(2)));
+        pairs.nominate(now + 60 * S, pair(2));
+        assert_eq!(pairs.selected(), Some(pair(1)));
+        assert!(pairs.awaits_consent(now + 60 * S, pair(2)));
+        pairs.validate(now + 60 * S, pair(2), None);
+        assert_eq!(pairs.selected(), Some(pair(2)));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod channels;
 mod connect;
 mod mobility;
 mod network;
+mod pairs;
 mod peers;
 mod sim;
 mod str0m_peer;
