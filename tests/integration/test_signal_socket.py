@@ -169,6 +169,20 @@ async def test_control_pings(monkeypatch: pytest.MonkeyPatch, server: Harness) -
     assert (await socket.receive(timeout=5)).type is aiohttp.WSMsgType.PING
 
 
+async def test_a_client_that_pings_gets_no_control_pings(
+    monkeypatch: pytest.MonkeyPatch, server: Harness
+) -> None:
+    monkeypatch.setattr("lkpy.server.http.signal_socket.WS_PING_INTERVAL_S", 1.0)
+    socket = await server.join(server.token(), autoping=False)
+    await receive(socket)
+    ping = rtc.SignalRequest(ping_req=rtc.Ping(timestamp=1)).SerializeToString()
+    for _ in range(15):
+        await socket.send_bytes(ping)
+        assert (await receive(socket)).HasField("pong_resp")
+        await asyncio.sleep(0.1)
+    assert (await socket.receive(timeout=5)).type is aiohttp.WSMsgType.PING
+
+
 async def test_a_client_that_goes_away_ends_the_rooms_source(server: Harness, socket) -> None:
     room = server.media.rooms["lobby"]
     reader = next(iter(room._readers))

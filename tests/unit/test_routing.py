@@ -62,6 +62,30 @@ async def test_a_waiting_reader_wakes_up() -> None:
         await reader
 
 
+async def test_what_is_taken_first_is_not_read() -> None:
+    channel: MessageChannel[rtc.SignalRequest] = MessageChannel("test", size=2)
+    ping = rtc.SignalRequest(ping_req=rtc.Ping(timestamp=1))
+    offered: list[rtc.SignalRequest] = []
+
+    def take(request: rtc.SignalRequest) -> bool:
+        offered.append(request)
+        return request.HasField("ping_req")
+
+    mute = rtc.SignalRequest(mute=rtc.MuteTrackRequest(sid="TR_a"))
+    channel.write(ping)
+    channel.write(mute)
+    channel.offer_first(take)
+    for _ in range(10):
+        channel.write(ping)
+    assert len(channel) == 1
+    assert offered == [ping, mute] + [ping] * 10
+    channel.close()
+    assert [request async for request in channel] == [mute]
+    with pytest.raises(ChannelClosed):
+        channel.write(ping)
+    assert len(offered) == 12
+
+
 def test_relay_trims_what_was_seen_and_refuses_gaps() -> None:
     writer: RelayWriter[rtc.SignalResponse] = RelayWriter()
     reader: RelayReader[rtc.SignalResponse] = RelayReader()

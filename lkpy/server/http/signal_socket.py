@@ -88,6 +88,8 @@ class SignalSocket:
         self.responses = 0
         # Two tasks send: responses, and answers to pings. A frame must not enter another.
         self._sending = asyncio.Lock()
+        self._pinged_at = 0.0
+        """When there was last a ping, ours or the client's, on the event loop's clock."""
 
     async def run(
         self, request: web.Request, first: rtc.SignalResponse, registry: SocketRegistry
@@ -96,6 +98,7 @@ class SignalSocket:
         registry.add(self)
         try:
             await self._socket.prepare(request)
+            self._pinged_at = asyncio.get_running_loop().time()
             await self._pump(first, registry.encoder)
         finally:
             registry.discard(self)
@@ -106,7 +109,7 @@ class SignalSocket:
         pumps = [
             writer,
             asyncio.create_task(self._read_requests()),
-            asyncio.create_task(self._ping()),
+            asyncio.create_task(self._keep_alive()),
         ]
         responses = self._connection.responses
         responses.on_close(
@@ -164,6 +167,7 @@ class SignalSocket:
 
     async def _answer(self, response: rtc.SignalResponse) -> None:
         await self._send(encode(response, self._encoding))
+        self._pinged_at = asyncio.get_running_loop().time()
 
     async def _send(self, frame: bytes | str) -> None:
         async with self._sending:
@@ -172,18 +176,23 @@ class SignalSocket:
             else:
                 await self._socket.send_str(frame)
 
-    async def _ping(self) -> None:
-        """Keep proxies from closing an idle connection.
+    async def _keep_alive(self) -> None:
+        """Keep proxies from closing an idle connection: ping a client that sends no pings itself.
 
         On ticks that all sockets share: an idle server wakes once for many of them.
         """
         loop = asyncio.get_running_loop()
         with contextlib.suppress(ConnectionError):
             while True:
-                await asyncio.sleep(WS_PING_INTERVAL_S - loop.time() % WS_PING_TICK_S)
+                due = self._pinged_at + WS_PING_INTERVAL_S
+                if due > loop.time():
+                    due += WS_PING_TICK_S - due % WS_PING_TICK_S
+                    await asyncio.sleep(due - loop.time())
+                    continue
                 async with self._sending:
                     async with asyncio.timeout(WS_WRITE_TIMEOUT_S):
                         await self._socket.ping()
+                    self._pinged_at = loop.time()
 
     def _now_ms(self) -> int:
         return int(self._clock.wall() * 1000)

@@ -45,11 +45,14 @@ class MessageChannel(Generic[M]):
         self._closed = False
         self._reason = ""
         self._on_close: Callable[[], object] | None = None
+        self._first: Callable[[M], bool] | None = None
 
     def write(self, message: M) -> None:
         """Queue a message. Raises :class:`ChannelClosed` or :class:`ChannelFull`."""
         if self._closed:
             raise ChannelClosed(self._reason)
+        if self._first is not None and self._first(message):
+            return
         if len(self._messages) >= self._size:
             self._messages.clear()
             self.close("full")
@@ -72,6 +75,12 @@ class MessageChannel(Generic[M]):
         self._on_close = callback
         if self._closed:
             callback()
+
+    def offer_first(self, taker: Callable[[M], bool]) -> None:
+        """Offer every message, those that wait included, to ``taker`` as soon as it is written.
+        What it takes is not queued and wakes nobody. There is one taker."""
+        self._first = taker
+        self._messages = deque(message for message in self._messages if not taker(message))
 
     @property
     def closed(self) -> bool:

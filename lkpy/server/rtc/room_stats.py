@@ -55,8 +55,10 @@ class RoomStats:
     def _subscribers(participants: Sequence[Participant]) -> dict[str, int]:
         counts: Counter[str] = Counter()
         for participant in participants:
-            counts.update(s.track.sid for s in participant.subscribing.tracks)
-            counts.update(s.track.sid for s in participant.data_subscriptions.received)
+            for subscribed in participant.subscribing.tracks:
+                counts[subscribed.track.sid] += 1
+            for received in participant.data_subscriptions.received:
+                counts[received.track.sid] += 1
         return counts
 
     def _participant(

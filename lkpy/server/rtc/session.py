@@ -6,7 +6,7 @@ node; ``StartSession`` is named after the relay's first message (protocol ``rpc/
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -39,6 +39,9 @@ class MessageSource(Protocol):
     """A participant's signal requests, in order; ends when the client's connection does."""
 
     def __aiter__(self) -> AsyncIterator[rtc.SignalRequest]: ...
+
+    def offer_first(self, taker: Callable[[rtc.SignalRequest], bool], /) -> None:
+        """Offer every request to ``taker`` as soon as it is written; what it takes is not read."""
 
     def close(self, reason: str = "") -> None:
         """Stop reading. Idempotent."""

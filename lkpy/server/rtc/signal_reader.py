@@ -33,6 +33,7 @@ class SignalReader:
         self._handle = handle
         self._ended = ended
         self._stopped = False
+        source.offer_first(self._hear)
         self._task = asyncio.get_running_loop().create_task(self._read())
 
     def stop(self) -> None:
@@ -46,14 +47,16 @@ class SignalReader:
             async for request in self._source:
                 if self._stopped:
                     return
-                self._heard()
-                # Most of what comes is pings, and the room need not wake up for them.
-                if request.HasField("ping_req"):
-                    continue
                 await self._inbox.put(partial(self._take, request))
             self._inbox.post(self._finish)
         finally:
             self._source.close()
+
+    def _hear(self, request: rtc.SignalRequest) -> bool:
+        """Most of what comes is pings, and nobody need wake up for them."""
+        if not self._stopped:
+            self._heard()
+        return request.HasField("ping_req")
 
     def _take(self, request: rtc.SignalRequest) -> None:
         if not self._stopped:
