@@ -125,6 +125,9 @@ class CreateDownTrack:
 
     ``playout_delay`` (least and greatest, in ms) is what packets of video tell a subscriber that
     negotiated that header extension; in between, the least one follows jitter and NACKs.
+
+    With ``strip_trailer``, a frame whose last packet ends with LiveKit's packet trailer goes out
+    without it.
     """
 
     down_track: int
@@ -141,6 +144,7 @@ class CreateDownTrack:
     muted: bool = False
     translate_red: bool = False
     playout_delay: tuple[int, int] | None = None
+    strip_trailer: bool = False
 
 
 @dataclass(frozen=True, slots=True)

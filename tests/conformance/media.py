@@ -309,10 +309,12 @@ class Participant:
 async def join(
     lobby: Lobby, identity: str, *, single: bool, active: bool = True, **options: Any
 ) -> Participant:
-    """Join the lobby's room with media; ``options`` are those of :meth:`Lobby.signal`, and
-    ``auto_subscribe``. Waits until the participant is connected unless ``active`` is false."""
+    """Join the lobby's room with media; ``options`` are those of :meth:`Lobby.signal`,
+    ``auto_subscribe`` and ``capabilities``. Waits until the participant is connected unless
+    ``active`` is false."""
     auto_subscribe = options.pop("auto_subscribe", True)
     settings = options.pop("settings", {})
+    capabilities = options.pop("capabilities", [])
     participant = Participant(identity, single=single)
     offer: rtc.SessionDescription | None = None
     if single:
@@ -326,6 +328,7 @@ async def join(
                 client_info=models.ClientInfo(
                     sdk=models.ClientInfo.SDK.Value(options.get("sdk", "js").upper()),
                     protocol=options.get("protocol", PROTOCOL),
+                    capabilities=capabilities,
                 ),
                 connection_settings=rtc.ConnectionSettings(
                     auto_subscribe=auto_subscribe, **settings
@@ -336,6 +339,7 @@ async def join(
     else:
         wanted = {"auto_subscribe": "1" if auto_subscribe else "0"}
         wanted |= {name: "1" if value else "0" for name, value in settings.items()}
+        wanted["capabilities"] = ",".join(map(models.ClientInfo.Capability.Name, capabilities))
         options["params"] = wanted | options.get("params", {})
     signal = await lobby.signal(identity, single=single, **options)
     participant.listen(signal)

@@ -22,11 +22,14 @@ class RtpTap:
         self._received: dict[RTCDtlsTransport, list[bytes]] = defaultdict(list)
         self.outgoing: Callable[[bytes], bytes] = bytes
         """What a packet of RTP is sent as."""
+        self.lost: Callable[[bytes], bool] = lambda _: False
+        """Packets that are noted and do not arrive."""
         receive, send = RTCDtlsTransport._handle_rtp_data, RTCDtlsTransport._send_rtp
 
         async def note(transport: RTCDtlsTransport, data: bytes, arrival_time_ms: int) -> None:
             self._received[transport].append(data)
-            await receive(transport, data, arrival_time_ms)
+            if not self.lost(data):
+                await receive(transport, data, arrival_time_ms)
 
         async def change(transport: RTCDtlsTransport, data: bytes) -> None:
             await send(transport, data if is_rtcp(data) else self.outgoing(data))
@@ -35,11 +38,15 @@ class RtpTap:
         monkeypatch.setattr(RTCDtlsTransport, "_send_rtp", change)
 
     def video(self, participant: Participant) -> list[bytes]:
-        """What was received of the one track of video that a participant subscribes to,
-        retransmissions not counted."""
-        found = re.search(r"a=ssrc:(\d+) ", video_section(participant))
-        assert found is not None
-        ssrc = int(found.group(1))
+        """What was received of the one track of video that a participant subscribes to, without
+        retransmissions."""
+        return self._of(participant, int(_ssrcs(participant)[0]))
+
+    def retransmissions(self, participant: Participant) -> list[bytes]:
+        """What was received again of that track."""
+        return self._of(participant, int(_ssrcs(participant)[1]))
+
+    def _of(self, participant: Participant, ssrc: int) -> list[bytes]:
         transports = {t.receiver.transport for t in participant.subscriber.getTransceivers()}
         packets = (packet for transport in transports for packet in self._received[transport])
         return [packet for packet in packets if RtpPacket.parse(packet).ssrc == ssrc]
@@ -50,6 +57,12 @@ def video_section(participant: Participant) -> str:
     sections = re.split(r"(?m)^m=", participant.subscriber.remoteDescription.sdp)
     (found,) = (part for part in sections if part.startswith("video") and "a=ssrc:" in part)
     return found
+
+
+def _ssrcs(participant: Participant) -> list[str]:
+    found = re.search(r"a=ssrc-group:FID (\d+) (\d+)", video_section(participant))
+    assert found is not None
+    return list(found.groups())
 
 
 def extension(packet: bytes, number: int) -> bytes | None:

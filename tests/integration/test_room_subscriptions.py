@@ -239,6 +239,30 @@ async def test_who_receives_a_publisher_hears_that_it_speaks() -> None:
         assert [(s.sid, s.active) for s in changed.speakers] == [(alice.participant.sid, True)]
 
 
+# -- packet trailers ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("features", "capabilities", "stripped"),
+    [
+        ([models.PTF_FRAME_ID], [], True),
+        ([models.PTF_FRAME_ID], [models.ClientInfo.CAP_COMPRESSION_DEFLATE_RAW], True),
+        ([models.PTF_FRAME_ID], [models.ClientInfo.CAP_PACKET_TRAILER], False),
+        ([], [], False),
+    ],
+)
+async def test_packet_trailers_are_for_those_who_know_them(
+    features: list[int], capabilities: list[int], stripped: bool
+) -> None:
+    async with running() as world:
+        alice = await world.join("alice")
+        await alice.publish(camera(packet_trailer_features=features))
+        client = {"protocol": 17, "capabilities": capabilities}
+        await world.join("bob", single=False, client=client)
+        (down_track,) = world.engine.of(CreateDownTrack)
+        assert down_track.strip_trailer is stripped
+
+
 # -- streams --------------------------------------------------------------------------------------
 
 

@@ -188,5 +188,6 @@ fn down_track(peer: usize, track: usize, tracks: usize) -> CreateDownTrack {
         muted: false,
         translate_red: false,
         playout_delay: None,
+        strip_trailer: false,
     }
 }

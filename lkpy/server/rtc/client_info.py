@@ -42,6 +42,11 @@ def supports_codec_change(client: models.ClientInfo) -> bool:
     return client.sdk not in (models.ClientInfo.GO, models.ClientInfo.UNKNOWN)
 
 
+def supports_packet_trailer(client: models.ClientInfo) -> bool:
+    """Whether it takes the trailer off frames itself; to others it would be media."""
+    return models.ClientInfo.CAP_PACKET_TRAILER in client.capabilities
+
+
 def supports_ice_lite(client: models.ClientInfo) -> bool:
     """Whether it nominates properly towards a lite agent (protocol 6, not Firefox)."""
     return client.protocol >= 6 and not is_firefox(client)

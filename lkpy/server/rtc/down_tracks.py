@@ -45,6 +45,7 @@ class DownTracks:
         stereo: bool = False,
         red: bool = False,
         encrypted: bool = False,
+        strip_trailer: bool = False,
         max_spatial: int = 2,
         max_temporal: int = 3,
         muted: bool = False,
@@ -67,6 +68,7 @@ class DownTracks:
             red=red,
             translate_red=kind is MediaKind.AUDIO and not encrypted,
             make_red=self._active_red and red and not encrypted,
+            strip_trailer=strip_trailer,
             max_spatial=max_spatial,
             max_temporal=max_temporal,
             muted=muted,
@@ -152,6 +154,7 @@ class DownTracks:
                 muted=handle.muted,
                 translate_red=handle.translate_red,
                 playout_delay=None if delay is None else (delay.min_ms, delay.max_ms),
+                strip_trailer=handle.strip_trailer,
             )
         )
 

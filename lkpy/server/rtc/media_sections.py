@@ -77,6 +77,8 @@ class DownTrackHandle:
     """RED and Opus may be turned into each other: the engine can read them."""
     make_red: bool = False
     """Opus goes out as RED to a client that has it."""
+    strip_trailer: bool = False
+    """The packet trailers of the track's frames are not sent."""
     mid: str = ""
     """Empty until it has a media section."""
     bound: bool = False

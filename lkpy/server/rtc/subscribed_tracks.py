@@ -81,6 +81,7 @@ class SubscribedTracks:
         protocol: int,
         sync_streams: bool,
         changes_codec: bool,
+        reads_trailers: bool,
     ) -> None:
         self._owner = owner
         self._transports = transports
@@ -90,6 +91,7 @@ class SubscribedTracks:
         self._packs_stream_id = protocol >= _PACKED_STREAM_ID
         self._sync_streams = sync_streams
         self._changes_codec = changes_codec
+        self._reads_trailers = reads_trailers
         self._tracks: dict[str, SubscribedTrack] = {}
         self._publishers: Counter[str] = Counter()
         """Tracks being received by the sid of their publisher."""
@@ -144,6 +146,7 @@ class SubscribedTracks:
             stereo=models.AudioTrackFeature.TF_STEREO in track.info.audio_features,
             red=red_enabled(track.info),
             encrypted=track.info.encryption != models.Encryption.NONE,
+            strip_trailer=bool(track.info.packet_trailer_features) and not self._reads_trailers,
             max_spatial=layers.max_spatial,
             max_temporal=layers.max_temporal,
             muted=layers.muted,

@@ -10,7 +10,7 @@ from livekit.protocol import models, rtc
 
 from lkpy.engine.api import MediaKind, StreamStatesChanged
 from lkpy.limits import Limits
-from lkpy.server.rtc.client_info import supports_codec_change
+from lkpy.server.rtc.client_info import supports_codec_change, supports_packet_trailer
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.media_track import MediaTrack
 from lkpy.server.rtc.signals import SignalSender
@@ -106,6 +106,7 @@ class Subscribing:
             protocol=client.protocol,
             sync_streams=sync_streams,
             changes_codec=supports_codec_change(client),
+            reads_trailers=supports_packet_trailer(client),
         )
 
     @property

@@ -259,6 +259,7 @@ fn create_down_track(command: &Bound<'_, PyAny>) -> PyResult<CreateDownTrack> {
         translate_red: get(command, "translate_red")?,
         playout_delay: get::<Option<(u16, u16)>>(command, "playout_delay")?
             .map(|(min_ms, max_ms)| PlayoutDelayLimits { min_ms, max_ms }),
+        strip_trailer: get(command, "strip_trailer")?,
     })
 }
 

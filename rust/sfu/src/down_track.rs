@@ -25,6 +25,7 @@ mod stats;
 mod stream;
 mod svc;
 mod timeline;
+mod trailer;
 mod vp8;
 mod writer;
 

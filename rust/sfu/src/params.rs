@@ -136,6 +136,8 @@ pub struct DownTrackConfig {
     /// Limits of the playout delay that a subscriber of video is told, if it negotiated that
     /// extension: in between, the delay follows its jitter.
     pub playout_delay: Option<PlayoutDelayLimits>,
+    /// Whether frames end without LiveKit's packet trailer, whose length is at their end.
+    pub strip_trailer: bool,
     /// Any moment in the past, the same for all down tracks of a transport: absolute send times
     /// count from it.
     pub epoch: Instant,

@@ -156,6 +156,8 @@ pub struct CreateDownTrack {
     pub translate_red: bool,
     /// Limits of the playout delay of video; none: the subscriber is not told any.
     pub playout_delay: Option<PlayoutDelayLimits>,
+    /// Frames end without LiveKit's packet trailer.
+    pub strip_trailer: bool,
 }
 
 /// Send one message on many data channels.

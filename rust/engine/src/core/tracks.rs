@@ -297,6 +297,7 @@ fn down_track_config(create: &CreateDownTrack, epoch: Instant) -> DownTrackConfi
         muted: create.muted,
         translate_red: create.translate_red,
         playout_delay: create.playout_delay,
+        strip_trailer: create.strip_trailer,
         epoch,
     }
 }

@@ -19,6 +19,7 @@ use rtp::extension::{PlayoutDelay, abs_send_time};
 
 use super::history::{Patch, Sent};
 use super::redundancy::{Body, Redundancy};
+use super::trailer::trailer_len;
 use super::writer::{Fields, HeaderWriter, Passed, Sending};
 use crate::packet::{PacketInfo, Svc};
 use crate::params::{CodecParameters, DownTrackConfig};
@@ -74,6 +75,7 @@ pub(crate) struct Output {
     rtx_sequence: u16,
     /// The subscriber asks for lost packets.
     has_nack: bool,
+    strip_trailer: bool,
     /// By the index of the source's codec.
     payload_types: Vec<Option<PayloadTypes>>,
     writer: HeaderWriter,
@@ -90,6 +92,7 @@ impl Output {
             // rollover counters apart (RFC 3711 3.3.1); the ssrc is random already.
             rtx_sequence: (config.ssrc >> 16) as u16 & 0x7fff,
             has_nack: false,
+            strip_trailer: config.strip_trailer,
             payload_types: Vec::new(),
             writer: HeaderWriter::new(config),
             epoch: config.epoch,
@@ -272,6 +275,9 @@ impl Output {
                 vp8.patch(&mut payload[..payload_len], patch);
             }
             len += payload_len;
+            if self.strip_trailer && sent.marker {
+                len -= trailer_len(&payload[..payload_len]);
+            }
         }
         let numbered = self.writer.has_transport_sequence(&fields);
         sink.commit(header_len, len, numbered);

@@ -27,6 +27,7 @@ fn config(own: &[HeaderExtension]) -> DownTrackConfig {
         muted: false,
         translate_red: false,
         playout_delay: None,
+        strip_trailer: false,
         epoch: std::time::Instant::now(),
     }
 }

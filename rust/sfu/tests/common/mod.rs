@@ -84,6 +84,7 @@ pub fn down_track_config(epoch: Instant, ssrc: u32) -> DownTrackConfig {
         muted: false,
         translate_red: true,
         playout_delay: None,
+        strip_trailer: false,
         epoch,
     }
 }

@@ -351,5 +351,6 @@ pub fn down_track(id: Id, transport: Id, receiver: Id, kind: MediaKind) -> Creat
         muted: false,
         translate_red: false,
         playout_delay: None,
+        strip_trailer: false,
     }
 }
