@@ -59,6 +59,8 @@ def main() -> None:
             *(sys.executable, "-m", "lkpy", "sim", "run", str(ROOT / "benches/idle.yaml")),
             *("--url", target.url.replace("http", "ws", 1), "--api-key", target.key),
             *("--api-secret", target.secret, "--quiet", "--report", reports),
+            # Serving them is no part of what is measured, and livekit-server has none.
+            "--no-server-stats",
         ]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         with subprocess.Popen(command, cwd=ROOT, **quiet) as simulation:

@@ -64,6 +64,13 @@ def run(
             metavar="auto|single|dual", help="Peer connections per client.", rich_help_panel=_TARGET
         ),
     ] = "",
+    server_stats: Annotated[
+        bool,
+        typer.Option(
+            help="Ask the server for its statistics, which is work for it too.",
+            rich_help_panel=_TARGET,
+        ),
+    ] = True,
     processes: Annotated[
         int | None,
         typer.Option(min=1, max=256, help="Generator processes; default: half the cores."),
@@ -113,7 +120,9 @@ def run(
     errors = output.console(stderr=True)
     try:
         with progress.make(clients, loaded.duration, errors, quiet=quiet) as display:
-            runner = Runner(loaded, given, display, processes=processes, mode=mode)
+            runner = Runner(
+                loaded, given, display, processes=processes, mode=mode, server_stats=server_stats
+            )
             result = asyncio.run(_until_done(runner))
     except LkpyError as error:
         output.fail(error, exit_code=output.EXIT_SERVER, as_json=json)

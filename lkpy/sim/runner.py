@@ -144,6 +144,7 @@ class Runner:
         *,
         processes: int | None = None,
         mode: str = "",
+        server_stats: bool = True,
     ) -> None:
         self._scenario = scenario
         self._plan = planning.make(scenario)
@@ -151,6 +152,7 @@ class Runner:
         self._progress = progress
         self._processes = processes or default_processes(len(self._plan.clients))
         self._mode = mode or scenario.target.mode
+        self._server_stats = server_stats
         self._workers: list[WorkerProcess] = []
         self._samples: dict[int, Sample] = {}
         self._interrupted = asyncio.Event()
@@ -239,7 +241,7 @@ class Runner:
         result.started_at = time.time() + BARRIER_S
         for worker in self._workers:
             await worker.send({"type": "start", "at": start_at})
-        sampler = ServerSampler(chosen, pid)
+        sampler = ServerSampler(chosen, pid, ask=self._server_stats)
         sampling = asyncio.create_task(sampler.run(start_at))
         ended = [asyncio.create_task(worker.ended.wait()) for worker in self._workers]
         stop = asyncio.create_task(self._interrupted.wait())

@@ -36,9 +36,11 @@ class ServerSample:
 class ServerSampler:
     """Observes the server once per second until cancelled; without statistics it stays empty."""
 
-    def __init__(self, target: Target, pid: int | None) -> None:
+    def __init__(self, target: Target, pid: int | None, *, ask: bool = True) -> None:
+        """Without ``ask`` only what the process table says is known."""
         self.samples: list[ServerSample] = []
         self._target = target
+        self._ask = ask
         self._process = psutil.Process(pid) if pid else None
 
     async def run(self, start_at: float) -> None:
@@ -63,6 +65,8 @@ class ServerSampler:
                 second = int(loop.time() - start_at) + 1
 
     async def _fetch(self, session: aiohttp.ClientSession) -> Snapshot | None:
+        if not self._ask:
+            return None
         try:
             async with session.get(f"{self._target.http_url}/lkpy/v1/stats") as response:
                 if response.status != 200:

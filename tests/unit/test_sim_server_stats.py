@@ -37,6 +37,19 @@ async def test_a_server_that_tells_nothing_leaves_no_samples() -> None:
     assert sampler.samples == []
 
 
+async def test_a_server_is_not_asked_if_that_is_not_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def get(*_: object) -> None:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr("aiohttp.ClientSession.get", get)
+    now = asyncio.get_running_loop().time()
+    with pytest.raises(AssertionError, match="asked"):
+        await ServerSampler(NOWHERE, None).run(now)
+    await asyncio.wait_for(ServerSampler(NOWHERE, None, ask=False).run(now), 10)
+
+
 async def test_a_process_of_ours_is_observed_without_statistics() -> None:
     sampler = ServerSampler(NOWHERE, os.getpid())
     with contextlib.suppress(TimeoutError):
