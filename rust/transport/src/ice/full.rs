@@ -126,7 +126,6 @@ impl FullAgent {
         } else {
             message.ice_controlled().is_some()
         };
-        let nominates = message.use_candidate() && !controlling;
         let priority = message.prio().unwrap_or_default();
         let taken_up = self.take_up_again(pair, priority);
         if taken_up || claims_our_role || !self.pairs.contains(pair) {
@@ -142,7 +141,7 @@ impl FullAgent {
             }
         }
         self.pairs.request(now, pair, priority);
-        if nominates && !self.agent.controlling() {
+        if message.use_candidate() && !self.agent.controlling() {
             self.pairs.nominate(now, pair);
             if self.pairs.awaits_consent(now, pair) {
                 self.consent.stir(now);
