@@ -8,8 +8,16 @@ use std::time::Duration;
 use rtp::seq::{ExtSeq, diff_u16};
 use rtp::vp8::Vp8Patch;
 
-/// Times a packet is sent again at most (LiveKit `sequencer.go`, `maxAck`).
-const MAX_RESENDS: u8 = 3;
+/// Times a packet is sent again as soon as it is asked for (LiveKit `sequencer.go`, `maxAck`).
+const PROMPT_RESENDS: u8 = 3;
+
+/// Times it is sent again in all. LiveKit stops after the prompt ones; a link that is gone for a
+/// second takes them all, and the receiver, who asks ten times, then waits three seconds before it
+/// asks for a key frame.
+const MAX_RESENDS: u8 = 8;
+
+/// Time before the first of the late ones; it doubles with each.
+const LATE_RESEND: Duration = Duration::from_millis(200);
 
 /// A repeated request within this time, or within two round trips if that is less, was made
 /// before the answer to the one before it could arrive.
@@ -91,9 +99,10 @@ impl Sent {
         }
     }
 
-    /// Whether it was sent again before this time.
+    /// Whether it was sent again before this time, so that its loss tells something of the
+    /// connection as it is. What is still missing long after does not.
     pub(crate) fn is_repeat(&self) -> bool {
-        self.resends > 1
+        (2..=PROMPT_RESENDS).contains(&self.resends)
     }
 
     /// The outgoing sequence number.
@@ -170,8 +179,13 @@ impl History {
         if sent.out != out as u32 || sent.resends >= MAX_RESENDS {
             return None;
         }
-        let ignore_ms = IGNORE_REPEAT.min(2 * rtt).as_millis() as u32;
-        if sent.resends > 0 && now_ms.wrapping_sub(sent.resent_ms) <= ignore_ms {
+        let ignore = match sent.resends {
+            0 => None,
+            1..PROMPT_RESENDS => Some(IGNORE_REPEAT.min(2 * rtt)),
+            resends => Some(LATE_RESEND * (1 << (resends - PROMPT_RESENDS))),
+        };
+        let since_ms = now_ms.wrapping_sub(sent.resent_ms);
+        if ignore.is_some_and(|ignore| u128::from(since_ms) <= ignore.as_millis()) {
             return None;
         }
         sent.resends += 1;
@@ -223,22 +237,39 @@ mod tests {
     }
 
     #[test]
-    fn repeats_are_ignored_for_two_round_trips_and_after_three_resends() {
+    fn repeats_are_ignored_for_two_round_trips_and_after_three_resends_for_longer_and_longer() {
         let mut history = filled([100]);
+        let mut answered = |now_ms| {
+            history
+                .request(100, now_ms, RTT)
+                .map(|sent| sent.is_repeat())
+        };
         for (now_ms, expected) in [
-            (5, true),
-            (65, false),
-            (66, true),
-            (67, false),
-            (127, true),
-            (1000, false),
+            (5, Some(false)),
+            (65, None),
+            (66, Some(true)),
+            (67, None),
+            (127, Some(true)),
+            (327, None),
+            (328, Some(false)),
+            (728, None),
+            (729, Some(false)),
+            (1_530, Some(false)),
+            (3_131, Some(false)),
+            (6_331, None),
+            (6_332, Some(false)),
+            (60_000, None),
         ] {
-            assert_eq!(
-                history.request(100, now_ms, RTT).is_some(),
-                expected,
-                "{now_ms} ms"
-            );
+            assert_eq!(answered(now_ms), expected, "{now_ms} ms");
         }
+    }
+
+    #[test]
+    fn a_packet_arrives_after_the_link_was_gone_for_a_second() {
+        let mut history = filled([100]);
+        let mut requests = (1..=10).map(|n| n * 200);
+        let arrived = requests.find(|&ms| history.request(100, ms, RTT).is_some() && ms > 1000);
+        assert_eq!(arrived, Some(1_600));
     }
 
     #[test]
