@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from lkpy.engine.allocation import AllocatorConfig
 from lkpy.engine.commands import (
     AddRemoteCandidate,
     CloseDataDownTrack,
@@ -166,6 +167,8 @@ class EngineConfig:
     """-dBov; a packet counts as active when its level is at or below this number."""
     congestion_control: bool = True
     """Bring down tracks of video within what their subscriber's connection carries."""
+    allocator: AllocatorConfig | None = None
+    """How that is done; None: by the engine's own figures."""
     ice_disconnected_ms: int = 10_000
     ice_failed_ms: int = 5_000
     """After disconnected."""

@@ -79,7 +79,7 @@ class _Checks:
         if kind is not None and value is not None and not _fits(value, kind):
             text = f"{self._place(path)}: '{dotted}': expected {_ARTICLES[kind]}"
             self.found.errors.append(ConfigError(text))
-        elif dotted in REFUSED and value:
+        elif dotted in REFUSED and value and DEFAULTS.get(dotted) != value:
             text = f"{self._place(path)}: '{dotted}' is set, but not supported"
             self.found.errors.append(ConfigError(text, hint=REFUSED[dotted]))
         elif isinstance(value, dict):

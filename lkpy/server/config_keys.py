@@ -30,7 +30,12 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
     "rtc.congestion_control": {
         "bool": "use_send_side_bwe use_send_side_bwe_interceptor",
         "str": "send_side_bwe_pacer",
-        "map": "stream_allocator remote_bwe send_side_bwe",
+        "map": "send_side_bwe",
+    },
+    "rtc.congestion_control.stream_allocator": {
+        # LiveKit spells it so.
+        "bool": "disable_etimation_unmanaged_tracks",
+        "str": "probe_mode",
     },
     "signal_relay": {
         "int": "stream_buffer_size",
@@ -130,10 +135,18 @@ REFUSED: Mapping[str, str] = {
     "rtc.congestion_control.use_send_side_bwe_interceptor": (
         "bandwidth is estimated by subscribers (REMB) only: remove it"
     ),
+    "rtc.congestion_control.stream_allocator.disable_etimation_unmanaged_tracks": (
+        "tracks that are never limited always count: remove disable_etimation_unmanaged_tracks"
+    ),
+    "rtc.congestion_control.stream_allocator.probe_mode": (
+        "probes are padding: set probe_mode to padding, or remove it"
+    ),
 }
-"""Paths at which a value other than empty, zero or false cannot be honoured, and what to do."""
+"""Paths at which a value other than the default, or empty, zero or false, cannot be honoured, and
+what to do."""
 
 DEFAULTS: Mapping[str, object] = {
     "logging.pion_level": "error",
+    "rtc.congestion_control.stream_allocator.probe_mode": "padding",
 }
-"""Values that need no warning because they are LiveKit's defaults."""
+"""Values that need no warning, and are not refused, because they are LiveKit's defaults."""

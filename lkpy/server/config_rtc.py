@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from lkpy.server.config_congestion import CongestionControlConfig
 from lkpy.server.config_types import (
     Count,
     Duration,
@@ -61,15 +62,6 @@ class PliThrottleConfig(Section):
     low_quality: Duration = 0.5
     mid_quality: Duration = 1.0
     high_quality: Duration = 1.0
-
-
-class CongestionControlConfig(Section):
-    """What becomes of video for which a subscriber's connection has no room."""
-
-    enabled: bool = True
-    """If not, every subscriber is sent what it wants."""
-    allow_pause: bool = False
-    """Pause tracks whose lowest layer does not fit; clients may say otherwise."""
 
 
 class RtcConfig(Section):

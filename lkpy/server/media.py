@@ -57,6 +57,7 @@ def engine_config(config: ServerConfig) -> EngineConfig:
             round(throttle.high_quality * 1000),
         ),
         congestion_control=rtc.congestion_control.enabled,
+        allocator=rtc.congestion_control.to_engine(),
         audio_interval_ms=config.audio.update_interval,
         audio_active_level=config.audio.active_level,
         # As with LiveKit the older key counts only without the newer one.

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -36,6 +37,7 @@ from aiortc.rtcrtpreceiver import RemoteStreamTrack
 from aiortc.rtcsctptransport import RTCSctpCapabilities
 
 from lkpy.engine import api
+from lkpy.server.config_congestion import CongestionControlConfig
 
 native = pytest.importorskip("lkpy.engine.native", reason="the media engine is not built")
 from lkpy.errors import Blame, Code, LkpyError  # noqa: E402
@@ -418,6 +420,14 @@ def test_a_port_in_use_is_named(taken_port: int) -> None:
     with pytest.raises(LkpyError, match='"localhost" is not an IP address') as raised:
         native.NativeEngine(api.EngineConfig(bind=("localhost",)))
     assert raised.value.code is Code.INVALID_ARGUMENT
+
+
+def test_a_figure_of_the_wrong_kind_is_named() -> None:
+    figures = CongestionControlConfig().to_engine()
+    native.NativeEngine(api.EngineConfig(allocator=figures)).close()
+    wrong = replace(figures, probe_min_bps=-1)
+    with pytest.raises(ValueError, match=r"^AllocatorConfig\.probe_min_bps: "):
+        native.NativeEngine(api.EngineConfig(allocator=wrong))
 
 
 def test_a_closed_or_full_engine_takes_nothing() -> None:

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::commands::get;
-use crate::to_python;
+use crate::{allocation, to_python};
 use engine::api::{Candidate, Code, EngineConfig, EngineError, EngineInfo};
 
 pub(crate) fn read(config: &Bound<'_, PyAny>) -> PyResult<EngineConfig> {
@@ -15,6 +15,8 @@ pub(crate) fn read(config: &Bound<'_, PyAny>) -> PyResult<EngineConfig> {
     let milliseconds = |name| get(config, name).map(Duration::from_millis);
     let (low, middle, high): (u64, u64, u64) = get(config, "pli_throttle_ms")?;
     let advertise: Option<Vec<String>> = get(config, "advertise")?;
+    let allocator: Option<Bound<'_, PyAny>> = get(config, "allocator")?;
+    let allocator = allocator.as_ref().map(allocation::read).transpose()?;
     Ok(EngineConfig {
         workers: get(config, "workers")?,
         bind: addresses(py, &get::<Vec<String>>(config, "bind")?)?,
@@ -27,6 +29,7 @@ pub(crate) fn read(config: &Bound<'_, PyAny>) -> PyResult<EngineConfig> {
         audio_interval: milliseconds("audio_interval_ms")?,
         audio_active_level: get(config, "audio_active_level")?,
         congestion_control: get(config, "congestion_control")?,
+        allocator: allocator.unwrap_or_default(),
         ice_disconnected: milliseconds("ice_disconnected_ms")?,
         ice_failed: milliseconds("ice_failed_ms")?,
         command_queue: get(config, "command_queue")?,

@@ -3,6 +3,7 @@
 //! Commands and events are the dataclasses of `lkpy.engine.api`; [`commands`] reads the former by
 //! attribute, [`events`] builds the latter. `lkpy.engine.native` puts the `Engine` protocol around it.
 
+mod allocation;
 mod commands;
 mod config;
 mod events;

@@ -22,19 +22,40 @@ pub(crate) use layers::PerLayer;
 pub use layers::{LayerBitrates, MAX_TEMPORAL_LAYERS, VideoLayer};
 pub use track::{Allocation, StreamState, TrackSample};
 
-use crate::bandwidth::{Estimator, ProbeResult, UNLIMITED};
+use crate::bandwidth::{Estimator, EstimatorConfig, ProbeResult, UNLIMITED};
 use probe::Probe;
 use track::Track;
 
 /// Time between two looks at what can be done for tracks that fall short.
 const TICK: Duration = Duration::from_millis(100);
 
-/// A probe goes beyond the next layer by this share, and by so many bits per second at least.
-const PROBE_OVERAGE: f64 = 1.2;
-const PROBE_MIN_BPS: u64 = 200_000;
+/// How bandwidth is divided. The defaults are LiveKit's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AllocatorConfig {
+    /// Bits per second that are divided at least, whatever the connection carries.
+    pub min_capacity: u64,
+    /// A probe sends so much of what the next layer takes in addition, in percent.
+    pub probe_overage_percent: u64,
+    /// So many bits per second more it sends at least.
+    pub probe_min_bps: u64,
+    /// If nothing at all was sent for so long, nobody can say any more that the connection is
+    /// congested.
+    pub paused_min_wait: Duration,
+    /// What the connection carries.
+    pub estimator: EstimatorConfig,
+}
 
-/// If nothing at all was sent for so long, nobody can say any more that the connection is congested.
-const PAUSED_MIN_WAIT: Duration = Duration::from_secs(5);
+impl Default for AllocatorConfig {
+    fn default() -> Self {
+        Self {
+            min_capacity: 0,
+            probe_overage_percent: 120,
+            probe_min_bps: 200_000,
+            paused_min_wait: Duration::from_secs(5),
+            estimator: EstimatorConfig::default(),
+        }
+    }
+}
 
 /// What a video track is, for the allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +71,7 @@ pub struct AllocatedTrack {
 /// See the module.
 #[derive(Debug)]
 pub struct StreamAllocator {
+    config: AllocatorConfig,
     enabled: bool,
     allow_pause: bool,
     tracks: Vec<Track>,
@@ -68,15 +90,26 @@ pub struct StreamAllocator {
 }
 
 impl StreamAllocator {
-    /// An allocator without tracks. If not `enabled` every track gets what is wanted, always; if
-    /// not `allow_pause` every track gets its lowest layer, always.
+    /// An allocator without tracks, with the default configuration. If not `enabled` every track
+    /// gets what is wanted, always; if not `allow_pause` every track gets its lowest layer, always.
     pub fn new(now: Instant, enabled: bool, allow_pause: bool) -> Self {
+        Self::with_config(now, enabled, allow_pause, AllocatorConfig::default())
+    }
+
+    /// The same with another configuration.
+    pub fn with_config(
+        now: Instant,
+        enabled: bool,
+        allow_pause: bool,
+        config: AllocatorConfig,
+    ) -> Self {
         Self {
+            config,
             enabled,
             allow_pause,
             tracks: Vec::new(),
             deficient: false,
-            estimator: Estimator::new(now),
+            estimator: Estimator::new(now, config.estimator),
             overridden: None,
             probe: None,
             next_tick: None,
@@ -261,7 +294,8 @@ impl StreamAllocator {
     // -- time -----------------------------------------------------------------------------------
 
     fn tick(&mut self, now: Instant, sent: u64) {
-        let idle = now.saturating_duration_since(self.sent_at) > PAUSED_MIN_WAIT;
+        let silence = now.saturating_duration_since(self.sent_at);
+        let idle = silence > self.config.paused_min_wait;
         if self.allow_pause && self.estimator.is_congested() && idle {
             self.probe = None;
             self.estimator.forget_congestion(now);
@@ -290,7 +324,8 @@ impl StreamAllocator {
         });
         let Some(delta) = next else { return };
         let expected = self.expected();
-        let more = ((delta as f64 * PROBE_OVERAGE) as u64).max(PROBE_MIN_BPS);
+        let overage = delta.saturating_mul(self.config.probe_overage_percent) / 100;
+        let more = overage.max(self.config.probe_min_bps);
         let (goal, duration) = (expected + more, self.estimator.probe_duration());
         self.probe = Some(Probe::new(now, duration, goal, expected, sent));
         self.estimator.probe_began(now, expected, goal);
@@ -452,7 +487,8 @@ impl StreamAllocator {
     // -- sums -----------------------------------------------------------------------------------
 
     fn room(&self) -> u64 {
-        self.overridden.unwrap_or(self.estimator.capacity())
+        let carried = self.estimator.capacity().max(self.config.min_capacity);
+        self.overridden.unwrap_or(carried)
     }
 
     fn expected(&self) -> u64 {

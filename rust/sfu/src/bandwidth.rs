@@ -15,3 +15,7 @@ mod regulator;
 mod trend;
 
 pub(crate) use estimator::{Estimator, ProbeResult, UNLIMITED};
+pub use estimator::{EstimatorConfig, ObserverConfig};
+pub use losses::LossConfig;
+pub use regulator::RegulatorConfig;
+pub use trend::TrendConfig;

@@ -37,10 +37,11 @@ mod throttle;
 mod tracker;
 
 pub use allocator::{
-    AllocatedTrack, Allocation, LayerBitrates, MAX_TEMPORAL_LAYERS, StreamAllocator, StreamState,
-    TrackSample, VideoLayer,
+    AllocatedTrack, Allocation, AllocatorConfig, LayerBitrates, MAX_TEMPORAL_LAYERS,
+    StreamAllocator, StreamState, TrackSample, VideoLayer,
 };
 pub use audio_level::AudioWindow;
+pub use bandwidth::{EstimatorConfig, LossConfig, ObserverConfig, RegulatorConfig, TrendConfig};
 pub use clock::PublisherClock;
 pub use data_track::{Backlog, DataTrackCounters, DataTrackHeader, DataTrackStats};
 pub use down_track::{DownTrack, DownTrackStats};

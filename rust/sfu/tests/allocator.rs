@@ -5,8 +5,8 @@
 use std::time::{Duration, Instant};
 
 use lkpy_sfu::{
-    AllocatedTrack, Allocation, LayerBitrates, StreamAllocator, StreamState, TrackSample,
-    VideoLayer,
+    AllocatedTrack, Allocation, AllocatorConfig, LayerBitrates, StreamAllocator, StreamState,
+    TrackSample, VideoLayer,
 };
 
 const KBPS: u64 = 1_000;
@@ -33,9 +33,13 @@ struct Call {
 
 impl Call {
     fn new(allow_pause: bool) -> Self {
+        Self::with_config(allow_pause, AllocatorConfig::default())
+    }
+
+    fn with_config(allow_pause: bool, config: AllocatorConfig) -> Self {
         let now = Instant::now();
         Self {
-            allocator: StreamAllocator::new(now, true, allow_pause),
+            allocator: StreamAllocator::with_config(now, true, allow_pause, config),
             now,
             samples: Vec::new(),
             allocations: Vec::new(),
@@ -91,6 +95,14 @@ impl Call {
     fn capacity(&mut self, kbps: u64) {
         let bps = Some(kbps * KBPS).filter(|&bps| bps > 0);
         self.drive(|allocator, now| allocator.override_capacity(now, bps));
+    }
+
+    /// One after the other, 200 ms apart.
+    fn estimates(&mut self, kbps: impl IntoIterator<Item = u64>) {
+        for kbps in kbps {
+            self.now += 200 * MS;
+            self.drive(|allocator, now| allocator.handle_estimate(now, kbps * KBPS));
+        }
     }
 
     fn remove(&mut self, key: u64) {
@@ -324,10 +336,7 @@ fn disabled_it_limits_nothing() {
 fn a_probe_goes_on_while_tracks_stay_as_they_are() {
     let mut call = Call::new(true);
     call.camera(1);
-    for kbps in (600..1700).rev().step_by(90).chain([620; 20]) {
-        call.now += 200 * MS;
-        call.drive(|allocator, now| allocator.handle_estimate(now, kbps * KBPS));
-    }
+    call.estimates((600..1700).rev().step_by(90).chain([620; 20]));
     assert_eq!(call.of(1), limited(1, 1));
     call.change(1, |sample| sample.current = Some(VideoLayer::new(1, 1)));
     call.now += 100 * MS;
@@ -338,4 +347,69 @@ fn a_probe_goes_on_while_tracks_stay_as_they_are() {
     call.change(1, |sample| sample.max = Some(VideoLayer::new(1, 3)));
     call.now += 20 * MS;
     assert_eq!(call.padding(), 0);
+}
+
+#[test]
+fn how_much_more_a_probe_sends_is_configured() {
+    // From 500 to 1000 kbit/s in portions of 10 ms, and of 1100 bytes at least.
+    for (probe_overage_percent, probe_min_kbps, portion) in
+        [(120, 200, 1100), (400, 200, 2500), (120, 4000, 5000)]
+    {
+        let config = AllocatorConfig {
+            probe_overage_percent,
+            probe_min_bps: probe_min_kbps * KBPS,
+            ..AllocatorConfig::default()
+        };
+        let mut call = Call::with_config(true, config);
+        call.camera(1);
+        call.estimates((600..1700).rev().step_by(90).chain([620; 20]));
+        call.change(1, |sample| sample.current = Some(VideoLayer::new(1, 1)));
+        call.now += 100 * MS;
+        assert_eq!(call.padding(), portion);
+    }
+}
+
+#[test]
+fn so_much_is_divided_at_least_whatever_is_estimated() {
+    for (kbps, allocation) in [
+        (0, limited(0, 1)),
+        (500, limited(1, 1)),
+        (1200, limited(2, 0)),
+    ] {
+        let config = AllocatorConfig {
+            min_capacity: kbps * KBPS,
+            ..AllocatorConfig::default()
+        };
+        let mut call = Call::with_config(true, config);
+        call.camera(1);
+        call.estimates((100..1300).rev().step_by(100).chain([100; 10]));
+        assert_eq!(call.of(1), allocation, "{kbps} kbit/s");
+        // It does not hold against what tests of applications ask for.
+        call.capacity(60);
+        assert_eq!(call.of(1), limited(0, 0));
+    }
+}
+
+#[test]
+fn after_silence_the_connection_is_probed_again() {
+    for seconds in [1, 5] {
+        let paused_min_wait = Duration::from_secs(seconds);
+        let config = AllocatorConfig {
+            paused_min_wait,
+            ..AllocatorConfig::default()
+        };
+        let mut call = Call::with_config(true, config);
+        call.camera(1);
+        call.change(1, |sample| sample.packets = 1);
+        let sent = call.now;
+        call.estimates((10..1500).rev().step_by(133));
+        assert_eq!(call.of(1), Allocation::Paused);
+        let probed = (1..100).find_map(|_| {
+            call.now += 100 * MS;
+            (call.padding() > 0).then_some(call.now - sent)
+        });
+        let expected = paused_min_wait.max(2400 * MS);
+        let late = probed.unwrap().saturating_sub(expected);
+        assert!((100 * MS..=200 * MS).contains(&late), "{probed:?}");
+    }
 }

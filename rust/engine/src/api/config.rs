@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Candidate;
 
 /// How to start an engine. Ports of 0 are chosen by the system.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EngineConfig {
     /// Worker threads. Worker *i* binds `udp_port + i`, and `tcp_port + i`, on every address.
     pub workers: usize,
@@ -30,6 +30,8 @@ pub struct EngineConfig {
     pub audio_active_level: u8,
     /// Bring down tracks within what their subscriber's connection carries.
     pub congestion_control: bool,
+    /// How that is done.
+    pub allocator: sfu::AllocatorConfig,
     /// Silence after which a connected transport is disconnected.
     pub ice_disconnected: Duration,
     /// Further silence after which it has failed.
@@ -64,6 +66,7 @@ impl Default for EngineConfig {
             audio_interval: Duration::from_millis(400),
             audio_active_level: 35,
             congestion_control: true,
+            allocator: sfu::AllocatorConfig::default(),
             ice_disconnected: Duration::from_secs(10),
             ice_failed: Duration::from_secs(5),
             command_queue: 65_536,

@@ -17,7 +17,10 @@ pub use command::{
 pub use config::{EngineConfig, EngineInfo, WorkerInfo};
 pub use error::{Code, EngineError};
 pub use event::Event;
-pub use sfu::{MediaKind, PlayoutDelayLimits};
+pub use sfu::{
+    AllocatorConfig, EstimatorConfig, LossConfig, MediaKind, ObserverConfig, PlayoutDelayLimits,
+    RegulatorConfig, TrendConfig,
+};
 pub use stats::{
     DataDownTrackStats, DataTrackStats, DownTrackStats, LayerStats, StatsCollected, TransportStats,
     WorkerStats,

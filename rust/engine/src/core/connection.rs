@@ -91,12 +91,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Without `congestion_control` down tracks get what their subscriber wants.
+    /// A connection whose down tracks `allocator` brings within what it carries.
     pub(super) fn new(
         now: Instant,
         id: Id,
         transport: Transport,
-        congestion_control: bool,
+        allocator: StreamAllocator,
     ) -> Self {
         Self {
             id,
@@ -110,7 +110,7 @@ impl Connection {
             down_tracks: Vec::new(),
             ssrcs_in: FxHashMap::default(),
             ssrcs_out: FxHashMap::default(),
-            allocator: StreamAllocator::new(now, congestion_control, false),
+            allocator,
             held: Held::default(),
             channels: FxHashMap::default(),
             data_track_channel: None,

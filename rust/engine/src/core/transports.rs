@@ -43,8 +43,9 @@ impl Core {
         };
         let mut transport = Transport::new(config, &self.identity, now);
         transport.pause_data(now, self.data_paused);
-        let congestion_control = self.config.congestion_control;
-        let connection = Connection::new(now, id, transport, congestion_control);
+        let (enabled, config) = (self.config.congestion_control, self.config.allocator);
+        let allocator = StreamAllocator::with_config(now, enabled, false, config);
+        let connection = Connection::new(now, id, transport, allocator);
         let index = self.connections.insert(id, connection);
         self.ufrags.insert(ice.ufrag.clone(), index);
         self.pump(now, index);

@@ -3,27 +3,68 @@
 use std::time::{Duration, Instant};
 
 use super::losses::{LossConfig, LossTracker};
-use super::regulator::ProbeRegulator;
+use super::regulator::{ProbeRegulator, RegulatorConfig};
 use super::trend::{TrendConfig, TrendDetector};
 
 /// A capacity that nothing has limited yet, in bits per second.
 pub(crate) const UNLIMITED: u64 = 100_000_000;
 
-/// Of repeatedly lost packets this share is taken off what is sent.
-const LOSS_ATTENUATOR: f64 = 0.4;
-
-/// A capacity above this share of what is sent changes nothing.
-const USAGE_THRESHOLD: f64 = 0.95;
-
-/// After a probe its effect is waited for: so many round trips, within limits.
-const SETTLE_RTTS: u32 = 5;
-const SETTLE_MIN: Duration = Duration::from_millis(250);
-const SETTLE_MAX: Duration = Duration::from_secs(5);
-
 /// Congestion so soon after a probe found more room shows that there is none.
 const RELAPSE: Duration = Duration::from_secs(15);
 
 const DEFAULT_RTT: Duration = Duration::from_millis(70);
+
+/// How estimates and lost packets are judged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ObserverConfig {
+    /// When estimates fall.
+    pub trend: TrendConfig,
+    /// When packets stay lost.
+    pub losses: LossConfig,
+}
+
+/// How the estimator judges. The defaults are LiveKit's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EstimatorConfig {
+    /// Of repeatedly lost packets this share, 0 to 1, is taken off what is sent.
+    pub loss_attenuator: f64,
+    /// A capacity above this share of what is sent changes nothing.
+    pub usage_threshold: f64,
+    /// Judges while no probe is sent.
+    pub normal: ObserverConfig,
+    /// Judges a probe.
+    pub probe: ObserverConfig,
+    /// When to probe.
+    pub regulator: RegulatorConfig,
+    /// After a probe its effect is waited for: so many round trips, `settle_min` at least and
+    /// `settle_max` at most.
+    pub settle_rtts: u32,
+    /// See `settle_rtts`.
+    pub settle_min: Duration,
+    /// See `settle_rtts`.
+    pub settle_max: Duration,
+}
+
+impl Default for EstimatorConfig {
+    fn default() -> Self {
+        Self {
+            loss_attenuator: 0.4,
+            usage_threshold: 0.95,
+            normal: ObserverConfig {
+                trend: TrendConfig::NORMAL,
+                losses: LossConfig::NORMAL,
+            },
+            probe: ObserverConfig {
+                trend: TrendConfig::PROBE,
+                losses: LossConfig::PROBE,
+            },
+            regulator: RegulatorConfig::default(),
+            settle_rtts: 5,
+            settle_min: Duration::from_millis(250),
+            settle_max: Duration::from_secs(5),
+        }
+    }
+}
 
 /// What a finished probe found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +92,7 @@ struct Probe {
 
 #[derive(Debug)]
 pub(crate) struct Estimator {
+    config: EstimatorConfig,
     /// The last estimate and what was to be sent when it came, in bits per second.
     estimate: u64,
     expected: u64,
@@ -71,16 +113,17 @@ pub(crate) struct Estimator {
 }
 
 impl Estimator {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant, config: EstimatorConfig) -> Self {
         Self {
+            config,
             estimate: 0,
             expected: 0,
             capacity: UNLIMITED,
             outdated: false,
             congested: false,
-            trend: TrendDetector::new(TrendConfig::NORMAL),
-            losses: LossTracker::new(LossConfig::NORMAL),
-            regulator: ProbeRegulator::new(now),
+            trend: TrendDetector::new(config.normal.trend),
+            losses: LossTracker::new(config.normal.losses),
+            regulator: ProbeRegulator::new(now, config.regulator),
             probe: None,
             raised: None,
             relapses: 0,
@@ -94,7 +137,7 @@ impl Estimator {
         *self = Self {
             rtt,
             estimate,
-            ..Self::new(now)
+            ..Self::new(now, self.config)
         };
     }
 
@@ -167,13 +210,17 @@ impl Estimator {
     }
 
     fn lower_capacity(&mut self, cause: Cause) -> bool {
+        let config = &self.config;
         let carried = match cause {
             Cause::Estimate => self.estimate,
-            Cause::Loss => share(self.expected, 1.0 - LOSS_ATTENUATOR * self.losses.ratio()),
+            Cause::Loss => {
+                let lost = config.loss_attenuator * self.losses.ratio();
+                share(self.expected, 1.0 - lost)
+            }
         };
         let capacity = carried.min(self.estimate);
         let known = capacity == self.capacity && !self.outdated;
-        if capacity > share(self.expected, USAGE_THRESHOLD) || known {
+        if capacity > share(self.expected, config.usage_threshold) || known {
             return false;
         }
         self.capacity = capacity;
@@ -218,7 +265,9 @@ impl Estimator {
     /// Nothing more is sent for the probe.
     pub(crate) fn probe_ended(&mut self, now: Instant) {
         if let Some(probe) = &mut self.probe {
-            let settle = (self.rtt * SETTLE_RTTS).clamp(SETTLE_MIN, SETTLE_MAX);
+            let config = &self.config;
+            let settle = (self.rtt * config.settle_rtts).max(config.settle_min);
+            let settle = settle.min(config.settle_max);
             probe.settled.get_or_insert(now + settle);
         }
     }
@@ -256,13 +305,13 @@ impl Estimator {
     }
 
     fn observe_anew(&mut self, probe: bool) {
-        let (trend, losses) = if probe {
-            (TrendConfig::PROBE, LossConfig::PROBE)
+        let config = if probe {
+            &self.config.probe
         } else {
-            (TrendConfig::NORMAL, LossConfig::NORMAL)
+            &self.config.normal
         };
-        self.trend = TrendDetector::new(trend);
-        self.losses = LossTracker::new(losses);
+        self.trend = TrendDetector::new(config.trend);
+        self.losses = LossTracker::new(config.losses);
     }
 }
 
@@ -275,6 +324,10 @@ mod tests {
     use super::*;
 
     const MBPS: u64 = 1_000_000;
+
+    fn make(now: Instant) -> Estimator {
+        Estimator::new(now, EstimatorConfig::default())
+    }
 
     /// Feeds estimates every 200 ms and collects the capacities.
     fn feed(
@@ -294,7 +347,7 @@ mod tests {
     #[test]
     fn falling_estimates_below_what_is_sent_are_congestion() {
         let mut now = Instant::now();
-        let mut estimator = Estimator::new(now);
+        let mut estimator = make(now);
         let falling = (0..12).map(|n| 2 * MBPS - n * 100_000);
         assert_eq!(feed(&mut estimator, &mut now, 2 * MBPS, falling), [900_000]);
         assert!(estimator.is_congested() && !estimator.may_probe(now));
@@ -306,7 +359,7 @@ mod tests {
     #[test]
     fn estimates_above_what_is_sent_mean_nothing() {
         let mut now = Instant::now();
-        let mut estimator = Estimator::new(now);
+        let mut estimator = make(now);
         let falling = (0..40).map(|n| 9 * MBPS - n * 100_000);
         assert_eq!(feed(&mut estimator, &mut now, 2 * MBPS, falling), []);
         assert!(!estimator.is_congested());
@@ -315,7 +368,7 @@ mod tests {
     #[test]
     fn packets_that_stay_lost_are_congestion() {
         let start = Instant::now();
-        let mut estimator = Estimator::new(start);
+        let mut estimator = make(start);
         let taken = (0..12).find_map(|n| {
             let now = start + Duration::from_millis(200 * n);
             let lowered = estimator.take(now, 5 * MBPS, MBPS, 20, 5);
@@ -326,9 +379,58 @@ mod tests {
     }
 
     #[test]
+    fn what_loss_takes_off_and_what_is_worth_a_change_is_configured() {
+        let start = Instant::now();
+        for (loss_attenuator, usage_threshold, capacity) in [
+            (0.8, 0.95, Some(800_000)),
+            (0.4, 0.85, None),
+            (0.8, 0.85, Some(800_000)),
+        ] {
+            let config = EstimatorConfig {
+                loss_attenuator,
+                usage_threshold,
+                ..EstimatorConfig::default()
+            };
+            let mut estimator = Estimator::new(start, config);
+            let taken = (0..12).find_map(|n| {
+                let now = start + Duration::from_millis(200 * n);
+                let lowered = estimator.take(now, 5 * MBPS, MBPS, 20, 5);
+                lowered.then(|| estimator.capacity())
+            });
+            assert_eq!(taken, capacity);
+        }
+    }
+
+    #[test]
+    fn a_probe_settles_for_round_trips_within_limits() {
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        for (settle_rtts, settle_min, settle_max, settled) in [
+            (10, 250, 5000, 1000),
+            (1, 250, 5000, 250),
+            (100, 250, 5000, 5000),
+            (5, 5000, 300, 300),
+        ] {
+            let config = EstimatorConfig {
+                settle_rtts,
+                settle_min: ms(settle_min),
+                settle_max: ms(settle_max),
+                ..EstimatorConfig::default()
+            };
+            let mut estimator = Estimator::new(start, config);
+            estimator.set_rtt(ms(100));
+            estimator.probe_began(start, MBPS, 2 * MBPS);
+            estimator.probe_ended(start);
+            assert_eq!(estimator.take_probe_result(start + ms(settled - 1)), None);
+            let result = estimator.take_probe_result(start + ms(settled));
+            assert_eq!(result, Some(ProbeResult::Clear));
+        }
+    }
+
+    #[test]
     fn a_good_probe_raises_the_capacity_after_it_has_settled() {
         let mut now = Instant::now();
-        let mut estimator = Estimator::new(now);
+        let mut estimator = make(now);
         let falling = (0..12).map(|n| 2 * MBPS - n * 100_000);
         feed(&mut estimator, &mut now, 2 * MBPS, falling);
         feed(&mut estimator, &mut now, 800_000, [901_000; 30]);
@@ -338,8 +440,11 @@ mod tests {
         feed(&mut estimator, &mut now, 800_000, [3 * MBPS]);
         assert!(estimator.probe_reached());
         estimator.probe_ended(now);
-        assert_eq!(estimator.take_probe_result(now + SETTLE_MIN), None);
-        let result = estimator.take_probe_result(now + DEFAULT_RTT * SETTLE_RTTS);
+        assert_eq!(
+            estimator.take_probe_result(now + Duration::from_millis(250)),
+            None
+        );
+        let result = estimator.take_probe_result(now + DEFAULT_RTT * 5);
         assert_eq!(result, Some(ProbeResult::Clear));
         assert_eq!(estimator.capacity(), 1_500_000);
         assert!(!estimator.may_probe(now));
@@ -348,13 +453,13 @@ mod tests {
     #[test]
     fn a_probe_with_falling_estimates_fails_and_changes_no_capacity() {
         let mut now = Instant::now();
-        let mut estimator = Estimator::new(now);
+        let mut estimator = make(now);
         estimator.probe_began(now, MBPS, 2 * MBPS);
         let estimates = [MBPS, 900_000, 800_000, 5 * MBPS, 6 * MBPS];
         assert_eq!(feed(&mut estimator, &mut now, MBPS, estimates), []);
         assert!(!estimator.probe_reached());
         estimator.probe_ended(now);
-        let result = estimator.take_probe_result(now + SETTLE_MAX);
+        let result = estimator.take_probe_result(now + Duration::from_secs(5));
         assert_eq!(result, Some(ProbeResult::Congesting));
         assert!(!estimator.is_congested());
         assert_eq!(estimator.capacity(), UNLIMITED);
@@ -363,7 +468,7 @@ mod tests {
     #[test]
     fn after_a_long_silence_a_capacity_holds_until_a_probe_meets_no_congestion() {
         let mut now = Instant::now();
-        let mut estimator = Estimator::new(now);
+        let mut estimator = make(now);
         let falling = (0..12).map(|n| 2 * MBPS - n * 100_000);
         feed(&mut estimator, &mut now, 2 * MBPS, falling);
         estimator.forget_congestion(now);
@@ -379,7 +484,7 @@ mod tests {
             estimator.probe_began(now, 0, 200_000);
             feed(&mut estimator, &mut now, 0, estimates);
             estimator.probe_ended(now);
-            now += SETTLE_MAX;
+            now += Duration::from_secs(5);
             assert_eq!(estimator.take_probe_result(now), Some(result));
             assert_eq!(estimator.capacity(), capacity);
         }

@@ -3,14 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LossConfig {
-    /// Requests are counted for so long before they mean something.
-    pub(crate) window_min: Duration,
-    /// After this time counting begins anew.
-    pub(crate) window_max: Duration,
+/// When lost packets mean congestion.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossConfig {
+    /// Requests are counted for so long before they mean something; zero: they never do.
+    pub window_min: Duration,
+    /// After this time counting begins anew; zero: it goes on.
+    pub window_max: Duration,
     /// Share of repeated requests among packets above which there is congestion.
-    pub(crate) threshold: f64,
+    pub threshold: f64,
 }
 
 impl LossConfig {
@@ -49,10 +50,8 @@ impl LossTracker {
     /// So many packets were sent since the last call, and so many asked for repeatedly.
     pub(crate) fn add(&mut self, now: Instant, packets: u64, repeated: u64) {
         let age = |began| now.saturating_duration_since(began);
-        if self
-            .began
-            .is_some_and(|began| age(began) > self.config.window_max)
-        {
+        let window = self.config.window_max;
+        if !window.is_zero() && self.began.is_some_and(|began| age(began) > window) {
             *self = Self::new(self.config);
         }
         if self.began.is_none() && repeated > 0 {
@@ -74,10 +73,9 @@ impl LossTracker {
 
     pub(crate) fn is_triggered(&self, now: Instant) -> bool {
         let age = |began| now.saturating_duration_since(began);
-        let long_enough = self
-            .began
-            .is_some_and(|began| age(began) > self.config.window_min);
-        long_enough && self.ratio() > self.config.threshold
+        let window = self.config.window_min;
+        let long_enough = self.began.is_some_and(|began| age(began) > window);
+        !window.is_zero() && long_enough && self.ratio() > self.config.threshold
     }
 }
 
@@ -99,6 +97,22 @@ mod tests {
         assert_eq!(losses.ratio(), 0.1);
         losses.add(at(4001), 100, 0);
         assert_eq!(losses.ratio(), 0.0);
+    }
+
+    #[test]
+    fn a_window_of_zero_never_ends_or_never_counts() {
+        let start = Instant::now();
+        let late = start + Duration::from_secs(60);
+        for (window_min, window_max, triggered) in [(1, 0, true), (0, 0, false), (1, 3, false)] {
+            let mut losses = LossTracker::new(LossConfig {
+                window_min: Duration::from_secs(window_min),
+                window_max: Duration::from_secs(window_max),
+                ..LossConfig::NORMAL
+            });
+            losses.add(start, 100, 50);
+            losses.add(late, 1, 0);
+            assert_eq!(losses.is_triggered(late), triggered);
+        }
     }
 
     #[test]

@@ -2,16 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TrendConfig {
+/// What makes a trend.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrendConfig {
     /// Samples that are kept, and that make a trend.
-    pub(crate) samples: usize,
-    /// As few may make a falling one, if they stretch over [`MAX_WAIT`].
-    pub(crate) samples_min: usize,
+    pub samples: usize,
+    /// As few may make a falling one, if they stretch over `max_wait`.
+    pub samples_min: usize,
     /// Tau below which the trend is downward.
-    pub(crate) downward: f64,
+    pub downward: f64,
+    /// See `samples_min`.
+    pub max_wait: Duration,
     /// An estimate that is repeated within this time is not another sample.
-    pub(crate) collapse: Duration,
+    pub collapse: Duration,
+    /// Age at which a sample is forgotten; zero: at none.
+    pub validity: Duration,
 }
 
 impl TrendConfig {
@@ -19,22 +24,20 @@ impl TrendConfig {
         samples: 3,
         samples_min: 3,
         downward: 0.0,
+        max_wait: Duration::from_secs(5),
         collapse: Duration::ZERO,
+        validity: Duration::from_secs(10),
     };
 
     pub(crate) const NORMAL: Self = Self {
         samples: 12,
         samples_min: 8,
         downward: -0.6,
+        max_wait: Duration::from_secs(5),
         collapse: Duration::from_millis(500),
+        validity: Duration::from_secs(10),
     };
 }
-
-/// Fewer samples than usual make a falling trend if the first is this old.
-const MAX_WAIT: Duration = Duration::from_secs(5);
-
-/// Age at which a sample is forgotten.
-const VALIDITY: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct TrendDetector {
@@ -86,8 +89,13 @@ impl TrendDetector {
     }
 
     fn prune(&mut self, now: Instant) {
-        let excess = self.samples.len().saturating_sub(self.config.samples);
-        let is_old = |&&(at, _): &&(Instant, u64)| now.saturating_duration_since(at) >= VALIDITY;
+        let TrendConfig {
+            samples, validity, ..
+        } = self.config;
+        let excess = self.samples.len().saturating_sub(samples);
+        let is_old = |&&(at, _): &&(Instant, u64)| {
+            !validity.is_zero() && now.saturating_duration_since(at) >= validity
+        };
         let old = self.samples.iter().take_while(is_old).count();
         self.samples.drain(..excess.max(old));
         // Of a plateau at the beginning only the end counts.
@@ -101,9 +109,9 @@ impl TrendDetector {
         let (Some(first), Some(last)) = (self.samples.first(), self.samples.last()) else {
             return false;
         };
-        let waited = last.0.saturating_duration_since(first.0) > MAX_WAIT;
-        let enough = self.samples.len() >= self.config.samples
-            || self.samples.len() >= self.config.samples_min && waited;
+        let waited = last.0.saturating_duration_since(first.0) > self.config.max_wait;
+        let enough = self.samples.len() >= self.config.samples_min
+            && (waited || self.samples.len() >= self.config.samples);
         enough && self.tau() < self.config.downward
     }
 
@@ -152,6 +160,57 @@ mod tests {
         let falling: Vec<_> = (0..8).map(|n| 1000 - n).collect();
         assert!(run(TrendConfig::NORMAL, 800, &falling)[7]);
         assert!(!run(TrendConfig::NORMAL, 700, &falling)[7]);
+    }
+
+    #[test]
+    fn how_many_and_for_how_long_is_configured() {
+        let falling: Vec<_> = (0..8).map(|n| 1000 - n).collect();
+        let first = |config| run(config, 800, &falling).iter().position(|&falls| falls);
+        let normal = TrendConfig::NORMAL;
+        let seconds = Duration::from_secs;
+        for (config, expected) in [
+            (normal, Some(7)),
+            (
+                TrendConfig {
+                    samples: 5,
+                    samples_min: 3,
+                    ..normal
+                },
+                Some(4),
+            ),
+            (
+                TrendConfig {
+                    samples_min: 3,
+                    max_wait: seconds(2),
+                    ..normal
+                },
+                Some(3),
+            ),
+            (
+                TrendConfig {
+                    validity: seconds(2),
+                    ..normal
+                },
+                None,
+            ),
+            (
+                TrendConfig {
+                    samples: 5,
+                    samples_min: 6,
+                    ..normal
+                },
+                None,
+            ),
+            (
+                TrendConfig {
+                    downward: -1.0,
+                    ..normal
+                },
+                None,
+            ),
+        ] {
+            assert_eq!(first(config), expected, "{config:?}");
+        }
     }
 
     #[test]

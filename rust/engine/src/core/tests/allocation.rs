@@ -1,7 +1,7 @@
 use super::MS;
-use super::media::{call, send_frame};
+use super::media::{call, call_with, send_frame};
 use super::world::World;
-use crate::api::{Command, Event, Id};
+use crate::api::{AllocatorConfig, Command, EngineConfig, Event, Id};
 
 /// The subscriber, its transport, its down track, and that one's retransmissions.
 const AT: usize = 1;
@@ -96,4 +96,25 @@ fn falling_estimates_pause_and_padding_brings_back() {
     }
     assert_eq!(pauses(&world), [false, true, false]);
     assert_eq!(world.stats().transports[1].estimate_bps, 2_000_000.0);
+}
+
+#[test]
+fn the_configuration_reaches_the_allocator_of_every_transport() {
+    let config = EngineConfig {
+        allocator: AllocatorConfig {
+            min_capacity: 5_000_000,
+            ..AllocatorConfig::default()
+        },
+        ..EngineConfig::default()
+    };
+    let mut world = call_with(config, 1);
+    control(&mut world, None);
+    for step in 0..14 {
+        send_frame(&mut world, 0, 100 + 6 * step, 6, true);
+        let estimate = 150_000 - u64::from(step) * 10_000;
+        world.clients[AT].send_rtcp(|writer| writer.remb(1, estimate, &[SSRC]));
+        world.run(200 * MS);
+    }
+    assert_eq!(pauses(&world), [false]);
+    assert_eq!(world.stats().transports[1].capacity_bps, 5_000_000.0);
 }

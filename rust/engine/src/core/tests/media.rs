@@ -3,7 +3,7 @@ use rtp::rtcp::Packet;
 
 use super::MS;
 use super::world::{AUDIO_LEVEL, MID, OPUS, TRANSPORT_CC, VP8, World, down_track, receiver};
-use crate::api::{Command, Event, Id, MediaKind};
+use crate::api::{Command, EngineConfig, Event, Id, MediaKind};
 
 /// Ssrc of the published video.
 pub const SSRC: u32 = 4_000_000;
@@ -47,7 +47,11 @@ pub fn send_frame(world: &mut World, at: usize, sequence: u16, packets: u16, key
 /// A publisher (client 0, transport 1) of video (receiver 10) and `subscribers` with a down track
 /// each (transports 2.., down tracks 22..).
 pub fn call(subscribers: Id) -> World {
-    let mut world = World::new();
+    call_with(EngineConfig::default(), subscribers)
+}
+
+pub fn call_with(config: EngineConfig, subscribers: Id) -> World {
+    let mut world = World::with_config(config);
     world.connect(1);
     world.command(Command::CreateReceiver(Box::new(receiver(
         10,
