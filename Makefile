@@ -8,7 +8,7 @@ RUST_SOURCES := $(shell find rust benches -name '*.rs' -not -path '*/target/*') 
 	$(shell find rust benches -name 'Cargo.toml' -not -path '*/target/*') rust/Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rust test-python test-browser test-interop test-rooms conformance check \
+.PHONY: help setup demo test test-rust test-python test-browser test-network test-interop test-rooms conformance check \
 	check-rust check-python bench fmt clean lock proto
 
 help: ## list the targets
@@ -45,6 +45,12 @@ test-python: setup
 test-browser: setup ## livekit-client in headless Chromium (needs chromium, node and npm)
 	cd tests/browser && npm install --no-audit --no-fund
 	$(BIN)/python -m pytest -m browser tests/browser
+
+# Without privileges: a namespace of users lets one of networks be made.
+test-network: setup ## livekit-client in Chromium behind a link that gets narrow (Linux, iproute2)
+	cd tests/browser && npm install --no-audit --no-fund
+	LKPY_NETWORK_NAMESPACE=1 unshare --map-root-user --net sh -c \
+		'ip link set lo up && exec $(BIN)/python -m pytest -m network tests/browser'
 
 test-interop: setup ## the official SDKs for Python, Node and Go; skips what the machine lacks
 	@command -v npm >/dev/null && cd tests/interop/node && npm ci --no-audit --no-fund || true

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 NEAR, FAR = "10.99.0.1", "10.99.0.2"
 
 
-def _ip(*arguments: str) -> None:
+def _run(*arguments: str) -> None:
     subprocess.run(arguments, check=True, capture_output=True, text=True)
 
 
@@ -23,13 +23,10 @@ class Link:
     def __init__(self, process: int) -> None:
         self.enter = ["nsenter", "-t", str(process), "-n"]
 
-    def throttle(self, kbps: int | None) -> None:
-        """Let at most ``kbps`` kbit/s through towards the far end, queueing 150 ms; None: all."""
-        if kbps is None:
-            subprocess.run(["tc", "qdisc", "del", "dev", "near", "root"], check=False)
-            return
+    def throttle(self, kbps: int) -> None:
+        """Let at most ``kbps`` kbit/s through towards the far end, queueing 150 ms."""
         shape = ["rate", f"{kbps}kbit", "burst", "4k", "latency", "150ms"]
-        _ip("tc", "qdisc", "replace", "dev", "near", "root", "tbf", *shape)
+        _run("tc", "qdisc", "replace", "dev", "near", "root", "tbf", *shape)
 
 
 @contextlib.contextmanager
@@ -44,14 +41,13 @@ def run_link() -> Iterator[Link]:
         try:
             assert process.stdout.readline() == "up\n"
             link = Link(process.pid)
-            _ip("ip", "link", "add", "near", "type", "veth", "peer", "name", "far")
-            _ip("ip", "link", "set", "far", "netns", str(process.pid))
-            _ip("ip", "addr", "add", f"{NEAR}/24", "dev", "near")
-            _ip("ip", "link", "set", "near", "up")
-            _ip(*link.enter, "ip", "addr", "add", f"{FAR}/24", "dev", "far")
-            _ip(*link.enter, "ip", "link", "set", "far", "up")
-            _ip(*link.enter, "ip", "link", "set", "lo", "up")
+            _run("ip", "link", "add", "near", "type", "veth", "peer", "name", "far")
+            _run("ip", "link", "set", "far", "netns", str(process.pid))
+            _run("ip", "addr", "add", f"{NEAR}/24", "dev", "near")
+            _run("ip", "link", "set", "near", "up")
+            _run(*link.enter, "ip", "addr", "add", f"{FAR}/24", "dev", "far")
+            _run(*link.enter, "ip", "link", "set", "far", "up")
+            _run(*link.enter, "ip", "link", "set", "lo", "up")
             yield link
         finally:
             process.stdin.close()
-            subprocess.run(["ip", "link", "del", "near"], check=False)

@@ -50,6 +50,11 @@ async function join(url, token, options) {
 const SMALL = { width: 640, height: 360, frameRate: 15 };
 const publishCamera = async (options) =>
   (await room.localParticipant.setCameraEnabled(true, { resolution: SMALL }, options)).trackSid;
+// A camera of 1280x720 with two smaller streams of it.
+const publishSimulcast = async () => {
+  const [track] = await lk.createLocalTracks({ video: { resolution: { width: 1280, height: 720, frameRate: 15 } } });
+  return (await room.localParticipant.publishTrack(track, { simulcast: true })).trackSid;
+};
 const publishMicrophone = async () => (await room.localParticipant.setMicrophoneEnabled(true)).trackSid;
 const publish = async () => [await publishCamera(), await publishMicrophone()];
 // A camera of 960x540 in one stream with several layers.
