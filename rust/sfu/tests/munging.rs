@@ -30,6 +30,8 @@ struct Turn {
     /// Bit n: the n-th packet changes places with the one after it.
     swapped: u32,
     padding: bool,
+    /// Padding is sent to the subscriber.
+    probe: bool,
     /// Everything lost so far comes as retransmissions.
     recover: bool,
     max_spatial: i8,
@@ -48,14 +50,14 @@ fn turns(lossy: bool) -> impl Strategy<Value = Vec<Turn>> {
         any_of_three,
         (any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>()),
         (rare(0.1), rare(0.2), rare(0.03), rare(0.03), rare(0.02)),
-        (rare(0.1), wishes),
+        (rare(0.1), wishes, rare(0.3)),
     );
     prop::collection::vec(turn, 20..120).prop_map(move |turns| {
         let mut wish = (2, 3);
         let turns = turns.into_iter().enumerate();
         turns
             .map(
-                |(number, (packets, keys, bits, events, (change, new_wish)))| {
+                |(number, (packets, keys, bits, events, (change, new_wish, probe)))| {
                     if change {
                         wish = new_wish;
                     }
@@ -67,6 +69,7 @@ fn turns(lossy: bool) -> impl Strategy<Value = Vec<Turn>> {
                         lost: if lossy { bits.0 & bits.1 & bits.2 } else { 0 },
                         swapped: if lossy { bits.3 & bits.1 } else { 0 },
                         padding,
+                        probe,
                         recover,
                         max_spatial: wish.0,
                         max_temporal: wish.1,
@@ -102,10 +105,11 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(rtx: bool) -> Self {
         let now = Instant::now();
         let receiver = Receiver::new(now, receiver_config(3));
-        let config = down_track_config(now, SSRC);
+        let mut config = down_track_config(now, SSRC);
+        config.rtx_ssrc = config.rtx_ssrc.filter(|_| rtx);
         let mut down_track = DownTrack::new(now, config, &receiver);
         down_track.set_connected(now, true, &receiver);
         Self {
@@ -161,6 +165,9 @@ impl World {
         }
         self.down_track
             .forward(self.now, &self.receiver, &mut self.sink);
+        if turn.probe {
+            self.down_track.send_padding(self.now, 600, &mut self.sink);
+        }
         self.receiver.end_batch();
         self.receiver.handle_timeout(self.now);
         self.down_track.handle_timeout(self.now, &mut self.receiver);
@@ -212,7 +219,8 @@ impl World {
 
     /// What was just sent respects what the subscriber wants.
     fn check_wishes(&self, turn: &Turn, before: usize) {
-        for sent in &self.sink.sent[before..] {
+        let sent = &self.sink.sent[before..];
+        for sent in sent.iter().filter(|sent| !is_padding(sent)) {
             let origin = sent.origin().unwrap();
             assert!(i32::from(origin.temporal) <= i32::from(turn.max_temporal));
             assert!(!turn.muted && !turn.publisher_muted && turn.max_spatial >= 0);
@@ -239,15 +247,21 @@ impl World {
                 .handle_nack(self.now, [out as u16], &self.receiver, &mut self.sink);
             let original = by_number.get(&out);
             for resent in &self.sink.sent {
-                let (sequence, payload) = resent.unwrap_rtx();
-                assert_eq!(resent.header.ssrc, SSRC + 1);
+                let rtx = self.down_track.rtx_ssrc();
+                assert_eq!(resent.header.ssrc, rtx.unwrap_or(SSRC));
+                let (sequence, payload) = match rtx {
+                    Some(_) => resent.unwrap_rtx(),
+                    None => (resent.header.sequence, resent.payload.clone()),
+                };
                 assert_eq!(sequence, out as u16);
                 let original = original.expect("only what was sent is sent again");
+                assert!(!is_padding(original), "nobody needs padding again");
                 assert_eq!(payload, original.payload);
                 assert_eq!(resent.header.timestamp, original.header.timestamp);
                 assert_eq!(resent.header.marker, original.header.marker);
             }
-            let useful = original.is_some() && last_key.is_some_and(|(key, _)| out >= *key + 3);
+            let wanted = original.is_some_and(|original| !is_padding(original));
+            let useful = wanted && last_key.is_some_and(|(key, _)| out >= *key + 3);
             if useful && !self.was_picture_lost() {
                 assert_eq!(
                     self.sink.sent.len(),
@@ -263,10 +277,15 @@ impl World {
     }
 }
 
+fn is_padding(sent: &Sent) -> bool {
+    sent.header.padding_len() > 0
+}
+
 fn unwrapped(sent: &[Sent]) -> Vec<(ExtSeq, Sent)> {
     let mut unwrapper = SeqUnwrapper::new();
     let numbered = sent
         .iter()
+        .filter(|sent| sent.header.ssrc == SSRC)
         .map(|sent| (unwrapper.unwrap(sent.header.sequence), sent.clone()));
     let mut numbered: Vec<_> = numbered.collect();
     numbered.sort_by_key(|(out, _)| *out);
@@ -283,6 +302,27 @@ impl Run {
     fn check(&self) {
         self.check_numbers();
         self.check_order();
+        self.check_padding();
+    }
+
+    /// It comes after the media that it takes its timestamp from, and never within a frame.
+    fn check_padding(&self) {
+        let mut last: Option<(Origin, u32)> = None;
+        let mut padded = false;
+        for (_, sent) in &self.sent {
+            if is_padding(sent) {
+                let timestamp = last.map(|(_, timestamp)| timestamp);
+                assert!(sent.payload.is_empty() && !sent.header.marker);
+                assert!(self.disturbed > 0 || timestamp == Some(sent.header.timestamp));
+                padded = true;
+            } else if let Some(origin) = sent.origin() {
+                let frame = |origin: Origin| (origin.layer, origin.frame);
+                let within = last.is_some_and(|(last, _)| frame(last) == frame(origin));
+                assert!(!(padded && within), "padding within {origin:?}");
+                last = Some((origin, sent.header.timestamp));
+                padded = false;
+            }
+        }
     }
 
     fn check_numbers(&self) {
@@ -357,14 +397,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn without_loss_nothing_is_missing(turns in turns(false)) {
-        let run = World::new().run(&turns);
+    fn without_loss_nothing_is_missing(turns in turns(false), rtx: bool) {
+        let run = World::new(rtx).run(&turns);
         prop_assert_eq!(run.disturbed, 0);
         run.check();
     }
 
     #[test]
-    fn with_loss_and_reordering_every_number_has_its_packet(turns in turns(true)) {
-        World::new().run(&turns).check();
+    fn with_loss_and_reordering_every_number_has_its_packet(turns in turns(true), rtx: bool) {
+        World::new(rtx).run(&turns).check();
     }
 }

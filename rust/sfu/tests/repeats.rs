@@ -194,6 +194,41 @@ fn only_what_cannot_be_repeated_tells_of_its_sending() {
     }
 }
 
+fn pad(call: &mut Call, bytes: usize) -> usize {
+    call.down_track
+        .send_padding(call.now, bytes, &mut call.sink)
+}
+
+#[test]
+fn padding_in_the_stream_is_like_its_neighbours_and_never_repeated() {
+    for repair in [Repair::NoRtxSsrc, Repair::NoRtxPayloadType] {
+        let mut call = call(repair);
+        call.update(0, 3, false);
+        assert_eq!(pad(&mut call, 600), 0, "nothing was sent yet");
+        publish(&mut call, true, false, 0);
+        call.sink.full = true;
+        assert_eq!(pad(&mut call, 600), 0);
+        call.sink.full = false;
+        assert!((600..900).contains(&pad(&mut call, 600)));
+        publish(&mut call, false, false, 0);
+        let sent = &call.sink.sent;
+        let (first, media) = (sent[0].header.sequence, sent[2].header);
+        let numbers = sent.iter().map(|sent| sent.header.sequence);
+        assert!(numbers.eq((0..9).map(|n| first.wrapping_add(n))));
+        for padding in &sent[3..6] {
+            let header = &padding.header;
+            assert_eq!((header.padding_len(), padding.payload.len()), (255, 0));
+            assert_eq!((header.ssrc, header.marker), (SSRC, false));
+            assert_eq!(header.payload_type, media.payload_type);
+            assert_eq!(header.timestamp, media.timestamp);
+            assert_eq!(carried(padding), carried(&sent[2]));
+        }
+        call.now += 200 * MS;
+        call.nack(&[3, 4, 5].map(|n| first.wrapping_add(n)));
+        assert_eq!(call.sink.sent.len(), 9);
+    }
+}
+
 #[test]
 fn a_filler_is_repeated_as_it_was() {
     let mut call = call(Repair::NoRtxSsrc);
@@ -229,6 +264,7 @@ enum Step {
     Renumber(u16),
     PictureLost,
     ReplaceSource,
+    Padding,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -248,6 +284,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (5000..60_000u16).prop_map(Step::Renumber),
         1 => Just(Step::PictureLost),
         1 => Just(Step::ReplaceSource),
+        4 => Just(Step::Padding),
     ];
     prop::collection::vec(step, 10..120)
 }
@@ -280,6 +317,9 @@ fn take(call: &mut Call, step: &Step, missing: &mut Vec<Vec<u8>>) {
         Step::ReplaceSource => {
             call.receiver = receiver(call.now);
             call.down_track.set_source(call.now, &call.receiver);
+        }
+        Step::Padding => {
+            pad(call, 600);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::DownTrack;
 use crate::allocator::{Allocation, TrackSample, VideoLayer};
+use crate::params::MediaKind;
 use crate::receiver::Receiver;
 use crate::sink::PacketSink;
 
@@ -27,19 +28,21 @@ impl DownTrack {
         }
     }
 
-    /// Sends about `bytes` of padding to see what the connection carries. Returns how many were
-    /// sent.
+    /// Sends about `bytes` of padding to see what the connection carries, for video. Returns how many
+    /// were sent: none without RTX in the middle of a frame.
     pub fn send_padding<S: PacketSink + ?Sized>(
         &mut self,
         now: Instant,
         bytes: usize,
         sink: &mut S,
     ) -> usize {
-        if !self.connected {
+        if !self.connected || self.kind == MediaKind::Audio {
             return 0;
         }
         self.stream.set_now(now);
-        self.stream.send_padding(bytes, sink)
+        // What stopped in the middle of a frame goes on with a key frame.
+        let between_frames = self.stream.is_at_frame_end() || self.selector.current().is_none();
+        self.stream.send_padding(bytes, between_frames, sink)
     }
 
     pub(super) fn allowed(&self) -> (i8, i8) {

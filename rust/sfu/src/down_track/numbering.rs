@@ -3,8 +3,9 @@
 //! Forwarding runs in *eras*: one uninterrupted stretch of one source layer. Inside an era the
 //! outgoing number is the incoming one minus an offset. The offset grows by one for each packet
 //! left out on purpose, so that the subscriber sees no hole; a packet that is merely missing keeps
-//! its number, so that the subscriber asks for it and a late arrival finds its place. The offsets
-//! of the recent past are kept for late packets.
+//! its number, so that the subscriber asks for it and a late arrival finds its place. It shrinks by
+//! one for each packet that the source did not send. The offsets of the recent past are kept for
+//! late packets.
 
 use rtp::seq::ExtSeq;
 
@@ -15,12 +16,15 @@ const MAX_RANGES: usize = 64;
 /// A longer hole than this is a jump of the source, not loss: it is closed.
 const MAX_GAP: u64 = 512;
 
-/// Incoming numbers from `start` to the next range's exclusions share these figures.
+/// Incoming numbers from `start` to those that were left out before the next range share these
+/// figures.
 #[derive(Clone, Copy, Debug, Default)]
 struct Range {
     start: ExtSeq,
     /// Incoming minus outgoing, wrapping.
     offset: u64,
+    /// So many numbers just before `start` were left out.
+    left_out: u32,
     /// Frames left out so far, for codecs that number their frames.
     picture_offset: u16,
     /// Highest temporal layer forwarded.
@@ -72,6 +76,7 @@ impl Numbering {
         self.push(Range {
             start: first_in,
             offset: first_in.wrapping_sub(self.highest_out + 1),
+            left_out: 0,
             picture_offset,
             max_temporal,
         });
@@ -126,18 +131,43 @@ impl Numbering {
         self.highest_out = self.highest_out.max(out);
     }
 
+    /// The number after those that are taken, or kept for packets that are missing.
+    pub(crate) fn first_free(&self) -> u64 {
+        (self.highest_in + 1).wrapping_sub(self.newest().offset)
+    }
+
+    /// Takes [`Self::first_free`] for a packet that is not the source's. An era must have begun.
+    pub(crate) fn insert(&mut self) {
+        let start = self.highest_in + 1;
+        self.highest_out = self.first_free();
+        let newest = self.newest_mut();
+        if newest.start == start {
+            newest.offset = newest.offset.wrapping_sub(1);
+            return;
+        }
+        let range = Range {
+            start,
+            offset: newest.offset.wrapping_sub(1),
+            left_out: 0,
+            ..*newest
+        };
+        self.push(range);
+    }
+
     /// Leaves the next packet in order out. `new_picture`: it is the first of its frame to be.
     pub(crate) fn leave_out(&mut self, ext_seq: ExtSeq, new_picture: bool) {
         self.close_jump(ext_seq);
         self.highest_in = ext_seq;
         let newest = *self.newest();
+        let goes_on = newest.start == ext_seq && self.count > 1;
         let range = Range {
             start: ext_seq + 1,
             offset: newest.offset.wrapping_add(1),
+            left_out: if goes_on { newest.left_out + 1 } else { 1 },
             picture_offset: newest.picture_offset.wrapping_add(u16::from(new_picture)),
             ..newest
         };
-        if newest.start == ext_seq && self.count > 1 {
+        if goes_on {
             *self.newest_mut() = range;
         } else {
             self.push(range);
@@ -153,6 +183,7 @@ impl Numbering {
         self.close_jump(ext_seq);
         self.push(Range {
             start: ext_seq,
+            left_out: 0,
             max_temporal,
             ..*self.newest()
         });
@@ -165,6 +196,7 @@ impl Numbering {
             self.push(Range {
                 start: ext_seq,
                 offset: newest.offset.wrapping_add(gap),
+                left_out: u32::try_from(gap).unwrap_or(u32::MAX),
                 ..newest
             });
             self.highest_in = ext_seq - 1;
@@ -177,11 +209,8 @@ impl Numbering {
         for back in 1..=kept {
             let range = &self.ranges[(self.count - back) % MAX_RANGES];
             if ext_seq >= range.start {
-                // The numbers just before a range are those left out: as many as its offset grew.
-                let left_out = later.is_some_and(|later| {
-                    let grown = later.offset.wrapping_sub(range.offset);
-                    ext_seq + grown >= later.start
-                });
+                let left_out =
+                    later.is_some_and(|later| ext_seq + u64::from(later.left_out) >= later.start);
                 if left_out {
                     return Place::Nowhere;
                 }
@@ -306,6 +335,39 @@ mod tests {
         numbering.take(70_000);
         assert_eq!(numbering.take(80_000), 1001);
         assert_eq!(numbering.place(75_000), Place::Nowhere);
+    }
+
+    #[test]
+    fn what_is_inserted_comes_after_all_that_may_still_come() {
+        let late_out = |numbering: &Numbering, ext_seq| match numbering.place(ext_seq) {
+            Place::Late { out, .. } => Some(out),
+            Place::Next | Place::Nowhere => None,
+        };
+        let mut numbering = begun(70_000);
+        numbering.take(70_000);
+        numbering.leave_out(70_002, true);
+        numbering.insert();
+        numbering.insert();
+        assert_eq!(numbering.take(70_003), 1004);
+        for (ext_seq, out) in [(70_000, Some(1000)), (70_001, Some(1001)), (70_002, None)] {
+            assert_eq!(late_out(&numbering, ext_seq), out, "{ext_seq}");
+        }
+        numbering.insert();
+        numbering.leave_out(70_004, false);
+        numbering.leave_out(70_005, false);
+        assert_eq!(numbering.take(70_007), 1007);
+        for (ext_seq, out) in [
+            (70_003, Some(1004)),
+            (70_004, None),
+            (70_005, None),
+            (70_006, Some(1006)),
+        ] {
+            assert_eq!(late_out(&numbering, ext_seq), out, "{ext_seq}");
+        }
+        numbering.insert();
+        numbering.begin_era(90_000, 0, 3);
+        numbering.insert();
+        assert_eq!(numbering.take(90_000), 1010);
     }
 
     #[test]

@@ -208,14 +208,50 @@ impl Output {
         sink: &mut S,
     ) -> Option<usize> {
         let (ssrc, payload_type) = self.known().find_map(|types| self.rtx(types))?;
-        let room = sink.reserve()?;
-        let fields = Fields {
+        let front = Front {
             ssrc,
             payload_type,
-            marker: false,
             sequence: self.rtx_sequence.wrapping_add(1),
+            original: None,
+            repeatable: false,
+        };
+        let len = self.write_padding(front, timestamp, sink)?;
+        self.rtx_sequence = front.sequence;
+        Some(len)
+    }
+
+    /// The same in the stream itself, with the outgoing number `out`. It has the extensions of its
+    /// neighbours: receivers estimate in another way when absolute send times come and go.
+    pub(crate) fn send_padding_as<S: PacketSink + ?Sized>(
+        &self,
+        out: u64,
+        timestamp: u32,
+        sink: &mut S,
+    ) -> Option<usize> {
+        let front = Front {
+            ssrc: self.ssrc,
+            payload_type: self.any_payload_types()?.media,
+            sequence: out as u16,
+            original: None,
+            repeatable: self.has_nack,
+        };
+        self.write_padding(front, timestamp, sink)
+    }
+
+    fn write_padding<S: PacketSink + ?Sized>(
+        &self,
+        front: Front,
+        timestamp: u32,
+        sink: &mut S,
+    ) -> Option<usize> {
+        let room = sink.reserve()?;
+        let fields = Fields {
+            ssrc: front.ssrc,
+            payload_type: front.payload_type,
+            marker: false,
+            sequence: front.sequence,
             timestamp,
-            sending: Some(Sending {
+            sending: (!front.repeatable).then_some(Sending {
                 transport_sequence: room.transport_sequence,
                 abs_send_time: self.abs_send_time,
             }),
@@ -227,7 +263,6 @@ impl Output {
         room.buf[0] |= PADDING_BIT;
         let numbered = self.writer.has_transport_sequence(&fields);
         sink.commit(header_len, header_len + PADDING_LEN, numbered);
-        self.rtx_sequence = fields.sequence;
         Some(header_len + PADDING_LEN)
     }
 

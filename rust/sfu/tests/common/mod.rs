@@ -380,8 +380,7 @@ impl PacketSink for Sink {
     fn commit(&mut self, header_len: usize, len: usize, uses_transport_sequence: bool) {
         let packet = &self.buf[..len];
         let header = RtpHeader::parse(packet).unwrap();
-        assert_eq!(header.padding_len(), 0);
-        let payload = packet[header_len..].to_vec();
+        let payload = packet[header_len..len - header.padding_len()].to_vec();
         self.sent.push(Sent {
             header,
             payload,

@@ -1,7 +1,7 @@
 use super::MS;
 use super::media::{call, call_with, send_frame};
-use super::world::World;
-use crate::api::{AllocatorConfig, Command, EngineConfig, Event, Id};
+use super::world::{World, down_track};
+use crate::api::{AllocatorConfig, Command, EngineConfig, Event, Id, MediaKind};
 
 /// The subscriber, its transport, its down track, and that one's retransmissions.
 const AT: usize = 1;
@@ -57,7 +57,21 @@ fn a_track_for_which_there_is_no_room_is_paused_and_comes_back() {
 
 #[test]
 fn falling_estimates_pause_and_padding_brings_back() {
-    let mut world = call(1);
+    pause_and_bring_back(call(1), RTX);
+}
+
+#[test]
+fn without_rtx_padding_is_part_of_the_stream() {
+    let mut world = call(0);
+    world.connect(TRANSPORT);
+    let mut create = down_track(Id::from(SSRC), TRANSPORT, 10, MediaKind::Video);
+    create.rtx_ssrc = None;
+    world.command(Command::CreateDownTrack(Box::new(create)));
+    pause_and_bring_back(world, SSRC);
+}
+
+/// `padded`: the ssrc of padding.
+fn pause_and_bring_back(mut world: World, padded: u32) {
     control(&mut world, None);
     let mut sequence = 100;
     let mut play = |world: &mut World, estimate: u64, key_frame: bool| {
@@ -70,27 +84,23 @@ fn falling_estimates_pause_and_padding_brings_back() {
         play(&mut world, 150_000 - step * 10_000, true);
     }
     assert_eq!(pauses(&world), [false, true]);
-    assert!(
-        !world.clients[AT]
-            .rtp
-            .iter()
-            .any(|rtp| rtp.header.ssrc == RTX)
-    );
+    let padding = |world: &World| {
+        let rtp = world.clients[AT].rtp.iter();
+        let padding = rtp.filter(|rtp| rtp.header.padding_len() > 0);
+        let ssrcs = padding.map(|rtp| {
+            assert!(rtp.payload().is_empty() && rtp.packet.len() > 255);
+            rtp.header.ssrc
+        });
+        ssrcs.collect::<Vec<_>>()
+    };
+    assert_eq!(padding(&world), []);
     // The estimates fall no more, so that more is tried; they follow.
     for _ in 0..25 {
         play(&mut world, 21_000, false);
     }
-    let padding: Vec<_> = world.clients[AT]
-        .rtp
-        .iter()
-        .filter(|rtp| rtp.header.ssrc == RTX)
-        .collect();
+    let padding = padding(&world);
     assert!(!padding.is_empty());
-    assert!(
-        padding
-            .iter()
-            .all(|rtp| rtp.payload().is_empty() && rtp.packet.len() > 255)
-    );
+    assert!(padding.iter().all(|&ssrc| ssrc == padded));
     for _ in 0..60 {
         play(&mut world, 2_000_000, true);
     }

@@ -1,4 +1,5 @@
-//! What makes up for loss: packets sent again, fillers, and audio taken from redundancy.
+//! What makes up for loss: packets sent again, fillers, and audio taken from redundancy. And what
+//! looks like it: padding.
 
 use std::time::Duration;
 
@@ -109,22 +110,44 @@ impl Stream {
     }
 
     /// Sends packets of nothing but padding, about `bytes` in all, as retransmissions of nothing
-    /// (RFC 4588 has no use for them, so receivers drop them once they are counted). Returns how many
-    /// bytes were sent: none without a stream of retransmissions.
+    /// (RFC 4588 has no use for them, so receivers drop them once they are counted). Without a stream
+    /// of retransmissions they go into the stream itself, if it is `between_frames`: receivers take
+    /// frames apart at a hole in their numbers. Returns how many bytes were sent.
     pub(crate) fn send_padding<S: PacketSink + ?Sized>(
         &mut self,
         bytes: usize,
+        between_frames: bool,
         sink: &mut S,
     ) -> usize {
         let timestamp = self.timeline.last_timestamp();
         let mut sent = 0;
         while sent < bytes {
-            let Some(len) = self.output.send_padding(timestamp, sink) else {
-                break;
+            let padding = match self.output.rtx_ssrc() {
+                Some(_) => self.output.send_padding(timestamp, sink),
+                None if between_frames => self.insert_padding(timestamp, sink),
+                None => None,
             };
+            let Some(len) = padding else { break };
             sent += len;
         }
         sent
+    }
+
+    /// Sends a packet of padding with a number of the stream, which must have begun. It is not in the
+    /// history: nobody needs it again.
+    fn insert_padding<S: PacketSink + ?Sized>(
+        &mut self,
+        timestamp: u32,
+        sink: &mut S,
+    ) -> Option<usize> {
+        if self.packets == 0 {
+            return None;
+        }
+        let out = self.numbering.first_free();
+        let len = self.output.send_padding_as(out, timestamp, sink)?;
+        self.numbering.insert();
+        self.count(len, 0);
+        Some(len)
     }
 
     fn send_again<S: PacketSink + ?Sized>(
