@@ -8,6 +8,7 @@ from livekit.protocol import room as room_pb
 
 from lkpy.engine.api import (
     CloseTransport,
+    CreateDownTrack,
     IceState,
     IceStateChanged,
     OpenDataChannel,
@@ -190,6 +191,19 @@ async def test_an_offer_in_the_join_that_cannot_be_negotiated(single: bool) -> N
         assert world.observer.seen[-1] == ("bob", "LEFT"), "nothing is told of it after that"
         told = [type(event).__name__ for event in world.told if getattr(event, "participant", 0)]
         assert told[-1] == "ParticipantLeft"
+
+
+async def test_the_go_sdk_is_sent_away_for_its_first_offer_whatever_it_offers_next() -> None:
+    malformed = rtc.SessionDescription(type="offer", sdp="v=0", id=1)
+    async with running() as world:
+        alice = await world.join("alice")
+        await alice.publish(microphone())
+        client = {"sdk": models.ClientInfo.GO}
+        go = await world.join("go", client=client, publisher_offer=malformed)
+        await go.offer(JOIN_OFFER)
+        assert go.kinds()[-1] == "leave"
+        assert go.left
+        assert world.engine.of(CreateDownTrack) == [], "for a transport that never was"
 
 
 # -- updates --------------------------------------------------------------------------------------

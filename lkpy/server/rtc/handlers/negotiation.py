@@ -14,7 +14,9 @@ from lkpy.server.rtc.participant import Participant
 def offer(participant: Participant, request: rtc.SessionDescription) -> None:
     """The client offers on its publisher or single connection."""
     participant.join_offer.client_is_ready()
-    participant.handle_offer(request)
+    # Which may have ended the session.
+    if not participant.closed:
+        participant.handle_offer(request)
 
 
 def answer(participant: Participant, request: rtc.SessionDescription) -> None:
