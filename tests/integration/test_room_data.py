@@ -307,3 +307,16 @@ async def test_whoever_is_no_longer_received_no_longer_speaks() -> None:
         await world.advance(2)
         assert len(speakers(bob)) == 2
         assert not world.engine.of(CloseReceiver), "it goes with its transport"
+
+
+async def test_whoever_left_within_the_window_in_which_they_spoke_is_not_told_of() -> None:
+    async with running() as world:
+        alice = await world.join("alice")
+        await alice.publish(microphone())
+        bob = await world.join("bob")
+        await world.hear((alice, 0, 400))
+        sid = alice.participant.sid
+        await alice.send(leave=rtc.LeaveRequest())
+        await world.advance(0.1)
+        assert not any(active for _, _, active in speakers(bob))
+        assert world.room._speakers.level(sid) is None

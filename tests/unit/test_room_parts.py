@@ -86,13 +86,21 @@ def test_a_quiet_window_silences_at_once_and_no_packets_after_two() -> None:
     assert speakers.idle
 
 
-def test_who_leaves_is_silent_with_the_next_window() -> None:
+def test_whose_microphone_is_closed_is_silent_with_the_next_window() -> None:
     speakers = Speakers(AudioOptions(smooth_intervals=0))
     speakers.window({"a": (0, 400)})
-    speakers.forget("a")
+    speakers.silence("a")
     assert not speakers.idle
     assert levels(speakers) == {"a": 0.0}
     assert speakers.idle
+
+
+def test_who_leaves_is_forgotten() -> None:
+    speakers = Speakers(AudioOptions(smooth_intervals=0))
+    speakers.window({"a": (0, 400)})
+    speakers.forget("a")
+    assert speakers.idle
+    assert levels(speakers) == {}
 
 
 def test_loudest_first_and_the_silent_last() -> None:

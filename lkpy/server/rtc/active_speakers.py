@@ -58,8 +58,14 @@ class ActiveSpeakers:
         """What was last told of a participant who speaks."""
         return self._speakers.level(sid)
 
+    def silence(self, sid: str) -> None:
+        """A participant has no microphone any more."""
+        self._heard.pop(sid, None)
+        self._speakers.silence(sid)
+
     def forget(self, sid: str) -> None:
-        """A participant left or has no microphone any more."""
+        """A participant left."""
+        self._heard.pop(sid, None)
         self._speakers.forget(sid)
 
     def tell(self, participant: Participant, publisher: Participant) -> None:

@@ -280,7 +280,7 @@ class Room:
 
     def microphone_closed(self, participant: Participant) -> None:
         """It does not speak any more."""
-        self._speakers.forget(participant.sid)
+        self._speakers.silence(participant.sid)
 
     def count(self) -> None:
         """Who is here changed."""

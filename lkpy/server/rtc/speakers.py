@@ -47,9 +47,14 @@ class Speakers:
         """What was last told of a participant who speaks."""
         return self._told.get(sid)
 
-    def forget(self, sid: str) -> None:
-        """A participant left or has no microphone any more; the next window tells so."""
+    def silence(self, sid: str) -> None:
+        """A participant has no microphone any more; the next window tells so."""
         self._levels.pop(sid, None)
+
+    def forget(self, sid: str) -> None:
+        """A participant left; nobody is told any more whether it speaks."""
+        self._levels.pop(sid, None)
+        self._told.pop(sid, None)
 
     def window(self, observed: Mapping[str, tuple[int, int]]) -> list[models.SpeakerInfo]:
         """Take one window: loudest level (-dBov) and active milliseconds per sid. Returns the
