@@ -192,7 +192,7 @@ WITHOUT_TEST: dict[int, str] = {
     16: "what a client's address is taken for is told to nobody (tests/integration/test_join.py)",
     70: "no participant moves between rooms without LiveKit Cloud",
     76: "regions are LiveKit Cloud's",
-    106: "needs Redis",
+    106: "what it serves, other processes, is reached over Redis",
     135: "has an effect only if so configured (tests/integration/test_room_publishing.py)",
     150: "has an effect only if so configured (tests/integration/test_room_subscriptions.py)",
 }

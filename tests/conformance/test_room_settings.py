@@ -47,7 +47,7 @@ async def test_who_knows_no_synced_streams_gets_them_apart(lobby: Lobby) -> None
     assert all(stream == f"{sid}|{track}" for stream, track in found)
 
 
-@pytest.mark.row(91)
+@pytest.mark.row(91, 105)
 async def test_a_room_whose_tracks_shall_be_recorded_works_without_a_recorder(lobby: Lobby) -> None:
     tracks = egress.AutoTrackEgress(filepath="recordings")
     participant = egress.AutoParticipantEgress()
