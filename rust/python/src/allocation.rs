@@ -1,10 +1,8 @@
 //! `AllocatorConfig` from Python.
 
-use std::time::Duration;
-
 use pyo3::prelude::*;
 
-use crate::commands::get;
+use crate::commands::{get, milliseconds};
 use engine::api::{
     AllocatorConfig, EstimatorConfig, LossConfig, ObserverConfig, RegulatorConfig, TrendConfig,
 };
@@ -62,8 +60,4 @@ fn regulator(config: &Object<'_>) -> PyResult<RegulatorConfig> {
         max_duration: milliseconds(config, "max_duration_ms")?,
         growth: get(config, "growth")?,
     })
-}
-
-fn milliseconds(object: &Object<'_>, name: &str) -> PyResult<Duration> {
-    get(object, name).map(Duration::from_millis)
 }

@@ -1,6 +1,7 @@
 //! Commands from Python: dataclasses of `lkpy.engine.api`, told apart by the name of their class.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -31,6 +32,11 @@ where
             PyValueError::new_err(message)
         }
     })
+}
+
+/// The same for a time in milliseconds.
+pub(crate) fn milliseconds(object: &Bound<'_, PyAny>, name: &str) -> PyResult<Duration> {
+    get(object, name).map(Duration::from_millis)
 }
 
 /// A command with a value that it cannot have: too large a port, a word that is none of an

@@ -6,13 +6,12 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::commands::get;
+use crate::commands::{get, milliseconds};
 use crate::{allocation, to_python};
 use engine::api::{Candidate, Code, EngineConfig, EngineError, EngineInfo};
 
 pub(crate) fn read(config: &Bound<'_, PyAny>) -> PyResult<EngineConfig> {
     let py = config.py();
-    let milliseconds = |name| get(config, name).map(Duration::from_millis);
     let (low, middle, high): (u64, u64, u64) = get(config, "pli_throttle_ms")?;
     let advertise: Option<Vec<String>> = get(config, "advertise")?;
     let allocator: Option<Bound<'_, PyAny>> = get(config, "allocator")?;
@@ -26,17 +25,17 @@ pub(crate) fn read(config: &Bound<'_, PyAny>) -> PyResult<EngineConfig> {
         packet_buffer_video: get(config, "packet_buffer_size_video")?,
         packet_buffer_audio: get(config, "packet_buffer_size_audio")?,
         pli_throttle: [low, middle, high].map(Duration::from_millis),
-        audio_interval: milliseconds("audio_interval_ms")?,
+        audio_interval: milliseconds(config, "audio_interval_ms")?,
         audio_active_level: get(config, "audio_active_level")?,
         congestion_control: get(config, "congestion_control")?,
         allocator: allocator.unwrap_or_default(),
-        ice_disconnected: milliseconds("ice_disconnected_ms")?,
-        ice_failed: milliseconds("ice_failed_ms")?,
+        ice_disconnected: milliseconds(config, "ice_disconnected_ms")?,
+        ice_failed: milliseconds(config, "ice_failed_ms")?,
         command_queue: get(config, "command_queue")?,
         event_queue: get(config, "event_queue")?,
         data_channel_buffer: get(config, "data_channel_buffer")?,
-        data_track_target_latency: milliseconds("data_track_target_latency_ms")?,
-        data_lossy_target_latency: milliseconds("data_lossy_target_latency_ms")?,
+        data_track_target_latency: milliseconds(config, "data_track_target_latency_ms")?,
+        data_lossy_target_latency: milliseconds(config, "data_lossy_target_latency_ms")?,
         data_slow_threshold: get(config, "data_slow_threshold")?,
     })
 }

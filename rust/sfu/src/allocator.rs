@@ -306,8 +306,9 @@ impl StreamAllocator {
         if self.estimator.take_probe_result(now) == Some(ProbeResult::Clear) {
             self.raise_deficient(now);
         }
-        let keys: Vec<_> = self.keys().collect();
-        for key in keys {
+        let changed = self.tracks.iter().filter(|track| track.has_changed());
+        let changed: Vec<_> = changed.map(|track| track.key).collect();
+        for key in changed {
             self.track_changed(now, key);
         }
         self.maybe_probe(now, sent);

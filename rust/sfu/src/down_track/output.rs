@@ -5,9 +5,10 @@
 //! makes its nonce of ssrc and sequence number (RFC 7714 8.1), and two different packets with one
 //! nonce give the authentication key away. So a packet that may be sent again in that form carries
 //! neither absolute send time nor transport-wide sequence number, nor a playout delay. To remember
-//! the first two and repeat them would be as safe, but a number that arrives a second time, or a round trip late, looks to
-//! congestion control like a duplicate or like queueing. Such packets are thus not covered by
-//! transport-wide feedback, only by reception reports; [`PacketSink::commit`] tells which they are.
+//! the first two and repeat them would be as safe, but a number that arrives a second time, or a
+//! round trip late, looks to congestion control like a duplicate or like queueing. Such packets are
+//! thus not covered by transport-wide feedback, only by reception reports; [`PacketSink::commit`]
+//! tells which they are.
 //! Everything else in a packet comes from the history and from the publisher's ring, which keep it
 //! as it was.
 

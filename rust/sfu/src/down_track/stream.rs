@@ -91,10 +91,9 @@ impl Stream {
         let mut output = Output::new(config, source);
         let numbering = Numbering::new(1 << 16 | u64::from(config.ssrc & 0x7fff));
         let playout_delay = PlayoutDelayController::of(now, config, source, &numbering);
-        let value = playout_delay
-            .as_ref()
-            .and_then(PlayoutDelayController::value);
-        output.set_playout_delay(config, value);
+        if let Some(controller) = &playout_delay {
+            output.set_playout_delay(config, controller.value());
+        }
         Self {
             playout_delay,
             numbering,

@@ -2,9 +2,10 @@
 //!
 //! Everything that is the same for all packets of a down track is prepared once as bytes: ssrc and
 //! the header extensions that the engine writes itself (mid, playout delay, absolute send time,
-//! transport-wide sequence number). A packet copies that, fills in its own fields, and appends the publisher's
-//! extensions that the subscriber negotiated too, under the subscriber's ids. Packets that may have
-//! to be sent again as they were leave out what is true of one sending only ([`Fields::sending`]).
+//! transport-wide sequence number). A packet copies that, fills in its own fields, and appends the
+//! publisher's extensions that the subscriber negotiated too, under the subscriber's ids. Packets
+//! that may have to be sent again as they were leave out what is true of one sending only
+//! ([`Fields::sending`]).
 
 use rtp::extension::{ExtensionKind, ONE_BYTE_PROFILE, PlayoutDelay, TWO_BYTE_PROFILE};
 use rtp::header::FIXED_LEN;
