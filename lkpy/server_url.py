@@ -11,8 +11,8 @@ from lkpy.errors import Blame, Code, LkpyError
 _TLS = "TLS: "
 _HINT = "is the server running, and is its address right? start one: lkpy server start --dev"
 _TLS_HINT = (
-    "does the server speak TLS there, with a certificate that this machine trusts? without TLS \
-its address begins with ws:// or http://"
+    "does the server speak TLS there, with a certificate that this machine trusts? "
+    "without TLS its address begins with ws:// or http://"
 )
 
 _SECURE = {"ws": False, "http": False, "wss": True, "https": True}
