@@ -21,11 +21,11 @@ import pytest_asyncio
 from livekit.protocol import models, rtc
 
 from tests.conformance.kit import Lobby, Refused, Target, within
+from tests.patience import PATIENCE_S
 from tests.ports import free_port
 
 OTHER = os.environ.get("LIVEKIT_SERVER")
 SECRET = "a secret that is longer than 32 characters"
-START_S, END_S = 20.0, 12.0
 """Patience; livekit-server looks every 5 s whether the last participant has left."""
 
 
@@ -58,7 +58,7 @@ class Process:
 
     async def output(self) -> str:
         """Everything it wrote until it ended."""
-        async with within(END_S, "the end of the server"):
+        async with within(PATIENCE_S, "the end of the server"):
             output, _ = await self.process.communicate()
         return output.decode()
 
@@ -104,7 +104,7 @@ async def start(tmp_path: Path, session: aiohttp.ClientSession) -> AsyncIterator
 
 async def serving(session: aiohttp.ClientSession, port: int) -> None:
     """Wait until it serves."""
-    async with within(START_S, "the start of the server"):
+    async with within(PATIENCE_S, "the start of the server"):
         while not await _serves(session, port):  # noqa: ASYNC110 - of another process
             await asyncio.sleep(0.05)
 
@@ -124,7 +124,7 @@ async def tool(directory: Path, name: str, *flags: str, **environ: str) -> str:
         stdout=asyncio.subprocess.PIPE,
         env=environment(directory, **environ),
     )
-    async with within(END_S, name):
+    async with within(PATIENCE_S, name):
         output, _ = await process.communicate()
     return output.decode()
 
@@ -278,7 +278,7 @@ async def test_sigterm_waits_for_participants(start: Start, session: aiohttp.Cli
     lobby = server.lobby(session, "key", SECRET)
     alice = await lobby.signal("alice")
     server.process.send_signal(signal.SIGTERM)
-    await asyncio.sleep(0.5)
+    await lobby.pause(0.5)
     assert (await lobby.get("/"))[:2] == (200, "OK")
     await alice.send(ping_req=rtc.Ping(timestamp=1))
     assert (await alice.expect("pong_resp")).last_ping_timestamp == 1
@@ -298,7 +298,7 @@ async def test_the_second_signal_stops_at_once(
     lobby = server.lobby(session, "key", SECRET)
     alice = await lobby.signal("alice")
     server.process.send_signal(signal.SIGTERM)
-    await asyncio.sleep(0.3)
+    await lobby.pause(0.3)
     server.process.send_signal(signal.SIGTERM)
     leave = await alice.expect("leave")
     assert leave.reason == models.DisconnectReason.SERVER_SHUTDOWN
