@@ -92,7 +92,7 @@ async def start(tmp_path: Path, session: aiohttp.ClientSession) -> AsyncIterator
         )
         started.append(process)
         if serves:
-            await serving(session, port)
+            await serving(session, process, port)
         return Process(process, port)
 
     yield run
@@ -102,10 +102,15 @@ async def start(tmp_path: Path, session: aiohttp.ClientSession) -> AsyncIterator
             await process.communicate()
 
 
-async def serving(session: aiohttp.ClientSession, port: int) -> None:
-    """Wait until it serves."""
+async def serving(
+    session: aiohttp.ClientSession, process: asyncio.subprocess.Process, port: int
+) -> None:
+    """Wait until it serves; fails with its output if it ends."""
     async with within(PATIENCE_S, "the start of the server"):
-        while not await _serves(session, port):  # noqa: ASYNC110 - of another process
+        while not await _serves(session, port):
+            if process.returncode is not None:
+                output, _ = await process.communicate()
+                pytest.fail(f"the server did not start:\n{output.decode()}")
             await asyncio.sleep(0.05)
 
 
@@ -153,8 +158,10 @@ async def test_development_stays_on_this_machine(
 ) -> None:
     """With the well-known keys and no address named."""
     port = free_port()
-    await start(serves=False, keys=False, LIVEKIT_CONFIG=f"port: {port}\ndevelopment: true")
-    await serving(session, port)
+    server = await start(
+        serves=False, keys=False, LIVEKIT_CONFIG=f"port: {port}\ndevelopment: true"
+    )
+    await serving(session, server.process, port)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
