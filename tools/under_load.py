@@ -3,8 +3,8 @@
     tools/under_load.py --times 20 --accept 0,4 -- .venv/bin/lkpy sim run scenarios/100-subs.yaml
     tools/under_load.py --times 3 -- make test
 
-One endless loop per core runs beside it at normal priority. Each run's output goes to a file; a line
-per run says how it ended. The exit status is 1 when a run ended with a status that is not accepted.
+One endless loop per core runs beside it at normal priority. Each run's output goes to a file; a
+line per run says how it ended. The exit status is 1 when a run ended with one that is not accepted.
 """
 
 from __future__ import annotations
