@@ -152,6 +152,9 @@ ROOM_UPDATE_INTERVAL_S = 5.0
 CONNECTION_QUALITY_INTERVAL_S = 5.0
 """Window of connection quality scores (livekit-server ``sfu/connectionquality``)."""
 ROOM_IDLE_CHECK_S = 1.0
+BACKGROUND_RETRY_MIN_S = 0.5
+BACKGROUND_RETRY_MAX_S = 30.0
+"""Before a program of the server that failed begins again; doubles while it keeps failing."""
 NODE_STATS_INTERVAL_S = 2.0
 NODE_STATS_MAX_AGE_S = 4.0
 """The health route answers 406 when the stats are older (``pkg/service/server.go``)."""

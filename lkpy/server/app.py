@@ -33,6 +33,7 @@ from lkpy.limits import (
 from lkpy.server.api import unconnected
 from lkpy.server.api.agent_dispatch_service import AgentDispatchService
 from lkpy.server.api.room_service import RoomService
+from lkpy.server.background import background
 from lkpy.server.config import ServerConfig
 from lkpy.server.http.deadline import DeadlineSite
 from lkpy.server.http.health import Health
@@ -191,7 +192,7 @@ class Server:
         self._undo.callback(self._media.stop)
         self._signal_server.start()
         self._update_node()
-        self._node_task = asyncio.create_task(self._keep_node_fresh())
+        self._node_task = background("node statistics", self._keep_node_fresh)
         self._runner = web.AppRunner(
             self._http_service().application(),
             access_log=None,

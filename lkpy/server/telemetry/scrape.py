@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from lkpy.clock import Clock
 from lkpy.errors import LkpyError
 from lkpy.limits import MEDIA_SAMPLE_INTERVAL_S
+from lkpy.server.background import background
 from lkpy.server.telemetry.exposition import Counter, Gauge, render
 from lkpy.server.telemetry.log import fields
 from lkpy.server.telemetry.media_metrics import MediaMetrics
@@ -51,7 +52,7 @@ class Scraper:
 
     def start(self) -> None:
         """Begin to sample, on the running loop."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="media metrics")
+        self._task = background("media metrics", self._run)
 
     async def stop(self) -> None:
         """Sample no more. Idempotent."""
