@@ -82,9 +82,9 @@ the ``join_request`` of a client with hundreds of tracks is longer than other he
 first when :data:`HTTP_UNAUTHENTICATED_MAX` is reached."""
 HTTP_UNAUTHENTICATED_MAX = 10 * 1024 * 1024
 """Bytes that all connections together hold for clients that are not known yet."""
-API_JSON_MAX = 2 * 1024 * 1024
-"""Bytes of a call in JSON: twice the longest metadata in JSON's longest common form."""
-API_VALUES_MAX = 4096
+API_JSON_MAX = 5 * 256 * 1024
+"""Bytes of a call in JSON: the longest metadata and attributes, every character of them escaped."""
+API_VALUES_MAX = 2048
 """Values in a call: members, elements and fields. LiveKit has no bound here."""
 ROOM_INBOX = 10_000
 """Messages waiting for a room's task."""
@@ -206,6 +206,9 @@ WEBHOOK_TIMEOUT_S = 30.0
 WEBHOOK_TOKEN_TTL_S = 300.0
 WEBHOOK_FLUSH_S = 3.0
 """For the last webhooks when the server stops."""
+
+LOOP_SLICE_S = 0.005
+"""CPU of long work on the event loop before everybody else has a turn."""
 
 # -- lkpy's own ---------------------------------------------------------------------------------
 MEDIA_SAMPLE_INTERVAL_S = 5.0

@@ -14,8 +14,6 @@ from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from aiohttp.http_exceptions import HttpProcessingError
-
 from lkpy.server.telemetry.redact import redact
 
 _FIELDS = "lkpy_fields"
@@ -118,7 +116,7 @@ class _BadRequests(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, HttpProcessingError):
+        if any(kind.__name__ == "HttpProcessingError" for kind in type(error).__mro__):
             record.levelno, record.levelname = logging.INFO, "INFO"
             record.msg, record.args, record.exc_info = "refused what is no HTTP request", (), None
             record.__dict__.update(fields(error=type(error).__name__))
