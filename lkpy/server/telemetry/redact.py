@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from google.protobuf.message import Message
+
 MASK = "********"
 
 SECRET_NAMES = frozenset(
@@ -83,3 +85,16 @@ def redact_arguments(arguments: Sequence[str]) -> list[str]:
         else:
             shown.append(redact(argument))
     return shown
+
+
+def holds_secrets(message: Message) -> bool:
+    """Whether a protobuf message has a value in a field that is secret."""
+    for field, value in message.ListFields():
+        if is_secret(field.name):
+            return True
+        if field.message_type is None or field.message_type.GetOptions().map_entry:
+            continue
+        inner = value if field.is_repeated else [value]
+        if any(holds_secrets(each) for each in inner):
+            return True
+    return False
