@@ -73,8 +73,19 @@ MAX_DATA_TRACKS = 1024
 """Data tracks that one participant may publish; LiveKit has no bound but the handles' 16 bits."""
 MAX_SUBSCRIPTIONS = 4096
 """Tracks that one participant may have wishes about; LiveKit has no bound here."""
+HTTP_HEADER_MAX = 64 * 1024
+"""Bytes that a connection may hold for a client that is not known yet: a header, or a header and a
+body. Go bounds a header by ``DefaultMaxHeaderBytes``, 1 MiB, and bodies by nothing."""
 HTTP_LINE_MAX = JOIN_REQUEST_MAX + 4096
-"""Bytes of a request line or header; Go bounds the whole header by ``DefaultMaxHeaderBytes``."""
+"""Bytes of a request line of ``/rtc``, which is not counted as header (``DefaultMaxHeaderBytes``):
+the ``join_request`` of a client with hundreds of tracks is longer than other headers. These lose
+first when :data:`HTTP_UNAUTHENTICATED_MAX` is reached."""
+HTTP_UNAUTHENTICATED_MAX = 10 * 1024 * 1024
+"""Bytes that all connections together hold for clients that are not known yet."""
+API_JSON_MAX = 5 * 256 * 1024
+"""Bytes of a call in JSON: the longest metadata and attributes, every character of them escaped."""
+API_VALUES_MAX = 2048
+"""Values in a call: members, elements and fields. LiveKit has no bound here."""
 ROOM_INBOX = 10_000
 """Messages waiting for a room's task."""
 WEBHOOK_DEPTH = 200
@@ -94,8 +105,13 @@ WS_PING_TICK_S = 0.25
 """Pings go out on multiples of this, at most so much early."""
 WS_WRITE_TIMEOUT_S = 2.0
 HTTP_HEADER_TIMEOUT_S = 10.0
-"""From connecting to the end of the first request's header; LiveKit has no bound here."""
+"""From connecting, or from the first byte of a further request, to the end of the header; LiveKit
+has no bound here."""
 HTTP_BODY_TIMEOUT_S = 30.0
+HTTP_WRITE_TIMEOUT_S = 30.0
+"""For a client that has been sent more than its socket holds to read of it."""
+HTTP_LINGER_S = 1.0
+"""For a client whose body is not wanted to read the answer."""
 HTTP_KEEPALIVE_S = 75.0
 """Between two requests of a connection; longer than load balancers keep theirs by default."""
 WS_LINGER_S = 0.5
@@ -152,6 +168,9 @@ ROOM_UPDATE_INTERVAL_S = 5.0
 CONNECTION_QUALITY_INTERVAL_S = 5.0
 """Window of connection quality scores (livekit-server ``sfu/connectionquality``)."""
 ROOM_IDLE_CHECK_S = 1.0
+BACKGROUND_RETRY_MIN_S = 0.5
+BACKGROUND_RETRY_MAX_S = 30.0
+"""Before a program of the server that failed begins again; doubles while it keeps failing."""
 NODE_STATS_INTERVAL_S = 2.0
 NODE_STATS_MAX_AGE_S = 4.0
 """The health route answers 406 when the stats are older (``pkg/service/server.go``)."""
@@ -162,8 +181,9 @@ RPC_ACK_S = 2.0
 RPC_RESPONSE_S = 10.0
 """Wait for a participant to acknowledge and to answer an RPC of the server, unless the caller says
 otherwise (protocol ``utils/data_channel_rpc.go``)."""
-TOKEN_MAX_SIZE = 1024 * 1024
-"""Bytes of a JWT; Go bounds it by its header limit (``http.DefaultMaxHeaderBytes``)."""
+TOKEN_MAX_SIZE = 64_000
+"""Bytes of a JWT, which is decoded before anybody knows who made it; Go bounds it by its header
+limit (``http.DefaultMaxHeaderBytes``)."""
 TOKEN_REFRESH_S = 300.0
 TOKEN_REFRESH_TTL_S = 600.0
 TOKEN_LEEWAY_S = 60.0
@@ -186,6 +206,9 @@ WEBHOOK_TIMEOUT_S = 30.0
 WEBHOOK_TOKEN_TTL_S = 300.0
 WEBHOOK_FLUSH_S = 3.0
 """For the last webhooks when the server stops."""
+
+LOOP_SLICE_S = 0.005
+"""CPU of long work on the event loop before everybody else has a turn."""
 
 # -- lkpy's own ---------------------------------------------------------------------------------
 MEDIA_SAMPLE_INTERVAL_S = 5.0

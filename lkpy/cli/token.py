@@ -82,6 +82,9 @@ def create(
     create_room: Annotated[bool, _grant("--create", "Create and delete rooms.")] = False,
     list_rooms: Annotated[bool, _grant("--list", "List rooms.")] = False,
     admin: Annotated[bool, _grant("--admin", "Administer the room.")] = False,
+    stats: Annotated[
+        bool, _grant("--stats", "See the statistics of a whole server (lkpy).")
+    ] = False,
     egress: Annotated[bool, _grant("--egress", "Record rooms.")] = False,
     ingress: Annotated[bool, _grant("--ingress", "Manage ingress.")] = False,
     inference: Annotated[bool, _grant("--inference", "Use inference (LiveKit Cloud).")] = False,
@@ -183,6 +186,7 @@ def create(
         video=video,
         sip=SipGrant(sip_admin, sip_call) if sip_admin or sip_call else None,
         inference={"perform": True} if inference else None,
+        stats=stats,
         room_config=_room_configuration(
             room_config, (agent, job_metadata, deployment), max_participants
         ),
@@ -360,7 +364,7 @@ def _allows_something(grants: Grants) -> bool:
                 video.agent,
             )
         )
-    ) or bool(grants.sip or grants.inference)
+    ) or bool(grants.sip or grants.inference or grants.stats)
 
 
 # -- output -------------------------------------------------------------------------------------

@@ -27,14 +27,14 @@ from lkpy.limits import (
     DRAIN_POLL_S,
     DRAIN_ROOM_PAUSE_S,
     HTTP_KEEPALIVE_S,
-    HTTP_LINE_MAX,
     NODE_STATS_INTERVAL_S,
 )
 from lkpy.server.api import unconnected
 from lkpy.server.api.agent_dispatch_service import AgentDispatchService
 from lkpy.server.api.room_service import RoomService
+from lkpy.server.background import background
 from lkpy.server.config import ServerConfig
-from lkpy.server.http.deadline import DeadlineSite
+from lkpy.server.http import guard
 from lkpy.server.http.health import Health
 from lkpy.server.http.listener import listen
 from lkpy.server.http.rtc_service import RTCService
@@ -132,6 +132,7 @@ class Server:
         self._node = LocalNode(
             ip=media.node_ip, region=config.region, started_at=self._clock.wall()
         )
+        self._unauthenticated = guard.Unauthenticated()
         self._reporting = Reporting(
             config,
             self._clock,
@@ -140,6 +141,7 @@ class Server:
                 collect=lambda: self._collect(),
                 rooms=lambda: self._manager.rooms,
                 sockets=lambda: self._rtc.sockets,
+                unauthenticated=self._unauthenticated,
             ),
         )
         self._bus = LocalBus()
@@ -191,19 +193,15 @@ class Server:
         self._undo.callback(self._media.stop)
         self._signal_server.start()
         self._update_node()
-        self._node_task = asyncio.create_task(self._keep_node_fresh())
-        self._runner = web.AppRunner(
+        self._node_task = background("node statistics", self._keep_node_fresh)
+        self._runner = guard.runner(
             self._http_service().application(),
-            access_log=None,
-            handle_signals=False,
             shutdown_timeout=_CLOSE_S,
             keepalive_timeout=HTTP_KEEPALIVE_S,
-            max_line_size=HTTP_LINE_MAX,
-            max_field_size=HTTP_LINE_MAX,
         )
         await self._runner.setup()
         for listener in sockets:
-            await DeadlineSite(self._runner, listener).start()
+            await guard.GuardedSite(self._runner, listener, self._unauthenticated).start()
         host = sockets[0].getsockname()[0]
         self.url = _url(host, sockets[0].getsockname()[1])
         self._undo.enter_context(local_servers.announced(self.url, self._node.started_at))

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Sequence
+from functools import partial
 
 from livekit.protocol import models
 
@@ -17,6 +18,7 @@ from lkpy.engine.hub import EngineHub
 from lkpy.errors import Blame, Code, LkpyError
 from lkpy.ids import NodeID
 from lkpy.limits import CONNECTION_QUALITY_INTERVAL_S
+from lkpy.server.background import background
 from lkpy.server.config import PortRange, ServerConfig
 from lkpy.server.ice_servers import IceServers
 from lkpy.server.media_addresses import media_addresses
@@ -30,6 +32,7 @@ from lkpy.server.rtc.options import (
 )
 from lkpy.server.rtc.room import Room, RoomObserver
 from lkpy.server.telemetry.events import Telemetry
+from lkpy.server.telemetry.log import fields
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +150,7 @@ class EnginePlane:
         self._hub = EngineHub(self._engine)
         self._hub.start(asyncio.get_running_loop())
         self._node = NodeInfo(NodeID(node.id), region=node.region)
-        self._measuring = asyncio.get_running_loop().create_task(self._measure(self._hub))
+        self._measuring = background("media measurement", partial(self._measure, self._hub))
 
     async def _measure(self, hub: EngineHub) -> None:
         """Ask the engine once per window and give every room its part."""
@@ -163,7 +166,11 @@ class EnginePlane:
                 logger.warning("the media engine gave no statistics")
                 continue
             for room in rooms:
-                room.measure(stats)
+                try:
+                    room.measure(stats)
+                except Exception:
+                    # One room's figures are its own.
+                    logger.exception("measuring a room failed", extra=fields(room=room.name))
 
     def make_room(
         self,

@@ -20,6 +20,7 @@ from livekit.protocol import models, rtc
 
 from lkpy.errors import Code, LkpyError
 from lkpy.limits import JOIN_REQUEST_MAX
+from lkpy.text import well_formed
 
 _SDK_NAMES = {
     "js": "JS",
@@ -228,7 +229,7 @@ def _attributes(text: str, *, strict: bool) -> dict[str, str]:
         return {}
     try:
         # Like Go's decoder: null is nothing, and what is not UTF-8 is replaced.
-        attributes = json.loads(_base64url(text).decode(errors="replace"))
+        attributes = well_formed(json.loads(_base64url(text).decode(errors="replace")))
         if attributes is None:
             return {}
         if not isinstance(attributes, dict) or not all(

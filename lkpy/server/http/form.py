@@ -12,9 +12,14 @@ _FORM = "application/x-www-form-urlencoded"
 _METHODS = frozenset({"POST", "PUT", "PATCH"})
 
 
+def is_form(request: web.Request) -> bool:
+    """Whether a request has a form for a body; the other encoding, multipart, is not read."""
+    return request.method in _METHODS and request.content_type == _FORM
+
+
 async def values(request: web.Request) -> Mapping[str, str]:
-    """The first value of every parameter; the other encoding of forms, multipart, is not read."""
-    if request.method not in _METHODS or request.content_type != _FORM:
+    """The first value of every parameter."""
+    if not is_form(request):
         return request.query
     merged: MultiDict[str] = MultiDict()
     for name, value in (await request.post()).items():

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from lkpy.clock import Clock
 from lkpy.errors import LkpyError
 from lkpy.limits import MEDIA_SAMPLE_INTERVAL_S
+from lkpy.server.background import background
 from lkpy.server.telemetry.exposition import Counter, Gauge, render
 from lkpy.server.telemetry.log import fields
 from lkpy.server.telemetry.media_metrics import MediaMetrics
@@ -41,6 +42,12 @@ class Scraper:
         self._webhook_queue = Gauge(
             "lkpy_webhook_queue_length", (), "Events that wait to be sent, of all URLs."
         )
+        self._http_held = Gauge(
+            "lkpy_http_unauthenticated_bytes", (), "Held for clients that have shown no token yet."
+        )
+        self._http_refused = Counter(
+            "lkpy_http_refused_total", ("reason",), "HTTP connections that broke a bound."
+        )
         self._labels = {"node_id": node_id, "node_type": "SERVER"}
         self._media = MediaMetrics()
         self._process = ProcessMetrics()
@@ -51,7 +58,7 @@ class Scraper:
 
     def start(self) -> None:
         """Begin to sample, on the running loop."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="media metrics")
+        self._task = background("media metrics", self._run)
 
     async def stop(self) -> None:
         """Sample no more. Idempotent."""
@@ -84,6 +91,8 @@ class Scraper:
         signal_messages: tuple[int, int],
         signal_connections: int,
         webhooks_queued: int,
+        http_held: int = 0,
+        http_refused: Mapping[str, int] | None = None,
     ) -> str:
         """Everything, in Prometheus' text format. An engine that does not answer leaves what was
         known of media before. ``signal_messages``: requests and responses so far."""
@@ -91,6 +100,9 @@ class Scraper:
             self._signal_messages.set("signal", "success", direction, to=count)
         self._signal_connections.set(to=signal_connections)
         self._webhook_queue.set(to=webhooks_queued)
+        self._http_held.set(to=http_held)
+        for reason, times in (http_refused or {}).items():
+            self._http_refused.set(reason, to=times)
         snapshot = await self._snapshot()
         if snapshot is not None:
             self._media.update(snapshot)
@@ -100,6 +112,7 @@ class Scraper:
             self.server.instruments(),
             self._media.instruments(),
             (self._signal_messages, self._signal_connections, self._webhook_queue),
+            (self._http_held, self._http_refused),
             (self._webhooks.dispatch, self._webhooks.queue_length, self._interfaces.packets),
         )
         return render(instruments, self._labels) + render(self._process.instruments(), {})
