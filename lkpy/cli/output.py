@@ -70,12 +70,22 @@ def use_colour(stream: Any) -> bool:  # noqa: ANN401 - any text stream
     return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
 
 
+WIDE = 1000
+"""Columns where there is no terminal: nothing is cut."""
+
+
 def console(*, stderr: bool = False) -> Console:
     """A Rich console on one of the two streams."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, no_color=not use_colour(stream), highlight=False, soft_wrap=True)
+    return Console(
+        file=stream,
+        no_color=not use_colour(stream),
+        highlight=False,
+        soft_wrap=True,
+        width=None if stream.isatty() else WIDE,
+    )
 
 
 def _paint(word: str, style: str) -> str:

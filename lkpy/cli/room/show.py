@@ -13,14 +13,11 @@ from typing import Any
 
 from google.protobuf.message import Message
 from livekit.protocol import models
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
-from lkpy.cli.output import use_colour
-from lkpy.sim.units import printable
+from lkpy.cli.output import WIDE, use_colour
+from lkpy.text import fitted, one_line
 from lkpy.top import units
-
-WIDE = 1000
-"""Columns where there is no terminal: nothing is cut."""
 
 
 def plain(message: Message) -> dict[str, Any]:
@@ -92,19 +89,11 @@ def lines(table: Table, width: int | None = None) -> list[str]:
     for row in cells:
         parts = []
         for title, cell in zip(table.titles, row, strict=True):
-            fitted = _cut(cell, widths[title])
-            gap = " " * (widths[title] - cell_len(fitted))
-            parts.append(gap + fitted if title in table.numbers else fitted + gap)
+            parts.append(fitted(cell, widths[title], left=title not in table.numbers))
         drawn.append("  ".join(parts).rstrip())
     if use_colour(sys.stdout):
         drawn[0] = f"\x1b[2m{drawn[0]}\x1b[0m"
     return drawn
-
-
-def _cut(text: str, width: int) -> str:
-    if cell_len(text) <= width:
-        return text
-    return f"{set_cell_size(text, width - 1).rstrip()}…"
 
 
 def rooms_table(rooms: Iterable[models.Room], now: float) -> Table:
@@ -168,11 +157,6 @@ def tracks_table(tracks: Iterable[models.TrackInfo]) -> Table:
     ]
     titles = ("track", "type", "source", "codec", "size", "muted", "name")
     return Table(titles, rows, yielding=("name",))
-
-
-def one_line(text: str) -> str:
-    """Others' words without what would move the cursor."""
-    return printable(text).replace("\n", " ").replace("\t", " ")
 
 
 # -- one thing ----------------------------------------------------------------------------------
