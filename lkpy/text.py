@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
@@ -28,6 +30,16 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """Return :func:`printable` text on one line."""
     return printable(text).replace("\n", " ").replace("\t", " ")
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:  # noqa: ANN401 - any JSON value
+    """Return a JSON document that can be shown: what does not print is written as ``\\uXXXX``."""
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(value, ensure_ascii=False, indent=indent, separators=separators)
+    # JSON escapes control characters below 32 by itself: a new line here is one of the layout.
+    return "".join(
+        char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text
+    )
 
 
 def cut(text: str, width: int, *, ellipsis: str = "…") -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from livekit.protocol import models
 from rich.cells import cell_len
 
 from lkpy.cli.output import WIDE, use_colour
-from lkpy.text import fitted, one_line
+from lkpy.text import fitted, json_text, one_line
 from lkpy.top import units
 
 
@@ -50,7 +49,7 @@ def _value(field: Any, value: Any) -> Any:  # noqa: ANN401 - a descriptor has tw
 
 def compact(value: object) -> str:
     """A JSON document on one line, for streams of them."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json_text(value)
 
 
 # -- tables -------------------------------------------------------------------------------------
