@@ -19,8 +19,8 @@ from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
 from lkpy.errors import Code, LkpyError
+from lkpy.json_values import well_formed
 from lkpy.limits import JOIN_REQUEST_MAX
-from lkpy.text import well_formed
 
 _SDK_NAMES = {
     "js": "JS",
