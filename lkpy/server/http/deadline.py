@@ -7,7 +7,7 @@ from typing import cast
 
 from aiohttp import web
 
-from lkpy.limits import HTTP_HEADER_TIMEOUT_S
+from lkpy.limits import HTTP_BACKLOG, HTTP_HEADER_TIMEOUT_S
 
 _END_OF_HEADER = b"\r\n\r\n"
 
@@ -76,3 +76,5 @@ class DeadlineSite(web.SockSite):
             sock=self._sock,
             backlog=self._backlog,
         )
+        # That is also how many asyncio accepts before it does anything else; more may wait.
+        self._sock.listen(HTTP_BACKLOG)
