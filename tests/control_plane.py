@@ -26,6 +26,7 @@ from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
 from lkpy.server.telemetry.events import Telemetry
 from lkpy.signal.join_request import wrap
 from lkpy.stats.v1 import stats_pb2
+from tests.patience import PATIENCE_S
 
 KEY, SECRET = "testkey", "a secret that is longer than 32 characters"
 
@@ -261,7 +262,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def receive(socket: aiohttp.ClientWebSocketResponse) -> rtc.SignalResponse:
     """The next response, which must be binary."""
-    return rtc.SignalResponse.FromString(await socket.receive_bytes(timeout=5))
+    return rtc.SignalResponse.FromString(await socket.receive_bytes(timeout=PATIENCE_S))
 
 
 def config_of(values: Mapping[str, Any] | None = None) -> ServerConfig:

@@ -38,6 +38,7 @@ from aiortc.rtcsctptransport import RTCSctpCapabilities
 
 from lkpy.engine import api
 from lkpy.server.config_congestion import CongestionControlConfig
+from tests.patience import PATIENCE_S
 
 native = pytest.importorskip("lkpy.engine.native", reason="the media engine is not built")
 from lkpy.errors import Blame, Code, LkpyError  # noqa: E402
@@ -70,7 +71,7 @@ class Driver:
     async def expect(self, kind: type[E], matches: Callable[[E], bool] = lambda _: True) -> E:
         """The first event of a kind that matches, which may have come already."""
         seen = 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 for event in self.events[seen:]:
                     if isinstance(event, kind) and matches(event):
@@ -289,7 +290,7 @@ async def test_audio_and_video_pass_from_one_peer_to_the_other(
         await subscriber.subscribe(video, api.MediaKind.VIDEO, "a"),
         await subscriber.subscribe(audio, api.MediaKind.AUDIO, "b"),
     ]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         pictures = [await tracks[0].recv() for _ in range(5)]
         sounds = [await tracks[1].recv() for _ in range(5)]
     assert {(picture.width, picture.height) for picture in pictures} == {(640, 480)}
@@ -329,7 +330,7 @@ async def test_a_message_comes_back_on_every_channel_it_is_sent_to(
     driver.submit(
         api.SendData(tuple((event.transport, event.stream_id) for event in opened), b"to all")
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         assert [await received.get(), await received.get()] == [b"to all"] * 2
     channels[0].send(b"x" * 60_000)
     event = await driver.expect(api.DataReceived)
@@ -366,7 +367,7 @@ async def test_data_track_packets_go_from_channel_to_channel(
     assert (failed.command, failed.code) == ("CreateDataTrack", Code.INVALID_ARGUMENT)
     header = bytes([0b0001_1000, 0, 1, 2, 0, 7, 0, 8, 0, 0, 0, 9])
     channels[0].send(header + b"payload")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         packet = await received.get()
     assert packet == header[:2] + b"\xfe\xff" + header[4:] + b"payload"
     assert not any(isinstance(event, api.DataReceived) for event in driver.events)

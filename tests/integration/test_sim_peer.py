@@ -16,6 +16,7 @@ from aiortc.mediastreams import AudioStreamTrack, MediaStreamTrack, VideoStreamT
 from lkpy.sim.media import encode
 from lkpy.sim.peers.link import local_addresses
 from lkpy.sim.peers.peer import Peer, PeerSettings
+from tests.patience import PATIENCE_S
 
 TONE = 440
 
@@ -47,7 +48,7 @@ class Call:
         await self.theirs.setRemoteDescription(RTCSessionDescription(offer, "offer"))
         await self.theirs.setLocalDescription(await self.theirs.createAnswer())
         self.ours.accept_answer(self.theirs.localDescription.sdp, {})
-        await asyncio.wait_for(self.connected.wait(), 10)
+        await asyncio.wait_for(self.connected.wait(), PATIENCE_S)
 
     async def tick(self) -> None:
         loop = asyncio.get_running_loop()
@@ -91,11 +92,13 @@ async def test_what_we_publish_is_seen_and_heard(call: Call, clips: dict[str, li
         call.ours.add_track(kind, f"cid-{kind}", f"TR_{kind}", clips[kind])
     await call.negotiate()
     await until(lambda: len(call.tracks) == 2)
-    picture = await asyncio.wait_for(call.tracks["video"].recv(), 10)
+    picture = await asyncio.wait_for(call.tracks["video"].recv(), PATIENCE_S)
     assert (picture.width, picture.height) == (320, 180)
     sound = np.concatenate(
         [
-            (await asyncio.wait_for(call.tracks["audio"].recv(), 10)).to_ndarray().ravel()[::2]
+            (await asyncio.wait_for(call.tracks["audio"].recv(), PATIENCE_S))
+            .to_ndarray()
+            .ravel()[::2]
             for _ in range(50)
         ]
     ).astype(float)[4800:]

@@ -15,6 +15,7 @@ from lkpy.sim.runner import Event, Runner, RunResult, Sample, Status
 from lkpy.sim.scenario import Scenario
 from lkpy.sim.target import Target
 from tests.control_plane import KEY, SECRET, Harness, running
+from tests.patience import PATIENCE_S
 
 TEXT = """\
 version: 1
@@ -95,9 +96,9 @@ async def test_an_interrupted_run_has_its_figures(server: Harness) -> None:
     notes = Notes()
     started = runner(server, notes, scenario(duration="60s"))
     task = asyncio.create_task(started.run())
-    await asyncio.wait_for(notes.measured.wait(), 30)
+    await asyncio.wait_for(notes.measured.wait(), PATIENCE_S)
     started.interrupt()
-    result = await asyncio.wait_for(task, 30)
+    result = await asyncio.wait_for(task, PATIENCE_S)
     assert (result.status, result.exit_code) == (Status.INTERRUPTED, 130)
     assert result.whole.counts["joined"] == 3
     assert result.elapsed < 30
@@ -106,7 +107,7 @@ async def test_an_interrupted_run_has_its_figures(server: Harness) -> None:
 async def test_a_run_can_be_interrupted_before_it_begins(server: Harness) -> None:
     started = runner(server, Notes(), scenario())
     started.interrupt()
-    result = await asyncio.wait_for(started.run(), 30)
+    result = await asyncio.wait_for(started.run(), PATIENCE_S)
     assert result.status is Status.INTERRUPTED
     assert result.whole.counts == {}
 
@@ -115,11 +116,11 @@ async def test_a_crashed_worker_ends_the_run_and_is_named(server: Harness) -> No
     notes = Notes()
     started = runner(server, notes, scenario(duration="60s"))
     task = asyncio.create_task(started.run())
-    await asyncio.wait_for(notes.measured.wait(), 30)
+    await asyncio.wait_for(notes.measured.wait(), PATIENCE_S)
     process = started._workers[1]._process
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
-    result = await asyncio.wait_for(task, 30)
+    result = await asyncio.wait_for(task, PATIENCE_S)
     assert (result.status, result.exit_code) == (Status.FAILED, 1)
     assert any("worker 1 was killed by signal 9" in reason for reason in result.reasons)
     # What the other process measured is still there.
