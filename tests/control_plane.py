@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -249,6 +249,15 @@ class Harness:
         url = self.url(f"/twirp/livekit.{service}/{method}")
         async with self.http.post(url, json=body, headers=headers) as response:
             return response.status, await response.json()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return once something is so, which a server of this process makes so."""
+    async with asyncio.timeout(60):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.005)
 
 
 async def receive(socket: aiohttp.ClientWebSocketResponse) -> rtc.SignalResponse:

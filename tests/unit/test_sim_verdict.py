@@ -10,7 +10,6 @@ from lkpy.sim.liveness import PATIENCE_S, Liveness
 from lkpy.sim.result import EXIT_CODES, Sample, Status
 from lkpy.sim.server_stats import ServerSample
 from lkpy.sim.verdict import STARVED_LEAST, Findings, conclude, doubts
-from tests.patience import PATIENCE_S
 
 ALL = {
     "failures": ("worker 1 was killed",),

@@ -19,6 +19,7 @@ from typing import Any, cast
 from aiohttp import web
 
 from lkpy.limits import (
+    HTTP_BACKLOG,
     HTTP_HEADER_MAX,
     HTTP_HEADER_TIMEOUT_S,
     HTTP_LINE_MAX,
@@ -420,6 +421,8 @@ class GuardedSite(web.SockSite):
             sock=self._sock,
             backlog=self._backlog,
         )
+        # That is also how many asyncio accepts before it does anything else; more may wait.
+        self._sock.listen(HTTP_BACKLOG)
 
 
 def runner(application: web.Application, **options: Any) -> web.AppRunner:  # noqa: ANN401

@@ -186,6 +186,15 @@ class SignalFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class JoinHandled:
+    """The node's gate has dealt with a join."""
+
+    outcome: str
+    """``admitted``, ``queued`` (and something else later), ``refused`` for too many, or
+    ``abandoned`` by a client that went away before its turn."""
+
+
+@dataclass(frozen=True, slots=True)
 class ApiCalled:
     """A Twirp call was answered."""
 
@@ -222,6 +231,7 @@ TelemetryEvent: TypeAlias = (
     | DataStreamBegan
     | SignalConnected
     | SignalFailed
+    | JoinHandled
     | ApiCalled
     | MessageDropped
 )
