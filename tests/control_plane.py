@@ -167,8 +167,9 @@ class MediaDouble:
     node_ip = "127.0.0.1"
     udp_port: int | None = 7882
     tcp_port: int | None = None
+    trouble = ""
 
-    def start(self, node: LocalNode) -> None:
+    def start(self, node: LocalNode, telemetry: Telemetry) -> None:
         self.running = True
 
     def make_room(

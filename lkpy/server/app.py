@@ -86,7 +86,11 @@ class MediaPlane(Protocol):
     def tcp_port(self) -> int | None:
         """Of the first worker; None without ICE-TCP."""
 
-    def start(self, node: LocalNode) -> None:
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the engine, for the health route; empty: nothing."""
+
+    def start(self, node: LocalNode, telemetry: Telemetry) -> None:
         """Start the engine. Raises :class:`lkpy.errors.LkpyError`."""
 
     def make_room(
@@ -185,7 +189,7 @@ class Server:
         sockets = listen(self.config.bind_addresses, self.config.port)
         try:
             await self._reporting.start()
-            self._media.start(self._node)
+            self._media.start(self._node, self._reporting.telemetry)
         except BaseException:
             for listener in sockets:
                 listener.close()
@@ -307,7 +311,7 @@ class Server:
 
     def _http_service(self) -> HttpService:
         service = HttpService(self.config.keys, self._limits, self._clock)
-        service.add("/", Health(self._router, self._clock).serve)
+        service.add("/", Health(self._router, self._clock, lambda: self._media.trouble).serve)
         service.add("/lkpy/v1/ready", self._ready)
         gate = self._rtc.refusal
         service.add("/rtc", self._rtc.v0, gate)

@@ -164,6 +164,26 @@ class DataStreamBegan:
     """Participants it names; 0: everybody."""
 
 
+# -- the media engine -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MediaWorkerFailed:
+    """A worker of the media engine lost everything that was on it."""
+
+    worker: int
+    replaced: bool
+    """It goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaWorkerStalled:
+    """A turn of a worker does not end, or has ended after all."""
+
+    worker: int
+    stalled: bool
+
+
 # -- routes ---------------------------------------------------------------------------------------
 
 
@@ -229,6 +249,8 @@ TelemetryEvent: TypeAlias = (
     | TrackSubscribeFailed
     | QualityMeasured
     | DataStreamBegan
+    | MediaWorkerFailed
+    | MediaWorkerStalled
     | SignalConnected
     | SignalFailed
     | JoinHandled

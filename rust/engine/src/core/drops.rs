@@ -126,7 +126,7 @@ impl Drop {
 }
 
 /// Counts by reason.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Drops([u64; Drop::ALL.len()]);
 
 impl Drops {

@@ -27,7 +27,7 @@ impl Core {
     /// Takes an SRTP packet of a transport.
     pub(super) fn handle_rtp(&mut self, now: Instant, index: Index, bytes: &mut [u8]) {
         #[cfg(test)]
-        self.maybe_panic(index);
+        self.maybe_panic_on(index);
         let Some(connection) = self.connections.get_mut(index) else {
             return;
         };

@@ -8,6 +8,7 @@ mod data_tracks;
 mod hostile;
 mod loss;
 mod media;
+mod panics;
 mod reports;
 mod srtp;
 mod world;
