@@ -60,7 +60,7 @@ async def server(most: Most) -> AsyncIterator[Harness]:
         yield harness
         healthy = await harness.join(harness.token("healthy"))
         assert (await receive(healthy)).join.participant.identity == "healthy"
-        await until(lambda: not held(harness).held and not len(held(harness)))
+        await until(lambda: not held(harness).held and not held(harness).connections)
 
 
 def held(server: Harness) -> Unauthenticated:

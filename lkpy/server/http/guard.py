@@ -88,8 +88,9 @@ class Unauthenticated:
         self.held -= self._holders.pop(connection, 0)
         self._long.pop(connection, None)
 
-    def __len__(self) -> int:
-        """Connections that hold something."""
+    @property
+    def connections(self) -> int:
+        """That hold something."""
         return len(self._holders)
 
 
