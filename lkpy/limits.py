@@ -82,6 +82,16 @@ HTTP_LINE_MAX = JOIN_REQUEST_MAX + 4096
 """Bytes of a request line of ``/rtc``, which is not counted as header (``DefaultMaxHeaderBytes``):
 the ``join_request`` of a client with hundreds of tracks is longer than other headers. These lose
 first when :data:`HTTP_UNAUTHENTICATED_MAX` is reached."""
+HTTP_PATH_MAX = 2048
+"""Bytes of a method and a path. Ours are short, and aiohttp's router looks at every part of one in
+time that grows with the square of their number."""
+HTTP_PARAMETERS_MAX = 256
+"""Parameters of a query or a form."""
+JOIN_VALUES_MAX = 8192
+"""Fields in a ``join_request``, which holds what a client that resumes is subscribed to."""
+ATTRIBUTES_VALUES_MAX = 2048
+CAPABILITIES_MAX = 64
+"""Attributes and capabilities of a join in the query form."""
 HTTP_UNAUTHENTICATED_MAX = 10 * 1024 * 1024
 """Bytes that all connections together hold for clients that are not known yet."""
 API_JSON_MAX = 5 * 256 * 1024

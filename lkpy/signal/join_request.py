@@ -20,7 +20,13 @@ from livekit.protocol import models, rtc
 
 from lkpy.errors import Code, LkpyError
 from lkpy.json_values import well_formed
-from lkpy.limits import JOIN_REQUEST_MAX
+from lkpy.limits import (
+    ATTRIBUTES_VALUES_MAX,
+    CAPABILITIES_MAX,
+    JOIN_REQUEST_MAX,
+    JOIN_VALUES_MAX,
+)
+from lkpy.signal import weight
 
 _SDK_NAMES = {
     "js": "JS",
@@ -162,8 +168,9 @@ def _unwrap(value: str) -> rtc.JoinRequest:
         raise JoinRequestError("join request too large")
     request = rtc.JoinRequest()
     try:
+        weight.check_protobuf(payload, request, max_values=JOIN_VALUES_MAX)
         request.ParseFromString(payload)
-    except DecodeError as error:
+    except (weight.TooMuchError, DecodeError) as error:
         raise JoinRequestError("cannot unmarshal join request") from error
     return request
 
@@ -189,7 +196,8 @@ def _gunzip(data: bytes) -> bytes:
 
 def _client_info(query: Mapping[str, str]) -> models.ClientInfo:
     known = models.ClientInfo.Capability.keys()
-    names = (name.strip() for name in query.get("capabilities", "").split(","))
+    given = query.get("capabilities", "").split(",", CAPABILITIES_MAX)[:CAPABILITIES_MAX]
+    names = (name.strip() for name in given)
     return models.ClientInfo(
         sdk=_SDK_NAMES.get(query.get("sdk", ""), "UNKNOWN"),
         version=query.get("version", ""),
@@ -229,7 +237,9 @@ def _attributes(text: str, *, strict: bool) -> dict[str, str]:
         return {}
     try:
         # Like Go's decoder: null is nothing, and what is not UTF-8 is replaced.
-        attributes = well_formed(json.loads(_base64url(text).decode(errors="replace")))
+        raw = _base64url(text)
+        weight.check_json(raw, max_values=ATTRIBUTES_VALUES_MAX)
+        attributes = well_formed(json.loads(raw.decode(errors="replace")))
         if attributes is None:
             return {}
         if not isinstance(attributes, dict) or not all(

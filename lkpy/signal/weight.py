@@ -6,7 +6,10 @@ hundred. What is here looks at bytes only, stops at the bound, and is pure.
 
 from __future__ import annotations
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 
 _BRACKETS = b"[]{}"
 _NO_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
@@ -47,20 +50,21 @@ def check_json(text: bytes, *, max_values: int, max_depth: int = 100) -> None:
             raise TooMuchError(f"deeper than {max_depth}")
 
 
-def check_protobuf(data: bytes, descriptor: Descriptor, *, max_values: int) -> None:
-    """Raise :class:`TooMuchError` for a serialised message with more than ``max_values`` fields and
-    packed elements in all that it holds. What is no message may pass: its parser will say so."""
+def check_protobuf(data: bytes, message: Message, *, max_values: int) -> None:
+    """Raise :class:`TooMuchError` for a serialised message, of the type of ``message``, with more
+    than ``max_values`` fields and packed elements in all that it holds. What is no message may
+    pass: its parser will say so."""
     try:
-        _fields(memoryview(data), descriptor, max_values)
+        _fields(memoryview(data), message.DESCRIPTOR, max_values)
     except (IndexError, ValueError) as error:
         if isinstance(error, TooMuchError):
             raise
 
 
-def _fields(data: memoryview, descriptor: Descriptor | None, left: int) -> int:
+def _fields(data: memoryview, descriptor: Any, left: int) -> int:  # noqa: ANN401 - a descriptor, of which there are two kinds
     """How many values may be left after those of ``data``."""
     at, end = 0, len(data)
-    known = {} if descriptor is None else descriptor.fields_by_number
+    known = descriptor.fields_by_number
     while at < end:
         tag, at = _varint(data, at)
         left -= 1

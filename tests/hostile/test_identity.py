@@ -17,8 +17,10 @@ import pytest
 
 from lkpy.auth.grants import Grants, VideoGrant
 from lkpy.auth.token import TokenError, refresh, verify
+from lkpy.engine.fake import FakeEngine
 from lkpy.limits import TOKEN_REFRESH_TTL_S
-from tests.control_plane import KEY, SECRET, Harness, receive, running
+from lkpy.server.media import EnginePlane
+from tests.control_plane import KEY, SECRET, Harness, config_of, receive, running
 
 NOW = 1_700_000_000.0
 KEYS = {KEY: SECRET}
@@ -88,7 +90,7 @@ def test_row_j1_j2_what_is_no_token(name: str) -> None:
         verify(_forged()[name], KEYS, now=NOW)
 
 
-def test_row_j1_the_good_one_passes() -> None:
+def test_the_good_one_passes() -> None:
     token = signed(sub="alice", video={"roomJoin": True, "room": "lobby"})
     assert verify(token, KEYS, now=NOW).grants.identity == "alice"
 
@@ -205,3 +207,12 @@ async def test_half_a_character_of_an_api_call(server: Harness) -> None:
     url = server.url("/twirp/livekit.RoomService/CreateRoom")
     async with server.http.post(url, data=body, headers=headers) as response:
         assert response.status in (200, 400)
+
+
+def test_row_n4_a_token_is_refreshed_with_its_own_key() -> None:
+    keys = {KEY: SECRET, "second": OTHER}
+    plane = EnginePlane(config_of({"keys": keys}), engine=FakeEngine())
+    grants = Grants(identity="alice", video=VideoGrant(room_join=True, room="lobby"))
+    for key, signer in ((KEY, KEY), ("second", "second"), ("removed", KEY)):
+        token = plane._refresh_token(grants, key)
+        assert verify(token, keys, now=time.time()).api_key == signer

@@ -8,6 +8,7 @@ import contextlib
 import pytest
 from aiohttp import web
 
+from lkpy.server.http.guard import Unauthenticated
 from lkpy.server.http.side_listener import SideListener
 from tests.control_plane import Harness, receive, running
 from tests.patience import PATIENCE_S
@@ -94,7 +95,7 @@ async def test_sockets_live_longer_than_the_deadline(server: Harness) -> None:
 
 async def test_a_side_port_without_a_request(server: Harness) -> None:
     """Its connections are descriptors of the same process."""
-    side = SideListener(_nothing, ["127.0.0.1"], 0)
+    side = SideListener(_nothing, ["127.0.0.1"], 0, Unauthenticated())
     await side.start()
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", side.port)

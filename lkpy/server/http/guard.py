@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+import re
 import socket
 from collections import Counter
 from typing import Any, cast
@@ -24,6 +25,7 @@ from lkpy.limits import (
     HTTP_HEADER_TIMEOUT_S,
     HTTP_LINE_MAX,
     HTTP_LINGER_S,
+    HTTP_PATH_MAX,
     HTTP_UNAUTHENTICATED_MAX,
     HTTP_WRITE_TIMEOUT_S,
 )
@@ -34,15 +36,16 @@ logger = logging.getLogger(__name__)
 _END_OF_HEADER = b"\r\n\r\n"
 _READ = memoryview(bytearray(16 * 1024))
 """Takes every read of every connection: what it holds is handed on before the next one."""
-_LONG_LINES = (b"GET /rtc", b"GET //rtc")
+_LONG_LINE = re.compile(rb"GET //?rtc(?:/v1)?(?:/validate)?\?")
 """Requests whose line may be longer than other headers altogether: it has the ``join_request``."""
-_STARTS = max(map(len, _LONG_LINES))
+_END_OF_PATH = re.compile(rb"[?\n]")
 
 
 class Refusal(enum.StrEnum):
     """Why a connection was ended here: a label of ``lkpy_http_refused_total``."""
 
     HEADER_TOO_LARGE = "header too large"
+    PATH_TOO_LONG = "path too long"
     BODY_TOO_LARGE = "body too large"
     TOO_MUCH_HELD = "too much held"
     SLOW_HEADER = "slow header"
@@ -52,6 +55,7 @@ class Refusal(enum.StrEnum):
 
 _ANSWERS = {
     Refusal.HEADER_TOO_LARGE: b"431 Request Header Fields Too Large",
+    Refusal.PATH_TOO_LONG: b"414 Request-URI Too Long",
     Refusal.BODY_TOO_LARGE: b"413 Request Entity Too Large",
     Refusal.TOO_MUCH_HELD: b"503 Service Unavailable",
 }
@@ -89,8 +93,9 @@ class Unauthenticated:
         self.held -= self._holders.pop(connection, 0)
         self._long.pop(connection, None)
 
-    def __len__(self) -> int:
-        """Connections that hold something."""
+    @property
+    def connections(self) -> int:
+        """That hold something."""
         return len(self._holders)
 
 
@@ -122,7 +127,7 @@ class Connection(asyncio.BufferedProtocol):
         """Bytes of its first line while that lasts; its length afterwards."""
         self._in_line = True
         self._start = b""
-        """The first bytes of the line."""
+        """The first bytes of the line, up to the longest path."""
         self._tail = b""
         self._ahead = bytearray()
         """Read and not given to aiohttp."""
@@ -234,8 +239,8 @@ class Connection(asyncio.BufferedProtocol):
         self._tail = searched[1 - len(_END_OF_HEADER) :]
         self._count_line(head)
         self._seen += len(head)
-        if self._is_too_large():
-            return self.refuse(Refusal.HEADER_TOO_LARGE)
+        if (reason := self._is_too_large()) is not None:
+            return self.refuse(reason)
         if end >= 0:
             self._phase = _Phase.HELD
             self._stop_header_timer()
@@ -247,16 +252,19 @@ class Connection(asyncio.BufferedProtocol):
 
     def _count_line(self, head: bytes) -> None:
         if self._in_line:
-            self._start = (self._start + head[:_STARTS])[:_STARTS]
+            self._start += head[: HTTP_PATH_MAX - len(self._start)]
             newline = head.find(b"\n")
             self._in_line = newline < 0
             self._line += len(head) if newline < 0 else newline + 1
 
-    def _is_too_large(self) -> bool:
-        if self._start.startswith(_LONG_LINES):
-            rest = self._seen - self._line
-            return self._line > HTTP_LINE_MAX or rest > HTTP_HEADER_MAX
-        return self._seen > HTTP_HEADER_MAX
+    def _is_too_large(self) -> Refusal | None:
+        if len(self._start) >= HTTP_PATH_MAX and not _END_OF_PATH.search(self._start):
+            return Refusal.PATH_TOO_LONG
+        if _LONG_LINE.match(self._start):
+            too_large = self._line > HTTP_LINE_MAX or self._seen - self._line > HTTP_HEADER_MAX
+        else:
+            too_large = self._seen > HTTP_HEADER_MAX
+        return Refusal.HEADER_TOO_LARGE if too_large else None
 
     def _read_body(self) -> None:
         if self._phase is not _Phase.HELD:
@@ -305,7 +313,9 @@ class Connection(asyncio.BufferedProtocol):
         answering = self._phase in (_Phase.ANSWER, _Phase.DISCARD)
         self._end()
         self._shared.refused[reason] += 1
-        logger.info("ended an HTTP connection", extra=fields(reason=reason))
+        # Browsers open connections that they never use.
+        level = logging.INFO if self._seen else logging.DEBUG
+        logger.log(level, "ended an HTTP connection", extra=fields(reason=reason))
         if self._transport is None:
             return
         answer = _ANSWERS.get(reason)

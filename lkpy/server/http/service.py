@@ -119,6 +119,7 @@ class HttpService:
     async def _admit(self, request: web.Request, connection: guard.Connection) -> Verified | None:
         """Verify the token, then read the body: of somebody unknown only a short one, in which a
         form's token may be. Raises :class:`TokenError`, :class:`BodyRefused`."""
+        form.check_query(request)
         length = request.content_length or 0
         if length > self._limits.max_api_request_body_size:
             raise BodyRefused(413, TOO_LARGE)

@@ -26,10 +26,10 @@ class SideListener:
         handler: Handler,
         addresses: Sequence[str],
         port: int,
-        unauthenticated: guard.Unauthenticated | None = None,
+        unauthenticated: guard.Unauthenticated,
     ) -> None:
         self._handler = handler
-        self._unauthenticated = unauthenticated or guard.Unauthenticated()
+        self._unauthenticated = unauthenticated
         self._addresses = addresses
         self._port = port
         self._runner: web.AppRunner | None = None

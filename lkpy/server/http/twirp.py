@@ -155,7 +155,7 @@ def _decode(method: MethodDescriptor, body: bytes, content_type: str) -> Message
             weight.check_json(body, max_values=API_VALUES_MAX)
             parse_json(body, call)
         else:
-            weight.check_protobuf(body, method.input_type, max_values=API_VALUES_MAX)
+            weight.check_protobuf(body, call, max_values=API_VALUES_MAX)
             call.ParseFromString(body)
     except (weight.TooMuchError, DecodeError, json_format.ParseError) as error:
         form = "json" if as_json else "protobuf"
