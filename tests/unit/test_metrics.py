@@ -198,7 +198,8 @@ def test_calls(metrics: ServerMetrics) -> None:
 def test_connection_quality(metrics: ServerMetrics) -> None:
     good = rtc.ConnectionQualityInfo(quality=models.ConnectionQuality.GOOD, score=3.5)
     best = rtc.ConnectionQualityInfo(quality=models.ConnectionQuality.EXCELLENT, score=4.5)
-    metrics(QualityMeasured((good, best)))
+    metrics(QualityMeasured(good))
+    metrics(QualityMeasured(best))
     assert [v for s, _, v in metrics.quality_rating.samples() if s == "_bucket"] == [0, 1, 2, 2]
     assert [v for s, _, v in metrics.quality_score.samples() if s == "_sum"] == [8]
 
