@@ -96,12 +96,13 @@ class Slices:
             self._step()
 
 
-async def paced(items: Iterable[T]) -> AsyncIterator[T]:
-    """The items one by one; the others have their turn after each slice. Whatever is looked at may
-    change meanwhile."""
-    until = time.perf_counter() + SLICE_S
+async def paced(items: Iterable[T], *, most: int | None = None) -> AsyncIterator[T]:
+    """The items one by one; the others have their turn after each slice, and after ``most`` items
+    at the latest. Whatever is looked at may change meanwhile."""
+    until, done = time.perf_counter() + SLICE_S, 0
     for item in items:
-        if time.perf_counter() >= until:
+        if time.perf_counter() >= until or done == most:
             await asyncio.sleep(0)
-            until = time.perf_counter() + SLICE_S
+            until, done = time.perf_counter() + SLICE_S, 0
+        done += 1
         yield item

@@ -30,9 +30,13 @@ from lkpy.server.rtc.options import (
 )
 from lkpy.server.rtc.room import Room, RoomObserver
 from lkpy.server.telemetry.events import Telemetry
+from lkpy.server.worker_loads import WorkerLoads
+from lkpy.slices import paced
 
 logger = logging.getLogger(__name__)
 
+_ROOMS_PER_TURN = 32
+"""Rooms that are given their statistics in one turn of the loop."""
 DEFAULT_UDP_PORTS = PortRange(7882, 7913)
 """One port per worker; LiveKit takes 50000 to 60000, one per participant."""
 
@@ -122,6 +126,7 @@ class EnginePlane:
         self._clock = clock or SystemClock()
         self._hub: EngineHub | None = None
         self._node: NodeInfo | None = None
+        self._loads: WorkerLoads | None = None
         self._rooms: list[Room] = []
         self._measuring: asyncio.Task[None] | None = None
 
@@ -146,6 +151,7 @@ class EnginePlane:
             self._engine = start_engine(engine_config(self._config))
         self._hub = EngineHub(self._engine)
         self._hub.start(asyncio.get_running_loop())
+        self._loads = WorkerLoads(len(self._hub.info.workers))
         self._node = NodeInfo(NodeID(node.id), region=node.region)
         self._measuring = asyncio.get_running_loop().create_task(self._measure(self._hub))
 
@@ -162,7 +168,10 @@ class EnginePlane:
             except (LkpyError, TimeoutError):
                 logger.warning("the media engine gave no statistics")
                 continue
-            for room in rooms:
+            if self._loads is not None:
+                self._loads.measured(stats, (room.worker for room in rooms))
+            # Each room that has somebody then works on it in turns of its own.
+            async for room in paced((room for room in rooms if room.size), most=_ROOMS_PER_TURN):
                 room.measure(stats)
 
     def make_room(
@@ -172,13 +181,9 @@ class EnginePlane:
         observer: RoomObserver,
         telemetry: Telemetry,
     ) -> Room:
-        """A room on the least used worker, not started yet."""
-        if self._hub is None or self._node is None:
+        """A room on the least loaded worker, not started yet."""
+        if self._hub is None or self._node is None or self._loads is None:
             raise LkpyError(Code.UNAVAILABLE, "the media engine is not running", blame=Blame.US)
-        worker = min(
-            range(len(self._hub.info.workers)),
-            key=lambda number: sum(room.worker == number for room in self._live()),
-        )
         room = Room(
             info,
             options=room_options(self._config, self._clock),
@@ -186,7 +191,7 @@ class EnginePlane:
             node=self._node,
             hub=self._hub,
             clock=self._clock,
-            worker=worker,
+            worker=self._loads.place(),
             observer=observer,
             refresh_token=self._refresh_token,
             telemetry=telemetry,

@@ -336,6 +336,10 @@ class Room:
         """Who has this identity."""
         return self._participants.get(identity)
 
+    def has(self, identity: ParticipantIdentity) -> bool:
+        """Whether somebody with this identity is in the room."""
+        return identity in self._participants
+
     def set_metadata(self, metadata: str) -> None:
         """Change the room's metadata and tell everybody."""
         self._state.info.metadata = metadata

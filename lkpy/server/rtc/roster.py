@@ -36,8 +36,8 @@ class Roster:
         """Of ``_listed``, in pieces of ``_size``."""
 
     def _public(self) -> list[bytes]:
-        found = (record.public or record.publish() for record in self._records())
-        return [public for public in found if public]
+        found = [record.public or record.publish() for record in self._records()]
+        return list(filter(None, found))
 
     def others(self) -> bytes:
         """Everybody who is here, as other participants of a :class:`rtc.JoinResponse`: to be
