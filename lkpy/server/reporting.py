@@ -99,6 +99,7 @@ class Reporting:
         return await self._scraper.text(
             signal_messages=sockets.messages(),
             signal_connections=len(sockets),
+            signal_closing=len(sockets.closing),
             webhooks_queued=queued,
         )
 

@@ -20,6 +20,7 @@ from livekit.protocol import models, rtc
 
 from lkpy.errors import Code, LkpyError
 from lkpy.limits import JOIN_REQUEST_MAX
+from lkpy.signal.request_bounds import too_much, violation
 
 _SDK_NAMES = {
     "js": "JS",
@@ -41,6 +42,8 @@ _SDK_NAMES = {
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_MEMBERS_MAX = 16
 """Clients send one; thousands of empty ones would cost time without reaching the size limit."""
+_ATTRIBUTES_MAX = 512 * 1024
+"""Characters of attributes as JSON: eight times ``max_attributes_size``, as escapes are longer."""
 _WRAPPED_MAX = JOIN_REQUEST_MAX + 64
 """A ``WrappedJoinRequest`` adds two tags and two varints to the join request."""
 
@@ -159,11 +162,17 @@ def _unwrap(value: str) -> rtc.JoinRequest:
         payload = wrapped.join_request
     if len(payload) > JOIN_REQUEST_MAX:
         raise JoinRequestError("join request too large")
+    why = too_much(payload, rtc.JoinRequest)
+    if why:
+        raise JoinRequestError(f"join request too large: {why}")
     request = rtc.JoinRequest()
     try:
         request.ParseFromString(payload)
     except DecodeError as error:
         raise JoinRequestError("cannot unmarshal join request") from error
+    why = violation(request)
+    if why:
+        raise JoinRequestError(f"join request too large: {why}")
     return request
 
 
@@ -228,7 +237,10 @@ def _attributes(text: str, *, strict: bool) -> dict[str, str]:
         return {}
     try:
         # Like Go's decoder: null is nothing, and what is not UTF-8 is replaced.
-        attributes = json.loads(_base64url(text).decode(errors="replace"))
+        decoded = _base64url(text).decode(errors="replace")
+        if len(decoded) > _ATTRIBUTES_MAX:
+            raise ValueError("too large")  # noqa: TRY301 - one way out
+        attributes = json.loads(decoded)
         if attributes is None:
             return {}
         if not isinstance(attributes, dict) or not all(
@@ -239,7 +251,13 @@ def _attributes(text: str, *, strict: bool) -> dict[str, str]:
         if strict:
             raise JoinRequestError("cannot decode attributes") from error
         return {}
-    return {key: value or "" for key, value in attributes.items()}
+    return {_text(key): _text(value or "") for key, value in attributes.items()}
+
+
+def _text(text: str) -> str:
+    """Without halves of surrogate pairs, which JSON may have and protobuf may not; Go's decoder
+    replaces them too."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _base64url(text: str) -> bytes:

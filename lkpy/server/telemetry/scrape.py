@@ -38,6 +38,9 @@ class Scraper:
         self.server = ServerMetrics(clock)
         self._signal_messages = Counter("livekit_node_messages", ("type", "status", "direction"))
         self._signal_connections = Gauge("lkpy_signal_connections", (), "Open signal connections.")
+        self._signal_closing = Gauge(
+            "lkpy_signal_connections_closing", (), "Those whose last bytes are still on their way."
+        )
         self._webhook_queue = Gauge(
             "lkpy_webhook_queue_length", (), "Events that wait to be sent, of all URLs."
         )
@@ -83,6 +86,7 @@ class Scraper:
         *,
         signal_messages: tuple[int, int],
         signal_connections: int,
+        signal_closing: int,
         webhooks_queued: int,
     ) -> str:
         """Everything, in Prometheus' text format. An engine that does not answer leaves what was
@@ -90,6 +94,7 @@ class Scraper:
         for direction, count in zip(("request", "response"), signal_messages, strict=True):
             self._signal_messages.set("signal", "success", direction, to=count)
         self._signal_connections.set(to=signal_connections)
+        self._signal_closing.set(to=signal_closing)
         self._webhook_queue.set(to=webhooks_queued)
         snapshot = await self._snapshot()
         if snapshot is not None:
@@ -99,7 +104,8 @@ class Scraper:
         instruments = itertools.chain(
             self.server.instruments(),
             self._media.instruments(),
-            (self._signal_messages, self._signal_connections, self._webhook_queue),
+            (self._signal_messages, self._signal_connections, self._signal_closing),
+            (self._webhook_queue,),
             (self._webhooks.dispatch, self._webhooks.queue_length, self._interfaces.packets),
         )
         return render(instruments, self._labels) + render(self._process.instruments(), {})
