@@ -18,6 +18,8 @@ _PER_VALUE = 4
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _BITS_OF_WIRE_TYPE = 3
+_LAST_SHIFT = 63
+_NOT_PACKED = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
 _PACKED_WIDTHS = {
     FieldDescriptor.TYPE_FIXED32: 4,
     FieldDescriptor.TYPE_SFIXED32: 4,
@@ -50,62 +52,46 @@ def check_json(text: bytes, *, max_values: int, max_depth: int = 100) -> None:
             raise TooMuchError(f"deeper than {max_depth}")
 
 
-def check_protobuf(data: bytes, message: Message, *, max_values: int) -> None:
-    """Raise :class:`TooMuchError` for a serialised message, of the type of ``message``, with more
-    than ``max_values`` fields and packed elements in all that it holds. What is no message may
-    pass: its parser will say so."""
-    try:
-        _fields(memoryview(data), message.DESCRIPTOR, max_values)
-    except (IndexError, ValueError) as error:
-        if isinstance(error, TooMuchError):
-            raise
+def check_protobuf(data: bytes, kind: Message | type[Message], *, max_values: int) -> None:
+    """Raise :class:`TooMuchError` for a serialised message of this type with more than
+    ``max_values`` fields and packed elements in all that it holds. What is no message may pass:
+    its parser will say so."""
+    left = max_values
+    pending: list[tuple[int, int, Any]] = [(0, len(data), kind.DESCRIPTOR)]
+    while pending:
+        at, end, descriptor = pending.pop()
+        known = descriptor.fields_by_number
+        while at < end:
+            tag, at = _varint(data, at, end)
+            left -= 1
+            wire_type = tag & 7
+            if wire_type == _VARINT:
+                _, at = _varint(data, at, end)
+            elif wire_type == _FIXED64:
+                at += 8
+            elif wire_type == _FIXED32:
+                at += 4
+            elif wire_type == _BYTES:
+                size, at = _varint(data, at, end)
+                field = known.get(tag >> _BITS_OF_WIRE_TYPE)
+                if field is not None and field.message_type is not None:
+                    pending.append((at, min(at + size, end), field.message_type))
+                elif field is not None and field.type not in _NOT_PACKED:
+                    # A varint has at least one byte.
+                    left -= min(size, end - at) // _PACKED_WIDTHS.get(field.type, 1)
+                at += size
+            if left < 0:
+                raise TooMuchError(f"more than {max_values} values")
 
 
-def _fields(data: memoryview, descriptor: Any, left: int) -> int:  # noqa: ANN401 - a descriptor, of which there are two kinds
-    """How many values may be left after those of ``data``."""
-    at, end = 0, len(data)
-    known = descriptor.fields_by_number
-    while at < end:
-        tag, at = _varint(data, at)
-        left -= 1
-        if left < 0:
-            raise TooMuchError("too many values")
-        wire_type = tag & 7
-        if wire_type == _VARINT:
-            _, at = _varint(data, at)
-        elif wire_type == _FIXED64:
-            at += 8
-        elif wire_type == _FIXED32:
-            at += 4
-        elif wire_type == _BYTES:
-            size, at = _varint(data, at)
-            field = known.get(tag >> _BITS_OF_WIRE_TYPE)
-            if field is not None:
-                left = _inside(data[at : at + size], field, left)
-            at += size
-    return left
-
-
-def _inside(data: memoryview, field: FieldDescriptor, left: int) -> int:
-    if field.message_type is not None:
-        return _fields(data, field.message_type, left)
-    if field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES):
-        return left
-    # Packed: a varint has at least one byte.
-    left -= len(data) // _PACKED_WIDTHS.get(field.type, 1)
-    if left < 0:
-        raise TooMuchError("too many values")
-    return left
-
-
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
+def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """A number of variable length, and where it ends; a malformed one ends the message."""
     value = shift = 0
-    while True:
+    while at < end and shift <= _LAST_SHIFT:
         byte = data[at]
         at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
             return value, at
         shift += 7
-        if shift > 63:
-            raise ValueError("no varint")
+    return 0, end
