@@ -8,7 +8,7 @@ RUST_SOURCES := $(shell find rust benches -name '*.rs' -not -path '*/target/*') 
 	$(shell find rust benches -name 'Cargo.toml' -not -path '*/target/*') rust/Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rust test-python test-browser test-network test-interop test-rooms conformance check \
+.PHONY: help setup demo demo-busy test test-rust test-python test-browser test-network test-interop test-rooms conformance check \
 	check-rust check-python bench fmt clean lock proto
 
 help: ## list the targets
@@ -32,6 +32,9 @@ $(VENV)/.engine: $(VENV)/.python pyproject.toml $(RUST_SOURCES)
 
 demo: setup ## start a server, send a simulated audience of 100 through it, print the verdict
 	@$(BIN)/lkpy sim run $(SCENARIO)
+
+demo-busy: setup ## the demo twenty times in a row while every core is busy (half an hour)
+	@$(BIN)/python tools/under_load.py --times 20 --accept 0,4 -- $(BIN)/lkpy sim run $(SCENARIO)
 
 test: test-rust test-python ## set up, then every test that needs nothing but Python and Rust
 

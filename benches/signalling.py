@@ -57,10 +57,8 @@ class Client:
         await self.socket.send_bytes(rtc.SignalRequest(**message).SerializeToString())
 
 
-async def join(
-    session: aiohttp.ClientSession, server: Server, room: str, *, single: bool = True
-) -> Client:
-    """Join as browsers do, up to the first response; media is never connected."""
+def join_url(server: Server, room: str, *, single: bool = True) -> str:
+    """Where somebody who was not there before joins, as browsers do."""
     token = server.target.token(f"p{next(_numbers)}", room, canUpdateOwnMetadata=True)
     query = {"access_token": token}
     if single:
@@ -73,10 +71,15 @@ async def join(
     else:
         query |= {"protocol": "16", "sdk": "js", "auto_subscribe": "1"}
     path = "/rtc/v1" if single else "/rtc"
-    socket = await session.ws_connect(
-        f"{server.target.url}{path}?{urlencode(query)}", compress=15, max_msg_size=0
-    )
-    return Client(socket)
+    return f"{server.target.url}{path}?{urlencode(query)}"
+
+
+async def join(
+    session: aiohttp.ClientSession, server: Server, room: str, *, single: bool = True
+) -> Client:
+    """Join, up to the first response; media is never connected."""
+    url = join_url(server, room, single=single)
+    return Client(await session.ws_connect(url, compress=15, max_msg_size=0))
 
 
 @contextlib.asynccontextmanager

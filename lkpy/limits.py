@@ -67,6 +67,8 @@ DATA_MESSAGE_MAX = 65_535
 """SCTP ``a=max-message-size`` advertised and enforced."""
 MAX_REMOTE_CANDIDATES = 100
 """Remote candidates held before a description; LiveKit has no bound here."""
+CANDIDATE_MAX = 4096
+"""Characters of a trickled candidate; LiveKit has no bound here."""
 MAX_MEDIA_SECTIONS = 1024
 """m-lines in one description; LiveKit has no bound here."""
 MAX_DATA_TRACKS = 1024
@@ -96,8 +98,12 @@ API_JSON_MAX = 5 * 256 * 1024
 """Bytes of a call in JSON: the longest metadata and attributes, every character of them escaped."""
 API_VALUES_MAX = 2048
 """Values in a call: members, elements and fields. LiveKit has no bound here."""
+HTTP_BACKLOG = 4096
+"""Connections that wait to be accepted; the kernel takes its own limit (``somaxconn``) if lower."""
 ROOM_INBOX = 10_000
 """Messages waiting for a room's task."""
+ROOM_INBOX_RESERVE = 10_000
+"""Beyond them, for what must not be lost: states of transports, ends of connections."""
 WEBHOOK_DEPTH = 200
 """Webhooks waiting per resource and URL (protocol ``webhook/resource_url_notifier.go``)."""
 WEBHOOK_QUEUED = 10_000
@@ -139,8 +145,8 @@ RESUME_REPAIR_S = 15.0
 ICE itself takes to fail. LiveKit has no bound here."""
 SIMULATED_DISCONNECT_S = 5.0
 """For which a simulated signal disconnect on resume stays armed (``pkg/rtc/room.go``)."""
-SIMULATED_DISCONNECTS_SILENT = 3
-"""As often as the service layer tries to start a session."""
+SIMULATED_DISCONNECTS_SILENT = 1
+"""LiveKit's three are one for a client: its service layer tries so often to start a session."""
 ICE_FAILURES = 2
 ICE_FAILURE_WINDOW_S = 60.0
 SHORT_CONNECTION_S = 90.0
@@ -198,8 +204,9 @@ TOKEN_REFRESH_S = 300.0
 TOKEN_REFRESH_TTL_S = 600.0
 TOKEN_LEEWAY_S = 60.0
 TOKEN_DEFAULT_TTL_S = 6 * 3600.0
-SIGNAL_FIRST_RESPONSE_S = (3.0, 4.0, 5.0)
-"""Wait for the first response per attempt (``pkg/service/utils.go``)."""
+SIGNAL_FIRST_RESPONSE_S = 5.0
+"""Wait for a room's first response. LiveKit tries three times, for 3, 4 and 5 s
+(``pkg/service/utils.go``); the same room would not answer sooner the second time."""
 WHIP_TRACKS_S = 3.0
 WHIP_TRACKS_POLL_S = 0.05
 """Wait for the tracks that a WHIP client asks for by name (psrpc's timeout,
@@ -221,6 +228,20 @@ LOOP_SLICE_S = 0.005
 """CPU of long work on the event loop before everybody else has a turn."""
 
 # -- lkpy's own ---------------------------------------------------------------------------------
+ADMISSION_TAKEN_PER_TURN = 6
+ADMISSION_REFUSED_PER_TURN = 12
+"""Requests to join that are looked at, and sent away, in one turn of the event loop."""
+ADMISSION_STARTING = 16
+"""Sessions that start at a time on a node; one is milliseconds of work."""
+ADMISSION_WAITING = 1024
+ADMISSION_WAIT_S = 2.5
+"""Joins wait for their turn as long as they have it within this; clients wait 5 s and more."""
+ADMISSION_PATIENCE_S = 4.0
+"""For which a join waits when its turn comes later than was expected."""
+ADMISSION_PACE_S = 0.005
+"""What a join is taken to cost before the first was measured."""
+ADMISSION_RETRY_MAX_S = 30.0
+"""At most told in ``Retry-After``."""
 MEDIA_SAMPLE_INTERVAL_S = 5.0
 """Between two looks at media for its metrics, as LiveKit's connection statistics."""
 PROFILE_DEFAULT_S = 30.0

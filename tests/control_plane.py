@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -26,6 +26,7 @@ from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
 from lkpy.server.telemetry.events import Telemetry
 from lkpy.signal.join_request import wrap
 from lkpy.stats.v1 import stats_pb2
+from tests.patience import PATIENCE_S
 
 KEY, SECRET = "testkey", "a secret that is longer than 32 characters"
 
@@ -166,8 +167,9 @@ class MediaDouble:
     node_ip = "127.0.0.1"
     udp_port: int | None = 7882
     tcp_port: int | None = None
+    trouble = ""
 
-    def start(self, node: LocalNode) -> None:
+    def start(self, node: LocalNode, telemetry: Telemetry) -> None:
         self.running = True
 
     def make_room(
@@ -250,9 +252,18 @@ class Harness:
             return response.status, await response.json()
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Return once something is so, which a server of this process makes so."""
+    async with asyncio.timeout(60):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.005)
+
+
 async def receive(socket: aiohttp.ClientWebSocketResponse) -> rtc.SignalResponse:
     """The next response, which must be binary."""
-    return rtc.SignalResponse.FromString(await socket.receive_bytes(timeout=5))
+    return rtc.SignalResponse.FromString(await socket.receive_bytes(timeout=PATIENCE_S))
 
 
 def config_of(values: Mapping[str, Any] | None = None) -> ServerConfig:

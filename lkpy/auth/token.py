@@ -19,8 +19,8 @@ import jwt
 
 from lkpy.auth.grants import Grants, GrantsError, numeric_date
 from lkpy.errors import Code, LkpyError
+from lkpy.json_values import well_formed
 from lkpy.limits import TOKEN_DEFAULT_TTL_S, TOKEN_LEEWAY_S, TOKEN_MAX_SIZE, TOKEN_REFRESH_TTL_S
-from lkpy.text import well_formed
 
 # The operator hears of short secrets when the server starts; PyJWT would repeat it per token.
 warnings.filterwarnings("ignore", message="The HMAC key is", module="jwt")

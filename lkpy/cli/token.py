@@ -240,6 +240,7 @@ def verify(
     from lkpy.cli.output import fail, result, result_json
     from lkpy.clock import SystemClock
     from lkpy.errors import LkpyError
+    from lkpy.text import one_line
 
     signer = credentials.resolve(None, api_key, api_secret, dev)
     now = SystemClock().wall()
@@ -252,7 +253,7 @@ def verify(
         return
     result("The token is valid.")
     for line in describe(verified.grants, api_key=verified.api_key, now=now):
-        result(line)
+        result(one_line(line))
 
 
 @app.command()
@@ -263,6 +264,7 @@ def inspect(token: Token, json_output: Json = False) -> None:
     from lkpy.auth.token import unverified_claims
     from lkpy.cli.output import result, result_json
     from lkpy.clock import SystemClock
+    from lkpy.text import one_line
 
     claims = unverified_claims(_read(token))
     if json_output:
@@ -270,7 +272,7 @@ def inspect(token: Token, json_output: Json = False) -> None:
         return
     issuer = str(claims.get("iss", ""))
     for line in describe(Grants.from_claims(claims), api_key=issuer, now=SystemClock().wall()):
-        result(line)
+        result(one_line(line))
     result("The signature was not checked: `lkpy token verify` does.")
 
 
@@ -379,11 +381,10 @@ def _facts(grants: Grants) -> dict[str, Any]:
 
 
 def _print_created(grants: Grants, url: str, token: str) -> None:
-    import json
-
     from lkpy.cli.output import result
+    from lkpy.text import json_text
 
     result("Token grants:")
-    result(json.dumps(grants.to_claims(), indent=2, ensure_ascii=False))
+    result(json_text(grants.to_claims(), indent=2))
     result(f"\nProject URL: {url}")
     result(f"Access token: {token}")

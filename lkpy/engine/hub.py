@@ -32,11 +32,14 @@ from lkpy.engine.api import (
     StatsCollected,
     StreamStatesChanged,
     TransportClosed,
+    WorkerFailed,
+    WorkerStalled,
 )
 
 logger = logging.getLogger(__name__)
 
 Handler: TypeAlias = Callable[[Event], None]
+WorkerHandler: TypeAlias = Callable[[WorkerFailed | WorkerStalled], None]
 
 _BATCH = 1024
 """Events per turn of the loop, so that a flood leaves time for the rest of the process."""
@@ -52,6 +55,8 @@ class EngineHub:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stats: dict[int, tuple[asyncio.Future[list[StatsCollected]], list[StatsCollected]]]
         self._stats = {}
+        self.on_worker: WorkerHandler | None = None
+        """Who looks after the workers."""
         self.unhandled = 0
         """Events about objects that nobody is bound to, such as those just closed."""
 
@@ -130,6 +135,8 @@ class EngineHub:
                     "engine command failed: %s %s: %s", event.command, event.code, event.message
                 )
                 self._hand_out(event.subject, event)
+            case WorkerFailed() | WorkerStalled():
+                self._worker(event)
             case StatsCollected():
                 self._collect(event)
             case _:
@@ -144,6 +151,15 @@ class EngineHub:
             handler(event)
         except Exception:
             # One owner's bug must not cost the others their events.
+            logger.exception("handling %s failed", type(event).__name__)
+
+    def _worker(self, event: WorkerFailed | WorkerStalled) -> None:
+        if self.on_worker is None:
+            logger.error("nobody looks after the media workers: %s", event)
+            return
+        try:
+            self.on_worker(event)
+        except Exception:
             logger.exception("handling %s failed", type(event).__name__)
 
     def _split_levels(self, event: AudioLevels) -> None:

@@ -86,7 +86,11 @@ class MediaPlane(Protocol):
     def tcp_port(self) -> int | None:
         """Of the first worker; None without ICE-TCP."""
 
-    def start(self, node: LocalNode) -> None:
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the engine, for the health route; empty: nothing."""
+
+    def start(self, node: LocalNode, telemetry: Telemetry) -> None:
         """Start the engine. Raises :class:`lkpy.errors.LkpyError`."""
 
     def make_room(
@@ -157,6 +161,7 @@ class Server:
             ),
             limits=self._limits,
             clock=self._clock,
+            keep_node=lambda name: self._router.set_node_for_room(name, self._node.id),
             forget_node=self._router.clear_room,
         )
         self._signal_server = SignalServer(self._node.id, self._bus, self._manager)
@@ -184,7 +189,7 @@ class Server:
         sockets = listen(self.config.bind_addresses, self.config.port)
         try:
             await self._reporting.start()
-            self._media.start(self._node)
+            self._media.start(self._node, self._reporting.telemetry)
         except BaseException:
             for listener in sockets:
                 listener.close()
@@ -306,12 +311,14 @@ class Server:
 
     def _http_service(self) -> HttpService:
         service = HttpService(self.config.keys, self._limits, self._clock)
-        service.add("/", Health(self._router, self._clock).serve)
+        service.add("/", Health(self._router, self._clock, lambda: self._media.trouble).serve)
         service.add("/lkpy/v1/ready", self._ready)
-        service.add("/rtc", self._rtc.v0)
-        service.add("/rtc/v1", self._rtc.v1)
-        service.add("/rtc/validate", self._rtc.v0_validate)
-        service.add("/rtc/v1/validate", self._rtc.v1_validate)
+        gate = self._rtc.refusal
+        service.add("/rtc", self._rtc.v0, gate)
+        service.add("/rtc/v1", self._rtc.v1, gate)
+        # Browsers cannot read why an upgrade failed, and ask here.
+        service.add("/rtc/validate", self._rtc.v0_validate, gate)
+        service.add("/rtc/v1/validate", self._rtc.v1_validate, gate)
         whip = WhipService(self._manager, self._allocator, self._limits)
         service.add(WHIP_PATH, whip.endpoint)
         service.add_prefix(f"{WHIP_PATH}/", whip.resource)

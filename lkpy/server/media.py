@@ -22,6 +22,7 @@ from lkpy.server.background import background
 from lkpy.server.config import PortRange, ServerConfig
 from lkpy.server.ice_servers import IceServers
 from lkpy.server.media_addresses import media_addresses
+from lkpy.server.media_workers import MediaWorkers
 from lkpy.server.routing.node import LocalNode
 from lkpy.server.rtc.options import (
     AudioOptions,
@@ -31,7 +32,7 @@ from lkpy.server.rtc.options import (
     VideoOptions,
 )
 from lkpy.server.rtc.room import Room, RoomObserver
-from lkpy.server.telemetry.events import Telemetry
+from lkpy.server.telemetry.events import NO_TELEMETRY, Telemetry
 from lkpy.server.telemetry.log import fields
 
 logger = logging.getLogger(__name__)
@@ -126,6 +127,7 @@ class EnginePlane:
         self._hub: EngineHub | None = None
         self._node: NodeInfo | None = None
         self._rooms: list[Room] = []
+        self._workers: MediaWorkers | None = None
         self._measuring: asyncio.Task[None] | None = None
 
     @property
@@ -143,11 +145,18 @@ class EnginePlane:
         """ICE-TCP port of the first worker; None without ICE-TCP."""
         return None if self._hub is None else port_of(self._hub.info, "tcp")
 
-    def start(self, node: LocalNode) -> None:
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the engine, for the health route; empty: nothing."""
+        return "" if self._workers is None else self._workers.trouble
+
+    def start(self, node: LocalNode, telemetry: Telemetry = NO_TELEMETRY) -> None:
         """Start the engine and dispatch its events on the running loop."""
         if self._engine is None:
             self._engine = start_engine(engine_config(self._config))
         self._hub = EngineHub(self._engine)
+        self._workers = MediaWorkers(len(self._engine.info.workers), self._live, telemetry)
+        self._hub.on_worker = self._workers.handle
         self._hub.start(asyncio.get_running_loop())
         self._node = NodeInfo(NodeID(node.id), region=node.region)
         self._measuring = background("media measurement", partial(self._measure, self._hub))
@@ -180,12 +189,8 @@ class EnginePlane:
         telemetry: Telemetry,
     ) -> Room:
         """A room on the least used worker, not started yet."""
-        if self._hub is None or self._node is None:
+        if self._hub is None or self._node is None or self._workers is None:
             raise LkpyError(Code.UNAVAILABLE, "the media engine is not running", blame=Blame.US)
-        worker = min(
-            range(len(self._hub.info.workers)),
-            key=lambda number: sum(room.worker == number for room in self._live()),
-        )
         room = Room(
             info,
             options=room_options(self._config, self._clock),
@@ -193,7 +198,7 @@ class EnginePlane:
             node=self._node,
             hub=self._hub,
             clock=self._clock,
-            worker=worker,
+            worker=self._workers.least_used(),
             observer=observer,
             refresh_token=self._refresh_token,
             telemetry=telemetry,

@@ -56,7 +56,7 @@ class Reporting:
         self.prometheus: SideListener | None = None
         if config.prometheus.port:
             self._scraper = Scraper(sources.node_id, clock, counts, sources.collect)
-            listeners.append(self._scraper.server)
+            listeners += [self._scraper.server, self._scraper.trouble]
             access = config.prometheus
             service = PrometheusService(
                 self._scrape, username=access.username, password=access.password

@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
 from lkpy.errors import Code, LkpyError
+from lkpy.json_values import well_formed
 from lkpy.limits import (
     ATTRIBUTES_VALUES_MAX,
     CAPABILITIES_MAX,
@@ -26,7 +27,6 @@ from lkpy.limits import (
     JOIN_VALUES_MAX,
 )
 from lkpy.signal import weight
-from lkpy.text import well_formed
 
 _SDK_NAMES = {
     "js": "JS",

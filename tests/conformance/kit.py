@@ -24,10 +24,10 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from livekit.protocol import models, rtc
 
+from tests.patience import PATIENCE_S, Lateness, pass_time
+
 PROTOCOL = 16
 """Signal protocol version that the raw clients announce unless told otherwise."""
-TIMEOUT_S = 8.0
-"""Patience of :meth:`Signal.expect`."""
 
 M = TypeVar("M", bound=Message)
 
@@ -160,7 +160,7 @@ class Signal:
         kind: str,
         where: Callable[[Any], bool] = lambda _: True,
         *,
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: float = PATIENCE_S,
     ) -> Any:
         """The first response of ``kind`` that fulfils ``where`` and was not returned before."""
         try:
@@ -193,10 +193,10 @@ class Signal:
     async def never(self, kind: str, within_s: float) -> None:
         """Nothing of ``kind`` comes for a while."""
         before = len(self.all(kind))
-        await asyncio.sleep(within_s)
+        await pass_time(within_s)
         assert len(self.all(kind)) == before, self.all(kind)[before:]
 
-    async def ended(self, timeout_s: float = TIMEOUT_S) -> Closed:
+    async def ended(self, timeout_s: float = PATIENCE_S) -> Closed:
         """Wait until the server has closed the connection."""
         return await asyncio.wait_for(asyncio.shield(self.closed), timeout_s)
 
@@ -247,6 +247,19 @@ class Lobby:
     def opened(self, close: Callable[[], Any]) -> None:
         """Await ``close()`` at the end."""
         self._stack.push_async_callback(close)
+
+    # -- time -----------------------------------------------------------------------------------
+
+    async def pause(self, seconds: float) -> None:
+        """Let time pass in which the server and this process ran on time."""
+        await pass_time(seconds, self._probe)
+
+    def lateness(self) -> Lateness:
+        """How late the server and this process ran inside the context."""
+        return Lateness(self._probe)
+
+    async def _probe(self) -> None:
+        await self.get("/")
 
     # -- HTTP -----------------------------------------------------------------------------------
 
@@ -349,7 +362,7 @@ class Lobby:
         signal = Signal(socket)
         self.opened(signal.close)
         if first:
-            async with asyncio.timeout(TIMEOUT_S), signal._changed:
+            async with asyncio.timeout(PATIENCE_S), signal._changed:
                 await signal._changed.wait_for(lambda: signal.log or signal.closed.done())
         return signal
 
@@ -365,7 +378,7 @@ async def within(seconds: float, what: str) -> AsyncIterator[None]:
 
 
 async def until(
-    condition: Callable[[], Any], what: str = "condition", *, timeout_s: float = TIMEOUT_S
+    condition: Callable[[], Any], what: str = "condition", *, timeout_s: float = PATIENCE_S
 ) -> None:
     """Poll until ``condition()`` is true."""
     async with within(timeout_s, what):

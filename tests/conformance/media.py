@@ -28,7 +28,8 @@ from aiortc.mediastreams import MediaStreamTrack, VideoStreamTrack
 from av import AudioFrame
 from livekit.protocol import models, rtc
 
-from tests.conformance.kit import PROTOCOL, TIMEOUT_S, Lobby, Signal, until
+from tests.conformance.kit import PROTOCOL, Lobby, Signal, until, within
+from tests.patience import PATIENCE_S
 
 RATE = 48_000
 SECTIONS = 3
@@ -163,7 +164,7 @@ class Participant:
 
     async def answered(self, offer: rtc.SessionDescription) -> rtc.SessionDescription:
         """Wait for the answer to ``offer`` and take it."""
-        answer = await asyncio.wait_for(self._answers[offer.id], TIMEOUT_S)
+        answer = await asyncio.wait_for(self._answers[offer.id], PATIENCE_S)
         sdp = await self._with_candidates(answer.sdp, rtc.SignalTarget.PUBLISHER)
         await self.publisher.setRemoteDescription(RTCSessionDescription(sdp=sdp, type="answer"))
         self._mapped(answer.mid_to_track_id)
@@ -203,7 +204,7 @@ class Participant:
     async def _with_candidates(self, sdp: str, target: int) -> str:
         """The description with its candidates in it: aiortc begins to connect with what it has
         when it takes a description."""
-        await asyncio.wait_for(self._gathered[target].wait(), TIMEOUT_S)
+        await asyncio.wait_for(self._gathered[target].wait(), PATIENCE_S)
         known = [text for text in self._candidates[target] if " udp " in text.lower()]
         lines = "".join(f"a={text}\r\n" for text in known) + "a=end-of-candidates\r\n"
         return re.sub(r"(a=mid:[^\r\n]*\r\n)", lambda found: found.group(1) + lines, sdp)
@@ -239,12 +240,12 @@ class Participant:
 
         channel.on("message", message)
 
-    async def receives(self, sid: str, frames: int = 3, *, timeout_s: float = TIMEOUT_S) -> None:
+    async def receives(self, sid: str, frames: int = 3, *, timeout_s: float = PATIENCE_S) -> None:
         """Wait until ``frames`` more frames of a track were decoded."""
         target = self.frames[sid] + frames
         await until(lambda: self.frames[sid] >= target, f"frames of {sid}", timeout_s=timeout_s)
 
-    async def packet(self, kind: str, *, timeout_s: float = TIMEOUT_S) -> models.DataPacket:
+    async def packet(self, kind: str, *, timeout_s: float = PATIENCE_S) -> models.DataPacket:
         """The first data packet of ``kind`` (``user``, ``rpc_request``…) that came."""
         found: list[models.DataPacket] = []
 
@@ -352,6 +353,15 @@ async def join(
             await participant.negotiate()
         await participant.connected()
     return participant
+
+
+async def quiet(lobby: Lobby, participant: Participant, sid: str) -> None:
+    """Wait until nothing more of a track comes."""
+    async with within(PATIENCE_S, f"silence of {sid}"):
+        before = -1
+        while before != participant.frames[sid]:
+            before = participant.frames[sid]
+            await lobby.pause(0.5)
 
 
 async def negotiate_with(

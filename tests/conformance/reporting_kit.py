@@ -24,8 +24,9 @@ import jwt
 import pytest
 from aiohttp import web
 
-from tests.conformance.kit import TIMEOUT_S, Target, until
+from tests.conformance.kit import Target, until
 from tests.interop.conftest import run_server
+from tests.patience import PATIENCE_S
 from tests.ports import free_ports
 
 _CONFIG = """
@@ -126,7 +127,7 @@ class Receiver:
         """Events of a room, in the order in which they came."""
         return [webhook.name for webhook in self.of(room)]
 
-    async def expect(self, room: str, name: str, *, timeout_s: float = TIMEOUT_S) -> Webhook:
+    async def expect(self, room: str, name: str, *, timeout_s: float = PATIENCE_S) -> Webhook:
         """Wait for the first event of a name."""
 
         def found() -> list[Webhook]:

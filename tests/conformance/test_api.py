@@ -240,7 +240,7 @@ async def test_update_room_metadata(lobby: Lobby) -> None:
     request = room_pb.UpdateRoomMetadataRequest(room=lobby.room, metadata="new")
     room = await lobby.call("UpdateRoomMetadata", request, models.Room)
     assert (room.sid, room.metadata) == (alice.join.room.sid, "new")
-    told = await alice.expect("room_update", lambda u: u.room.metadata == "new", timeout_s=1)
+    told = await alice.expect("room_update", lambda u: u.room.metadata == "new")
     assert told.room.sid == room.sid
     bob = await lobby.signal("bob")
     assert bob.join.room.metadata == "new"

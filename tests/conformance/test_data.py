@@ -105,7 +105,7 @@ async def test_who_may_not_publish_data(lobby: Lobby) -> None:
     alice, bob = await people(lobby, "alice", "bob")
     mute = await media.join(lobby, "mute", single=True, canPublishData=False)
     await mute.send_data(user(b"forbidden"))
-    await asyncio.sleep(0.2)
+    await lobby.pause(0.2)
     await settled(alice, bob)
     assert [p.user.payload for p in bob.received] == [b"last"]
 

@@ -14,6 +14,7 @@ from livekit.protocol import models, rtc
 from yarl import URL
 
 from tests.conformance.kit import Lobby, Refused, wrap
+from tests.patience import PATIENCE_S
 
 ORIGIN = {"Origin": "https://meet.example"}
 TWIRP = "/twirp/livekit.RoomService/ListRooms"
@@ -406,7 +407,7 @@ async def test_the_user_agent_names_the_browser(lobby: Lobby, agent: str, limite
             f"{lobby.target.url}/rtc?access_token={token}&sdk=js&protocol=16"
         ) as socket,
     ):
-        join = rtc.SignalResponse.FromString(await socket.receive_bytes(timeout=5)).join
+        join = rtc.SignalResponse.FromString(await socket.receive_bytes(timeout=PATIENCE_S)).join
     disabled = join.client_configuration.disabled_codecs
     assert bool([*disabled.codecs, *disabled.publish]) is limited
 
@@ -447,7 +448,7 @@ async def test_permessage_deflate(lobby: Lobby) -> None:
 async def test_control_pings_keep_proxies_from_closing(lobby: Lobby) -> None:
     token = lobby.target.token("alice", lobby.room)
     url = f"{lobby.target.url}/rtc?access_token={token}&protocol=16"
-    async with lobby.session.ws_connect(url, autoping=False) as socket, asyncio.timeout(11):
+    async with lobby.session.ws_connect(url, autoping=False) as socket, asyncio.timeout(PATIENCE_S):
         while (await socket.receive()).type is not aiohttp.WSMsgType.PING:
             pass
 

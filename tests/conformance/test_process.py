@@ -21,11 +21,11 @@ import pytest_asyncio
 from livekit.protocol import models, rtc
 
 from tests.conformance.kit import Lobby, Refused, Target, within
+from tests.patience import PATIENCE_S
 from tests.ports import free_port
 
 OTHER = os.environ.get("LIVEKIT_SERVER")
 SECRET = "a secret that is longer than 32 characters"
-START_S, END_S = 20.0, 12.0
 """Patience; livekit-server looks every 5 s whether the last participant has left."""
 
 
@@ -58,7 +58,7 @@ class Process:
 
     async def output(self) -> str:
         """Everything it wrote until it ended."""
-        async with within(END_S, "the end of the server"):
+        async with within(PATIENCE_S, "the end of the server"):
             output, _ = await self.process.communicate()
         return output.decode()
 
@@ -92,7 +92,7 @@ async def start(tmp_path: Path, session: aiohttp.ClientSession) -> AsyncIterator
         )
         started.append(process)
         if serves:
-            await serving(session, port)
+            await serving(session, process, port)
         return Process(process, port)
 
     yield run
@@ -102,10 +102,15 @@ async def start(tmp_path: Path, session: aiohttp.ClientSession) -> AsyncIterator
             await process.communicate()
 
 
-async def serving(session: aiohttp.ClientSession, port: int) -> None:
-    """Wait until it serves."""
-    async with within(START_S, "the start of the server"):
-        while not await _serves(session, port):  # noqa: ASYNC110 - of another process
+async def serving(
+    session: aiohttp.ClientSession, process: asyncio.subprocess.Process, port: int
+) -> None:
+    """Wait until it serves; fails with its output if it ends."""
+    async with within(PATIENCE_S, "the start of the server"):
+        while not await _serves(session, port):
+            if process.returncode is not None:
+                output, _ = await process.communicate()
+                pytest.fail(f"the server did not start:\n{output.decode()}")
             await asyncio.sleep(0.05)
 
 
@@ -124,7 +129,7 @@ async def tool(directory: Path, name: str, *flags: str, **environ: str) -> str:
         stdout=asyncio.subprocess.PIPE,
         env=environment(directory, **environ),
     )
-    async with within(END_S, name):
+    async with within(PATIENCE_S, name):
         output, _ = await process.communicate()
     return output.decode()
 
@@ -153,8 +158,10 @@ async def test_development_stays_on_this_machine(
 ) -> None:
     """With the well-known keys and no address named."""
     port = free_port()
-    await start(serves=False, keys=False, LIVEKIT_CONFIG=f"port: {port}\ndevelopment: true")
-    await serving(session, port)
+    server = await start(
+        serves=False, keys=False, LIVEKIT_CONFIG=f"port: {port}\ndevelopment: true"
+    )
+    await serving(session, server.process, port)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
@@ -278,7 +285,7 @@ async def test_sigterm_waits_for_participants(start: Start, session: aiohttp.Cli
     lobby = server.lobby(session, "key", SECRET)
     alice = await lobby.signal("alice")
     server.process.send_signal(signal.SIGTERM)
-    await asyncio.sleep(0.5)
+    await lobby.pause(0.5)
     assert (await lobby.get("/"))[:2] == (200, "OK")
     await alice.send(ping_req=rtc.Ping(timestamp=1))
     assert (await alice.expect("pong_resp")).last_ping_timestamp == 1
@@ -298,7 +305,7 @@ async def test_the_second_signal_stops_at_once(
     lobby = server.lobby(session, "key", SECRET)
     alice = await lobby.signal("alice")
     server.process.send_signal(signal.SIGTERM)
-    await asyncio.sleep(0.3)
+    await lobby.pause(0.3)
     server.process.send_signal(signal.SIGTERM)
     leave = await alice.expect("leave")
     assert leave.reason == models.DisconnectReason.SERVER_SHUTDOWN

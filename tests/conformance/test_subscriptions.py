@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-
 import pytest
 from aiortc.mediastreams import VideoStreamTrack
 from livekit.protocol import models, rtc
@@ -40,7 +37,7 @@ async def test_by_hand(lobby: Lobby, single: bool) -> None:
     bob = await media.join(lobby, "bob", single=single, auto_subscribe=False)
     track, _ = await alice.publish()
     await bob.signal.expect_participant("alice", lambda p: len(p.tracks) == 1)
-    await asyncio.sleep(0.3)
+    await lobby.pause(0.3)
     assert bob.mids == {}
     await subscribe(bob, track.sid)
     await bob.receives(track.sid)
@@ -66,7 +63,7 @@ async def test_before_the_track_is_published(lobby: Lobby, single: bool) -> None
     await alice.signal.send(add_track=request)
     sid = (await alice.signal.expect("track_published")).track.sid
     await subscribe(bob, sid)
-    await asyncio.sleep(0.2)
+    await lobby.pause(0.2)
     alice.publisher.addTransceiver(tone, direction="sendonly")
     await alice.negotiate()
     await bob.receives(sid)
@@ -165,7 +162,7 @@ async def test_an_entry_for_nobody_changes_nothing(lobby: Lobby) -> None:
     track, _ = await alice.publish()
     await bob.receives(track.sid)
     await alice.signal.send(subscription_permission=only(rtc.TrackPermission(all_tracks=True)))
-    await asyncio.sleep(0.3)
+    await lobby.pause(0.3)
     await bob.receives(track.sid, 10)
     assert not alice.signal.closed.done()
 
@@ -230,10 +227,8 @@ async def test_a_codec_that_the_client_lacks(lobby: Lobby) -> None:
 @pytest.mark.row(50)
 async def test_a_track_that_is_never_found_is_waited_for(lobby: Lobby) -> None:
     bob = await media.join(lobby, "bob", single=False)
-    began = time.monotonic()
     await subscribe(bob, "TR_no")
     await bob.signal.never("subscription_response", 1.0)
-    assert time.monotonic() - began < 2
 
 
 # -- what follows a subscription ------------------------------------------------------------------

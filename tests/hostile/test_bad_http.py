@@ -19,6 +19,7 @@ from livekit.protocol import models, rtc
 from lkpy.auth.grants import Grants, VideoGrant
 from lkpy.server.telemetry import log
 from tests.control_plane import SECRET, Harness, receive, running
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ async def exchange(server: Harness, *chunks: bytes) -> bytes:
             with contextlib.suppress(ConnectionError):
                 await writer.drain()
         with contextlib.suppress(ConnectionError):
-            return await asyncio.wait_for(reader.read(65536), 10)
+            return await asyncio.wait_for(reader.read(65536), PATIENCE_S)
         return b""
     finally:
         writer.close()
@@ -146,7 +147,7 @@ async def test_broken_websocket_frames(server: Harness, frame: bytes) -> None:
     assert b"101" in await reader.readuntil(b"\r\n\r\n")
     writer.write(frame)
     # The server says goodbye, then closes: reading ends.
-    await asyncio.wait_for(reader.read(), 10)
+    await asyncio.wait_for(reader.read(), PATIENCE_S)
     writer.close()
 
 
@@ -163,7 +164,7 @@ async def test_a_message_too_large_in_fragments(server: Harness) -> None:
     goodbye = bytearray()
     # What the server has not read when it closes turns the end into a reset.
     with contextlib.suppress(ConnectionError):
-        while chunk := await asyncio.wait_for(reader.read(65536), 10):
+        while chunk := await asyncio.wait_for(reader.read(65536), PATIENCE_S):
             goodbye += chunk
     assert (1009).to_bytes(2, "big") in goodbye
     writer.close()
@@ -179,11 +180,11 @@ async def test_two_megabytes_of_empty_messages(server: Harness) -> None:
     varint = bytes([length & 127 | 128, length >> 7 & 127 | 128, length >> 14 & 127 | 128, 0])
     frame = b"\x62" + varint + inner
     assert len(rtc.SignalRequest.FromString(frame).sync_state.publish_tracks) == 700_000
-    started = asyncio.get_running_loop().time()
+    began = time.process_time()
     await socket.send_bytes(frame)
     await socket.send_bytes(rtc.SignalRequest(ping=1).SerializeToString())
     assert (await receive(socket)).WhichOneof("message") == "pong"
-    assert asyncio.get_running_loop().time() - started < 2
+    assert time.process_time() - began < 2, "client and server"
 
 
 async def test_a_flood_of_connections_that_say_nothing(server: Harness) -> None:
@@ -239,4 +240,4 @@ async def test_sockets_that_vanish_mid_join(server: Harness) -> None:
         writer.transport.abort()
     with contextlib.suppress(aiohttp.ClientError):
         await server.get("/")
-    await asyncio.wait_for(server.server._rtc.sockets.wait_empty(), 5)
+    await asyncio.wait_for(server.server._rtc.sockets.wait_empty(), PATIENCE_S)

@@ -11,6 +11,7 @@ from aiohttp import web
 from lkpy.server.http.guard import Unauthenticated
 from lkpy.server.http.side_listener import SideListener
 from tests.control_plane import Harness, receive, running
+from tests.patience import PATIENCE_S
 
 HEADER_S = 0.3
 
@@ -37,7 +38,7 @@ async def dribble(server: Harness, text: bytes) -> bytes:
             await asyncio.wait([answer], timeout=0.02)
             if answer.done():
                 break
-        return await asyncio.wait_for(answer, 5)
+        return await asyncio.wait_for(answer, PATIENCE_S)
     except ConnectionError:
         return b""
     finally:
@@ -49,14 +50,14 @@ async def test_many_slow_headers(server: Harness) -> None:
     slow = [asyncio.create_task(dribble(server, b"GET / HTTP/1.1\r\n" * 50)) for _ in range(50)]
     socket = await server.join(server.token())
     assert (await receive(socket)).HasField("join")
-    assert await asyncio.wait_for(asyncio.gather(*slow), 5) == [b""] * 50
+    assert await asyncio.wait_for(asyncio.gather(*slow), PATIENCE_S) == [b""] * 50
     assert not socket.closed
 
 
 async def test_a_connection_without_a_request(server: Harness) -> None:
     reader, writer = await connect(server)
     with contextlib.suppress(ConnectionError):
-        assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     writer.close()
 
 
@@ -67,7 +68,7 @@ async def test_a_slow_body(server: Harness) -> None:
     )
     reader, writer = await connect(server)
     writer.write(head + b"{")
-    status = await asyncio.wait_for(reader.readline(), 5)
+    status = await asyncio.wait_for(reader.readline(), PATIENCE_S)
     assert status == b"HTTP/1.1 408 Request Timeout\r\n"
     writer.close()
 
@@ -80,7 +81,7 @@ async def test_a_header_in_pieces_is_read(server: Harness) -> None:
         await writer.drain()
         await asyncio.sleep(0.01)
         writer.write(text[cut:])
-        assert (await asyncio.wait_for(reader.read(), 5)).endswith(b"OK")
+        assert (await asyncio.wait_for(reader.read(), PATIENCE_S)).endswith(b"OK")
         writer.close()
 
 
@@ -99,7 +100,7 @@ async def test_a_side_port_without_a_request(server: Harness) -> None:
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", side.port)
         with contextlib.suppress(ConnectionError):
-            assert await asyncio.wait_for(reader.read(), 5) == b""
+            assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
         writer.close()
     finally:
         await side.stop()

@@ -38,6 +38,7 @@ from aiortc.rtcsctptransport import RTCSctpCapabilities
 
 from lkpy.engine import api
 from lkpy.server.config_congestion import CongestionControlConfig
+from tests.patience import PATIENCE_S
 
 native = pytest.importorskip("lkpy.engine.native", reason="the media engine is not built")
 from lkpy.errors import Blame, Code, LkpyError  # noqa: E402
@@ -55,7 +56,7 @@ class Driver:
     """An engine whose events are collected on the event loop."""
 
     def __init__(self, config: api.EngineConfig) -> None:
-        self.engine: api.Engine = native.NativeEngine(config)
+        self.engine = native.NativeEngine(config)
         self.events: list[api.Event] = []
         self._ids = iter(range(1, 1_000))
         self._arrived = asyncio.Event()
@@ -70,7 +71,7 @@ class Driver:
     async def expect(self, kind: type[E], matches: Callable[[E], bool] = lambda _: True) -> E:
         """The first event of a kind that matches, which may have come already."""
         seen = 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 for event in self.events[seen:]:
                     if isinstance(event, kind) and matches(event):
@@ -289,7 +290,7 @@ async def test_audio_and_video_pass_from_one_peer_to_the_other(
         await subscriber.subscribe(video, api.MediaKind.VIDEO, "a"),
         await subscriber.subscribe(audio, api.MediaKind.AUDIO, "b"),
     ]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         pictures = [await tracks[0].recv() for _ in range(5)]
         sounds = [await tracks[1].recv() for _ in range(5)]
     assert {(picture.width, picture.height) for picture in pictures} == {(640, 480)}
@@ -329,7 +330,7 @@ async def test_a_message_comes_back_on_every_channel_it_is_sent_to(
     driver.submit(
         api.SendData(tuple((event.transport, event.stream_id) for event in opened), b"to all")
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         assert [await received.get(), await received.get()] == [b"to all"] * 2
     channels[0].send(b"x" * 60_000)
     event = await driver.expect(api.DataReceived)
@@ -366,7 +367,7 @@ async def test_data_track_packets_go_from_channel_to_channel(
     assert (failed.command, failed.code) == ("CreateDataTrack", Code.INVALID_ARGUMENT)
     header = bytes([0b0001_1000, 0, 1, 2, 0, 7, 0, 8, 0, 0, 0, 9])
     channels[0].send(header + b"payload")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         packet = await received.get()
     assert packet == header[:2] + b"\xfe\xff" + header[4:] + b"payload"
     assert not any(isinstance(event, api.DataReceived) for event in driver.events)
@@ -439,3 +440,29 @@ def test_a_closed_or_full_engine_takes_nothing() -> None:
     engine.close()
     with pytest.raises(LkpyError, match="closed"):
         engine.submit([])
+
+
+async def test_a_worker_that_fails_is_replaced_on_its_ports() -> None:
+    driver = Driver(api.EngineConfig(fault_injection=True))
+    try:
+        before = driver.engine.info
+        driver.submit(api.CreateTransport(1, 0, api.IceParameters("ufrag", "password" * 3)))
+        assert (await driver.stats()).worker.transports == 1
+        driver.engine.inject_fault(0, "panic")
+        failed = await driver.expect(api.WorkerFailed)
+        assert (failed.worker, failed.replaced) == (0, True)
+        assert "injected" in failed.reason
+        stats = await driver.stats()
+        assert (stats.worker.transports, stats.worker.panics) == (0, 1)
+        assert driver.engine.info == before
+        driver.engine.inject_fault(0, "die")
+        await driver.expect(api.WorkerFailed, lambda event: not event.replaced)
+    finally:
+        driver.close()
+
+
+async def test_an_engine_for_users_takes_no_faults() -> None:
+    driver = Driver(api.EngineConfig())
+    with pytest.raises(LkpyError):
+        driver.engine.inject_fault(0, "panic")
+    driver.close()

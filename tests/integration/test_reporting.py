@@ -18,6 +18,7 @@ from lkpy.server.app import Server
 from lkpy.server.telemetry.events import RoomStarted
 from tests.control_plane import KEY, Harness, MediaDouble, config_of, receive, running
 from tests.integration.test_webhooks import receiving
+from tests.patience import PATIENCE_S
 from tests.ports import free_port
 
 
@@ -176,7 +177,7 @@ async def test_a_profile() -> None:
 async def test_one_profile_at_a_time() -> None:
     async with running({"development": True}) as server:
         first = asyncio.create_task(server.get("/debug/pprof/profile?seconds=0.3&debug=1"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while (await server.get("/debug/pprof/profile?seconds=0&debug=1"))[0] != 500:
                 assert not first.done()
         assert (await first)[0] == 200

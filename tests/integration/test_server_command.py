@@ -20,6 +20,7 @@ from lkpy.auth.grants import Grants, VideoGrant
 from lkpy.auth.token import mint
 from lkpy.clock import SystemClock
 from tests.control_plane import receive
+from tests.patience import PATIENCE_S
 
 pytest.importorskip("lkpy._engine", reason="the media engine is not built")
 pytestmark = pytest.mark.filterwarnings("ignore:The HMAC key is")
@@ -37,7 +38,7 @@ class Command:
 
     async def facts(self) -> dict[str, Any]:
         """What the ready file says, once it is there."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while not self.ready.exists():
                 assert self.process.returncode is None, await self.errors()
                 await asyncio.sleep(0.02)
@@ -48,7 +49,7 @@ class Command:
         return (await self.process.stderr.read()).decode()
 
     async def wait(self) -> int:
-        return await asyncio.wait_for(self.process.wait(), 15)
+        return await asyncio.wait_for(self.process.wait(), PATIENCE_S)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from lkpy.errors import LkpyError
 from lkpy.server.app import Server, State
 from lkpy.server.config import ServerConfig
 from tests.control_plane import KEY, SECRET, MediaDouble, receive, running
+from tests.patience import PATIENCE_S
 
 
 def config(**values: object) -> ServerConfig:
@@ -59,7 +60,7 @@ async def test_draining_keeps_rooms_and_refuses_others() -> None:
         )
         for person in ("alice", "bob"):
             server.media.rooms["lobby"]._remove(person, models.DisconnectReason.UNKNOWN_REASON)
-        await asyncio.wait_for(drained, 5)
+        await asyncio.wait_for(drained, PATIENCE_S)
 
 
 async def test_readiness_ends_with_draining_and_health_does_not() -> None:
@@ -85,7 +86,7 @@ async def test_after_the_drain_timeout_clients_are_sent_elsewhere() -> None:
 
 async def test_draining_an_empty_server_ends_at_once() -> None:
     async with running() as server:
-        await asyncio.wait_for(server.server.drain(), 0.4)
+        await asyncio.wait_for(server.server.drain(), PATIENCE_S)
 
 
 async def test_a_port_in_use_is_explained() -> None:
@@ -107,7 +108,7 @@ async def test_an_address_of_another_machine_is_explained() -> None:
 
 async def test_a_failing_engine_leaves_no_listener() -> None:
     class Broken(MediaDouble):
-        def start(self, node: object) -> None:
+        def start(self, node: object, telemetry: object) -> None:
             raise LkpyError("unavailable", "no media")  # type: ignore[arg-type]
 
     server = Server(config(), Broken())

@@ -12,6 +12,7 @@ from livekit.protocol import models, rtc
 
 from lkpy.errors import LkpyError
 from tests.control_plane import Harness, receive, running
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -39,17 +40,17 @@ async def test_pings_are_answered_at_the_socket(server: Harness, socket) -> None
     pong = (await receive(socket)).pong_resp
     assert pong.last_ping_timestamp == 1234
     assert pong.timestamp > 1_600_000_000_000
-    await asyncio.wait_for(server.media.rooms["lobby"].received.wait(), 5)
+    await asyncio.wait_for(server.media.rooms["lobby"].received.wait(), PATIENCE_S)
     kinds = [r.WhichOneof("message") for r in server.media.rooms["lobby"].requests]
     assert kinds == ["ping_req"], "the room learns that the client is there"
 
 
 async def test_answers_come_in_the_encoding_of_the_last_frame(server: Harness, socket) -> None:
     await socket.send_str(json.dumps({"ping": "5"}))
-    assert "pong" in json.loads(await socket.receive_str(timeout=5))
+    assert "pong" in json.loads(await socket.receive_str(timeout=PATIENCE_S))
     sink = server.media.rooms["lobby"].sinks["alice"]
     sink.write(rtc.SignalResponse(refresh_token="next"))
-    assert json.loads(await socket.receive_str(timeout=5)) == {"refreshToken": "next"}
+    assert json.loads(await socket.receive_str(timeout=PATIENCE_S)) == {"refreshToken": "next"}
     await send(socket, ping=5)
     assert (await receive(socket)).WhichOneof("message") == "pong"
 
@@ -69,7 +70,7 @@ async def test_requests_reach_the_room_in_order(server: Harness, socket) -> None
 async def test_leave_is_echoed_then_the_socket_closes_normally(socket) -> None:
     await send(socket, leave=rtc.LeaveRequest(reason=models.DisconnectReason.CLIENT_INITIATED))
     assert (await receive(socket)).leave.reason == models.DisconnectReason.CLIENT_INITIATED
-    message = await socket.receive(timeout=5)
+    message = await socket.receive(timeout=PATIENCE_S)
     assert message.type is aiohttp.WSMsgType.CLOSE
     assert (message.data, message.extra) == (1000, "")
 
@@ -81,7 +82,7 @@ async def test_what_the_room_says_last_is_flushed(server: Harness, socket) -> No
     sink.close("done")
     received = [(await receive(socket)).refresh_token for _ in range(50)]
     assert received == [str(number) for number in range(50)]
-    assert (await socket.receive(timeout=5)).type is aiohttp.WSMsgType.CLOSE
+    assert (await socket.receive(timeout=PATIENCE_S)).type is aiohttp.WSMsgType.CLOSE
 
 
 async def test_an_unknown_request_is_ignored(server: Harness, socket) -> None:
@@ -96,7 +97,7 @@ async def test_an_unknown_request_is_ignored(server: Harness, socket) -> None:
 @pytest.mark.parametrize("frame", [b"\xff\xff\xff", "not json", "[" * 5000])
 async def test_an_undecodable_frame_closes_the_socket(socket, frame: bytes | str) -> None:
     await (socket.send_bytes(frame) if isinstance(frame, bytes) else socket.send_str(frame))
-    message = await socket.receive(timeout=5)
+    message = await socket.receive(timeout=PATIENCE_S)
     assert message.type is aiohttp.WSMsgType.CLOSE
     assert message.data == 1000
 
@@ -106,7 +107,7 @@ async def test_a_frame_over_the_limit_closes_with_1009() -> None:
         socket = await server.join(server.token())
         await receive(socket)
         await socket.send_bytes(b"\x00" * 5000)
-        message = await socket.receive(timeout=5)
+        message = await socket.receive(timeout=PATIENCE_S)
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1009)
 
 
@@ -115,7 +116,7 @@ async def test_the_code_is_read_by_a_client_that_is_still_sending(server: Harnes
     socket = await server.join(server.token())
     await receive(socket)
     await socket.send_bytes(bytes(2 * 1024 * 1024 + 1))
-    message = await socket.receive(timeout=5)
+    message = await socket.receive(timeout=PATIENCE_S)
     assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1009)
 
 
@@ -125,7 +126,7 @@ async def test_a_compressed_frame_is_limited_by_what_it_inflates_to() -> None:
         assert socket.compress
         await receive(socket)
         await socket.send_bytes(b"\x00" * 1_000_000)
-        assert (await socket.receive(timeout=5)).type is aiohttp.WSMsgType.CLOSE
+        assert (await socket.receive(timeout=PATIENCE_S)).type is aiohttp.WSMsgType.CLOSE
         assert (await receive(await server.join(server.token("bob")))).HasField("join")
 
 
@@ -166,7 +167,7 @@ async def test_control_pings(monkeypatch: pytest.MonkeyPatch, server: Harness) -
     monkeypatch.setattr("lkpy.server.http.signal_socket.WS_PING_TICK_S", 0.01)
     socket = await server.join(server.token(), autoping=False)
     await receive(socket)
-    assert (await socket.receive(timeout=5)).type is aiohttp.WSMsgType.PING
+    assert (await socket.receive(timeout=PATIENCE_S)).type is aiohttp.WSMsgType.PING
 
 
 async def test_a_client_that_pings_gets_no_control_pings(
@@ -180,14 +181,14 @@ async def test_a_client_that_pings_gets_no_control_pings(
         await socket.send_bytes(ping)
         assert (await receive(socket)).HasField("pong_resp")
         await asyncio.sleep(0.1)
-    assert (await socket.receive(timeout=5)).type is aiohttp.WSMsgType.PING
+    assert (await socket.receive(timeout=PATIENCE_S)).type is aiohttp.WSMsgType.PING
 
 
 async def test_a_client_that_goes_away_ends_the_rooms_source(server: Harness, socket) -> None:
     room = server.media.rooms["lobby"]
     reader = next(iter(room._readers))
     await socket.close()
-    await asyncio.wait_for(reader, 5)
+    await asyncio.wait_for(reader, PATIENCE_S)
     assert room.sinks["alice"].closed
 
 
@@ -205,6 +206,6 @@ async def test_a_client_that_does_not_read_loses_its_connection(server: Harness)
             await asyncio.sleep(0)
 
     with pytest.raises(LkpyError, match="full"):
-        await asyncio.wait_for(write_until_refused(), 30)
+        await asyncio.wait_for(write_until_refused(), PATIENCE_S)
     assert sink.closed
-    await asyncio.wait_for(server.server._rtc.sockets.wait_empty(), 10)
+    await asyncio.wait_for(server.server._rtc.sockets.wait_empty(), PATIENCE_S)

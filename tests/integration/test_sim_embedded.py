@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.patience import PATIENCE_S
+
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 
 EMBED = """
@@ -65,7 +67,7 @@ async def test_a_killed_simulation_leaves_no_server(tmp_path: Path, cache: Path)
         env=environment(cache),
     )
     assert process.stdout is not None
-    server = psutil.Process(int(await asyncio.wait_for(process.stdout.readline(), 30)))
+    server = psutil.Process(int(await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)))
     process.kill()
     await process.wait()
     await asyncio.to_thread(server.wait, 15)
@@ -88,7 +90,7 @@ async def test_ctrl_c_keeps_the_report(tmp_path: Path, cache: Path) -> None:
         env=environment(cache),
     )
     assert process.stderr is not None
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while b"connected" not in await process.stderr.readline():
             assert process.returncode is None
         process.send_signal(2)

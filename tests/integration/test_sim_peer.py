@@ -16,6 +16,7 @@ from aiortc.mediastreams import AudioStreamTrack, MediaStreamTrack, VideoStreamT
 from lkpy.sim.media import encode
 from lkpy.sim.peers.link import local_addresses
 from lkpy.sim.peers.peer import Peer, PeerSettings
+from tests.patience import PATIENCE_S
 
 TONE = 440
 
@@ -47,7 +48,7 @@ class Call:
         await self.theirs.setRemoteDescription(RTCSessionDescription(offer, "offer"))
         await self.theirs.setLocalDescription(await self.theirs.createAnswer())
         self.ours.accept_answer(self.theirs.localDescription.sdp, {})
-        await asyncio.wait_for(self.connected.wait(), 10)
+        await asyncio.wait_for(self.connected.wait(), PATIENCE_S)
 
     async def tick(self) -> None:
         loop = asyncio.get_running_loop()
@@ -91,17 +92,51 @@ async def test_what_we_publish_is_seen_and_heard(call: Call, clips: dict[str, li
         call.ours.add_track(kind, f"cid-{kind}", f"TR_{kind}", clips[kind])
     await call.negotiate()
     await until(lambda: len(call.tracks) == 2)
-    picture = await asyncio.wait_for(call.tracks["video"].recv(), 10)
+    picture = await asyncio.wait_for(call.tracks["video"].recv(), PATIENCE_S)
     assert (picture.width, picture.height) == (320, 180)
     sound = np.concatenate(
         [
-            (await asyncio.wait_for(call.tracks["audio"].recv(), 10)).to_ndarray().ravel()[::2]
+            (await asyncio.wait_for(call.tracks["audio"].recv(), PATIENCE_S))
+            .to_ndarray()
+            .ravel()[::2]
             for _ in range(50)
         ]
     ).astype(float)[4800:]
     spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound))))
     loudest = np.fft.rfftfreq(len(sound), 1 / 48_000)[spectrum.argmax()]
     assert loudest == pytest.approx(TONE, abs=3)
+
+
+class Elsewhere:
+    """A pair that the agent nominates later; what is sent on it stays here."""
+
+    def __init__(self) -> None:
+        self.protocol = self.transport = self
+        self.remote_addr = ("192.0.2.9", 9)
+        self.sent: list[bytes] = []
+
+    def sendto(self, datagram: bytes, address: tuple[str, int]) -> None:
+        assert address == self.remote_addr
+        self.sent.append(datagram)
+
+
+async def test_media_follows_the_nominated_pair(call: Call, clips: dict[str, list]) -> None:
+    call.ours.add_track("audio", "cid", "TR_a", clips["audio"])
+    await call.negotiate()
+    await until(lambda: call.ours.out.totals.packets > 5)
+    other = Elsewhere()
+    connection = call.ours.link._connection
+    first, connection._nominated[1] = connection._nominated[1], other
+    # RTP, and RTCP of both directions: sender reports and what a receiver owes.
+    call.ours.link.send_rtcp(b"\x80\xc9\0\1\0\0\0\1")
+    await until(lambda: len(other.sent) > 20)
+    connection._nominated[1] = first
+    kinds = {192 <= datagram[1] <= 223 for datagram in other.sent}
+    assert kinds == {True, False}
+    stayed = len(other.sent)
+    sent = call.ours.out.totals.packets
+    await until(lambda: call.ours.out.totals.packets > sent + 5)
+    assert len(other.sent) == stayed
 
 
 async def test_lost_packets_of_ours_are_sent_again(call: Call, clips: dict[str, list]) -> None:

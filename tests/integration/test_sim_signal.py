@@ -20,6 +20,7 @@ from lkpy.signal.client import (
 from lkpy.sim import target
 from lkpy.sim.target import Target, TargetError
 from tests.control_plane import KEY, SECRET, Harness, running
+from tests.patience import PATIENCE_S
 
 OPTIONS = SignalOptions(
     client_info=models.ClientInfo(protocol=16, version="1.2.3"),
@@ -52,10 +53,10 @@ async def test_requests_arrive_and_the_end_is_told(server: Harness) -> None:
     async with client:
         await client.send(rtc.SignalRequest(add_track=rtc.AddTrackRequest(cid="mic")))
         room = server.media.rooms["lobby"]
-        await asyncio.wait_for(room.received.wait(), 5)
+        await asyncio.wait_for(room.received.wait(), PATIENCE_S)
         assert room.requests[0].add_track.cid == "mic"
         await client.leave()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while await client.receive() is not None:
                 pass
     await client.send(rtc.SignalRequest(ping=1))  # a closed connection swallows it
@@ -67,7 +68,7 @@ async def test_round_trips_are_measured(server: Harness) -> None:
     client.on_round_trip = trips.append
     async with client:
         reader = asyncio.create_task(client.receive())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not trips:  # noqa: ASYNC110 - the callback is what is tested
                 await asyncio.sleep(0.01)
         reader.cancel()

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.interop.conftest import RunningServer, run_server
+from tests.patience import PATIENCE_S
 
 GOOD = """\
 version: 1
@@ -41,7 +42,7 @@ async def run(directory: pathlib.Path, text: str | None, *options: str) -> tuple
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    output, errors = await asyncio.wait_for(process.communicate(), 30)
+    output, errors = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     said = errors.decode() + output.decode()
     assert "Traceback" not in said
     return process.returncode or 0, said

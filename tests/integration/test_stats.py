@@ -12,6 +12,7 @@ import pytest
 from lkpy.auth.grants import Grants
 from lkpy.stats.v1 import stats_pb2
 from tests.control_plane import Harness, receive, running
+from tests.patience import PATIENCE_S
 
 STATS = "/lkpy/v1/stats"
 
@@ -124,8 +125,8 @@ async def test_the_command_line_is_shown_without_secrets(monkeypatch: pytest.Mon
 async def test_stream(server: Harness, token: str) -> None:
     params = {"access_token": token, "interval": "200"}
     async with server.http.ws_connect(server.url(STATS), params=params) as socket:
-        first = stats_pb2.Snapshot.FromString(await socket.receive_bytes(timeout=5))
-        second = stats_pb2.Snapshot.FromString(await socket.receive_bytes(timeout=5))
+        first = stats_pb2.Snapshot.FromString(await socket.receive_bytes(timeout=PATIENCE_S))
+        second = stats_pb2.Snapshot.FromString(await socket.receive_bytes(timeout=PATIENCE_S))
     assert 150 <= second.timestamp_ms - first.timestamp_ms < 2000
     assert second.server.cpu_cores >= 0
 
@@ -133,7 +134,7 @@ async def test_stream(server: Harness, token: str) -> None:
 async def test_json_stream(server: Harness, token: str) -> None:
     params = {"access_token": token, "format": "json"}
     async with server.http.ws_connect(server.url(STATS), params=params) as socket:
-        assert "server" in json.loads(await socket.receive_str(timeout=5))
+        assert "server" in json.loads(await socket.receive_str(timeout=PATIENCE_S))
 
 
 @pytest.mark.parametrize("interval", ["0", "199", "10001", "-5", "x", "99999999999", "²"])
@@ -157,8 +158,8 @@ async def test_a_stuck_engine_is_unavailable(
 async def test_streams_end_with_the_server(token: str, server: Harness) -> None:
     params = {"access_token": token}
     socket = await server.http.ws_connect(server.url(STATS), params=params)
-    await socket.receive_bytes(timeout=5)
+    await socket.receive_bytes(timeout=PATIENCE_S)
     await server.server.stop()
-    while (message := await socket.receive(timeout=5)).type is aiohttp.WSMsgType.BINARY:
+    while (message := await socket.receive(timeout=PATIENCE_S)).type is aiohttp.WSMsgType.BINARY:
         pass
     assert message.type is aiohttp.WSMsgType.CLOSE

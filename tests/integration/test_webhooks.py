@@ -23,6 +23,7 @@ from lkpy.server.telemetry import webhook_queue
 from lkpy.server.telemetry.webhook_events import WebhookListener
 from lkpy.server.telemetry.webhook_metrics import WebhookMetrics
 from lkpy.server.telemetry.webhook_notifier import WebhookNotifier, WebhookOptions
+from tests.patience import PATIENCE_S
 from tests.room_kit import camera, running
 
 SECRET = "a secret that is longer than 32 characters"
@@ -65,7 +66,7 @@ class Receiver:
             self.open -= 1
 
     async def wait(self, count: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.requests) < count:
                 self._came.clear()
                 await self._came.wait()
@@ -264,7 +265,7 @@ async def test_the_end_waits_for_what_is_under_way_but_not_for_ever() -> None:
         sender, _ = notifier(receiver.url)
         sender.start()
         sender.notify(started())
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_S):
             await sender.stop(0.05)
             await sender.stop(0.05)
 
@@ -275,8 +276,8 @@ async def test_nobody_listening_does_not_hold_up_the_end() -> None:
     sender, metrics = notifier(url)
     sender.start()
     sender.notify(started())
-    async with asyncio.timeout(2):
-        await sender.stop(10)
+    async with asyncio.timeout(PATIENCE_S):
+        await sender.stop(2 * PATIENCE_S)
     assert metrics.dispatch.value("failure", "") == 1
 
 

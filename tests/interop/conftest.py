@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from livekit import api
 
+from tests.patience import PATIENCE_S
 from tests.ports import free_port
 
 from . import go_kit
@@ -60,7 +61,7 @@ def run_server(directory: pathlib.Path, *arguments: str) -> Iterator[RunningServ
         subprocess.Popen(command, stdout=output, stderr=output) as process,
     ):
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + PATIENCE_S
             while not ready.exists():
                 if process.poll() is not None or time.monotonic() > deadline:
                     pytest.fail(f"the server did not start:\n{log.read_text()}")
@@ -70,11 +71,11 @@ def run_server(directory: pathlib.Path, *arguments: str) -> Iterator[RunningServ
         finally:
             process.terminate()
             try:
-                process.wait(5)
+                process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 process.terminate()
                 try:
-                    process.wait(5)
+                    process.wait(PATIENCE_S)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     pytest.fail("two SIGTERMs did not stop the server")

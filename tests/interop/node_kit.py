@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 from .conftest import RunningServer
 
 DIRECTORY = pathlib.Path(__file__).parent / "node"
@@ -56,7 +58,7 @@ async def play(
     assert process.stdout
     printed: list[str] = []
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             async for line in process.stdout:
                 if not line.startswith(b"ask "):
                     printed.append(line.decode())

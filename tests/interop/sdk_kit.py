@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from livekit import rtc
 
+from tests.patience import PATIENCE_S
+
 from .conftest import RunningServer
 
 SAMPLE_RATE = 48_000
@@ -56,7 +58,10 @@ class Events:
         self.seen.clear()
 
     async def wait(
-        self, name: str, accept: Callable[..., object] = lambda *_: True, seconds: float = 10
+        self,
+        name: str,
+        accept: Callable[..., object] = lambda *_: True,
+        seconds: float = PATIENCE_S,
     ) -> tuple[Any, ...]:
         """Return the values of the first event ``name`` that is accepted, seen or to come."""
         try:
@@ -107,7 +112,7 @@ async def running(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 async def eventually(
-    what: str, check: Callable[[], Any | Coroutine[Any, Any, Any]], seconds: float = 10
+    what: str, check: Callable[[], Any | Coroutine[Any, Any, Any]], seconds: float = PATIENCE_S
 ) -> Any:
     """Return what ``check`` says once it is true; ``what`` is what was waited for."""
     deadline = asyncio.get_running_loop().time() + seconds
@@ -189,7 +194,7 @@ async def dominant_frequency(track: rtc.RemoteTrack, seconds: float = 0.5) -> fl
     return float(np.fft.rfftfreq(len(signal), 1 / SAMPLE_RATE)[spectrum.argmax()])
 
 
-async def hears(track: rtc.RemoteTrack, frequency: float, seconds: float = 15) -> bool:
+async def hears(track: rtc.RemoteTrack, frequency: float, seconds: float = PATIENCE_S) -> bool:
     """Say whether ``track`` carries ``frequency`` within ``seconds``."""
     try:
         heard = await asyncio.wait_for(dominant_frequency(track), seconds)
@@ -198,7 +203,7 @@ async def hears(track: rtc.RemoteTrack, frequency: float, seconds: float = 15) -
     return abs(heard - frequency) < 5
 
 
-async def falls_silent(track: rtc.RemoteTrack, seconds: float = 10) -> None:
+async def falls_silent(track: rtc.RemoteTrack, seconds: float = PATIENCE_S) -> None:
     """Return once ``track`` was silent for half a second; fails if it plays on for ``seconds``.
 
     The SDK tells the application nothing when the server takes a track away that is still

@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
+from tests.patience import PATIENCE_S
+
 
 class TcpProxy:
     """Forwards each connection to one port; ``cut`` resets them all."""
@@ -63,4 +65,4 @@ async def tcp_proxy(url: str) -> AsyncIterator[tuple[TcpProxy, str]]:
         listener.close()
         proxy.cut()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(listener.wait_closed(), 5)
+            await asyncio.wait_for(listener.wait_closed(), PATIENCE_S)

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 import pytest
 from livekit import rtc
 
+from tests.patience import PATIENCE_S
+
 from .conftest import RunningServer
 
 
@@ -35,7 +37,7 @@ async def receive(local: rtc.LocalDataTrack, remote: rtc.RemoteDataTrack, payloa
     stream = remote.subscribe()
     reading = asyncio.ensure_future(stream.read())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not reading.done():
                 local.try_push(rtc.DataTrackFrame(payload=payload, user_timestamp=7))
                 await asyncio.wait([reading], timeout=0.1)
@@ -55,15 +57,15 @@ async def test_frames_reach_those_who_were_there_and_those_who_come(server: Runn
     ):
         local = await alice.local_participant.publish_data_track(name="pose")
         assert local.info.sid.startswith("DTR_")
-        remote = await asyncio.wait_for(published.get(), 5)
+        remote = await asyncio.wait_for(published.get(), PATIENCE_S)
         assert (remote.info.sid, remote.info.name) == (local.info.sid, "pose")
         assert remote.publisher_identity == "alice"
         # More than one packet, and one.
         await receive(local, remote, bytes(range(256)) * 100)
         await receive(local, remote, b"small")
         async with joined(server, room, "late") as (_, known, _):
-            await receive(local, await asyncio.wait_for(known.get(), 5), b"late")
+            await receive(local, await asyncio.wait_for(known.get(), PATIENCE_S), b"late")
         with pytest.raises(rtc.participant.PublishDataTrackError, match="already taken"):
             await alice.local_participant.publish_data_track(name="pose")
         await local.unpublish()
-        assert await asyncio.wait_for(gone.get(), 5) == local.info.sid
+        assert await asyncio.wait_for(gone.get(), PATIENCE_S) == local.info.sid

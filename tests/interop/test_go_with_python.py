@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from livekit import rtc
 
+from tests.patience import PATIENCE_S
+
 from .conftest import RunningServer
 from .go_kit import playing
 from .sdk_kit import SAMPLE_RATE, Events, eventually, hears, joined, tone
@@ -114,8 +116,8 @@ async def test_streams_and_calls_with_the_python_sdk(
             await writer.aclose()
             run.done()
             await run.asked("compare")
-            assert await asyncio.wait_for(texts.get(), 20) == ("none", text)
-            assert await asyncio.wait_for(files.get(), 20) == ("parts.bin", data)
+            assert await asyncio.wait_for(texts.get(), PATIENCE_S) == ("none", text)
+            assert await asyncio.wait_for(files.get(), PATIENCE_S) == ("parts.bin", data)
             answer = await room.local_participant.perform_rpc(
                 destination_identity="go", method="triple", payload="ab"
             )

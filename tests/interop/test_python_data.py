@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from livekit import rtc
 
+from tests.patience import PATIENCE_S
+
 from .conftest import RunningServer
 from .sdk_kit import Events, eventually, joined
 
@@ -42,7 +44,7 @@ class Inbox:
     async def _read_bytes(self, reader: rtc.ByteStreamReader, sender: str) -> None:
         self.found.put_nowait((reader.info, b"".join([part async for part in reader]), sender))
 
-    async def get(self, seconds: float = 20) -> tuple[Any, Any, str]:
+    async def get(self, seconds: float = PATIENCE_S) -> tuple[Any, Any, str]:
         return await asyncio.wait_for(self.found.get(), seconds)
 
 
@@ -212,7 +214,7 @@ async def test_data_track_published_subscribed_and_ended(
         pushing = asyncio.ensure_future(push())
         try:
             for _ in range(3):
-                frame = await asyncio.wait_for(stream.read(), 10)
+                frame = await asyncio.wait_for(stream.read(), PATIENCE_S)
                 assert frame is not None
                 assert (frame.payload, frame.user_timestamp) == (payload, 42)
         finally:

@@ -9,6 +9,8 @@ import uuid
 
 from livekit import rtc
 
+from tests.patience import PATIENCE_S, Lateness
+
 from .conftest import RunningServer
 from .sdk_kit import SAMPLE_RATE, joined, play_tone, running
 from .tcp_proxy import tcp_proxy
@@ -42,20 +44,22 @@ async def test_a_signal_connection_that_is_cut(server: RunningServer) -> None:
         await alice.local_participant.publish_track(track, rtc.TrackPublishOptions())
         times: list[float] = []
         async with running(play_tone(source, 440)), running(hear(await heard, times)):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while len(times) < 20:  # noqa: ASYNC110 - what it looks at has no event
                     await asyncio.sleep(0.05)
-            began = time.monotonic()
-            proxy.cut()
-            for number in range(8):
-                await alice.local_participant.publish_data(str(number), reliable=True)
-                await bob.local_participant.publish_data(str(number), reliable=True)
-                await asyncio.sleep(0.2)
-            await asyncio.wait_for(reconnected.wait(), 10)
-            await asyncio.sleep(0.5)
-        after = [began, *(at for at in times if at > began)]
-        assert max(b - a for a, b in itertools.pairwise(after)) < GAP_S
-        assert time.monotonic() - after[-1] < 1
+            async with Lateness() as late:
+                began = time.monotonic()
+                proxy.cut()
+                for number in range(8):
+                    await alice.local_participant.publish_data(str(number), reliable=True)
+                    await bob.local_participant.publish_data(str(number), reliable=True)
+                    await asyncio.sleep(0.2)
+                await asyncio.wait_for(reconnected.wait(), PATIENCE_S)
+                await asyncio.sleep(0.5)
+                ended = time.monotonic()
+        after = [began, *(at for at in times if began < at < ended), ended]
+        # Whoever plays the tone, the server and whoever hears it run on the same processors.
+        assert max(b - a for a, b in itertools.pairwise(after)) < GAP_S + 4 * late.worst_s
         everything = [str(number) for number in range(8)]
         assert received == {"alice": everything, "bob": everything}
         assert alice.local_participant.sid == sid

@@ -40,7 +40,7 @@ async def test_signal_connection_cut(server: RunningServer, room_name: str) -> N
             sid = publication.sid
             assert proxy.cut() >= 1
             await own.wait("reconnecting")
-            await own.wait("reconnected", seconds=20)
+            await own.wait("reconnected")
             assert await hears(heard, 440)
             assert await hears(mine, 880)
             assert publication.sid == sid
@@ -65,7 +65,7 @@ async def test_signal_connection_away_for_three_seconds(
             assert await hears(heard, 440)
             await asyncio.sleep(3)
             proxy.open = True
-            await own.wait("reconnected", seconds=20)
+            await own.wait("reconnected")
             assert await still_hears(bob, "alice", 440)
             assert await still_hears(alice, "bob", 880)
 
@@ -83,7 +83,7 @@ async def test_what_changes_during_a_cut_is_seen_after_it(
             track.mute()
             async with joined(server, room_name, "carol") as carol, tone(carol, 440):
                 proxy.open = True
-                await own.wait("reconnected", seconds=20)
+                await own.wait("reconnected")
                 await own.wait("participant_connected", lambda who: who.identity == "carol")
                 assert await still_hears(alice, "carol", 440)
                 await eventually("bob to be muted", lambda: muted(alice, "bob"))
@@ -105,7 +105,7 @@ async def test_reliable_data_survives_a_cut(server: RunningServer, room_name: st
         await send(20)
         proxy.cut()
         await send(20)
-        await own.wait("reconnected", seconds=20)
+        await own.wait("reconnected")
         await send(20)
         await eventually("every packet", lambda: len(other.all("data_received")) >= sent)
         numbers = [int(bytes(packet.data)) for (packet,) in other.all("data_received")]
@@ -122,7 +122,7 @@ async def test_a_change_of_attributes_after_a_cut(server: RunningServer, room_na
         await other.wait("participant_connected")
         proxy.cut()
         await own.wait("reconnecting")
-        await own.wait("reconnected", seconds=20)
+        await own.wait("reconnected")
         await alice.local_participant.set_attributes({"hand": "up"})
         changed, _ = await other.wait("participant_attributes_changed")
         assert changed == {"hand": "up"}
@@ -154,7 +154,7 @@ async def test_simulated_scenario(
             await own.wait("track_subscribed")
             await other.wait("track_subscribed")
             await alice.simulate_scenario(SCENARIOS[name])
-            await own.wait("reconnected", seconds=20)
+            await own.wait("reconnected")
             assert await still_hears(bob, "alice", 440)
             assert await still_hears(alice, "bob", 880)
             await bob.local_participant.publish_data(b"still there?")
@@ -182,7 +182,7 @@ async def still_hears(room: rtc.Room, identity: str, frequency: float) -> bool:
             return False
         return await hears(publication.track, frequency, seconds=2)
 
-    return bool(await eventually(f"{room.name} to hear {identity}", heard, seconds=20))
+    return bool(await eventually(f"{room.name} to hear {identity}", heard))
 
 
 async def test_server_leave_ends_the_call(server: RunningServer, room_name: str) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from livekit import rtc
 
+from tests.patience import PATIENCE_S
+
 from .conftest import RunningServer
 from .sdk_kit import (
     HEIGHT,
@@ -47,8 +49,8 @@ async def test_audio_arrives_with_its_frequency(server: RunningServer, room_name
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
         await alice.local_participant.publish_track(track, options)
         async with running(play_tone(source, 440)):
-            heard = await asyncio.wait_for(subscribed, 10)
-            frequency = await asyncio.wait_for(dominant_frequency(heard), 15)
+            heard = await asyncio.wait_for(subscribed, PATIENCE_S)
+            frequency = await asyncio.wait_for(dominant_frequency(heard), PATIENCE_S)
         assert abs(frequency - 440) < 5
 
 
@@ -60,8 +62,8 @@ async def test_video_arrives_with_its_colour(server: RunningServer, room_name: s
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA)
         await alice.local_participant.publish_track(track, options)
         async with running(play_colour(source, 200, 40, 40)):
-            seen = await asyncio.wait_for(subscribed, 10)
-            red, green, blue = await asyncio.wait_for(average_colour(seen), 20)
+            seen = await asyncio.wait_for(subscribed, PATIENCE_S)
+            red, green, blue = await asyncio.wait_for(average_colour(seen), PATIENCE_S)
         assert red > 150
         assert green < 90
         assert blue < 90
@@ -79,8 +81,8 @@ async def test_late_joiner_gets_tracks_published_before(
             subscribed = first_track(bob, rtc.TrackKind.KIND_AUDIO)
             await bob.connect(server.url, server.token(room_name, "bob"))
             try:
-                heard = await asyncio.wait_for(subscribed, 10)
-                frequency = await asyncio.wait_for(dominant_frequency(heard), 15)
+                heard = await asyncio.wait_for(subscribed, PATIENCE_S)
+                frequency = await asyncio.wait_for(dominant_frequency(heard), PATIENCE_S)
             finally:
                 await bob.disconnect()
         assert abs(frequency - 880) < 5
@@ -139,7 +141,7 @@ async def test_rpc_and_text_stream(server: RunningServer, room_name: str) -> Non
         alice.register_text_stream_handler("notes", _on_text)
         text = "x" * 100_000
         await bob.local_participant.send_text(text, topic="notes")
-        assert await asyncio.wait_for(texts.get(), 10) == text
+        assert await asyncio.wait_for(texts.get(), PATIENCE_S) == text
 
 
 async def test_mute_unpublish_and_leave_reach_the_other(
@@ -153,7 +155,7 @@ async def test_mute_unpublish_and_leave_reach_the_other(
         bob.on("participant_disconnected", lambda _: events.put_nowait("disconnected"))
 
         async def expect(name: str) -> None:
-            assert await asyncio.wait_for(events.get(), 10) == name
+            assert await asyncio.wait_for(events.get(), PATIENCE_S) == name
 
         async with joined(server, room_name, "alice") as alice:
             await expect("connected")

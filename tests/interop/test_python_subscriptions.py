@@ -8,6 +8,8 @@ import contextlib
 import pytest
 from livekit import rtc
 
+from tests.patience import PATIENCE_S
+
 from .conftest import RunningServer
 from .sdk_kit import Events, average_colour, colour, eventually, falls_silent, hears, joined, tone
 
@@ -102,7 +104,7 @@ async def test_late_joiner_sees_everything_there_is(
                 assert await hears(audio.track, 400 + 200 * number)
             video = by_kind[rtc.TrackKind.KIND_VIDEO]
             assert video.track
-            _, _, blue = await asyncio.wait_for(average_colour(video.track), 15)
+            _, _, blue = await asyncio.wait_for(average_colour(video.track), PATIENCE_S)
             assert blue > 150
 
 
@@ -154,7 +156,7 @@ async def test_encrypted_media_is_heard_and_seen_with_the_key(
             seen, _, _ = await events.wait(
                 "track_subscribed", lambda track, *_: track.kind == rtc.TrackKind.KIND_VIDEO
             )
-            _, green, _ = await asyncio.wait_for(average_colour(seen), 15)
+            _, green, _ = await asyncio.wait_for(average_colour(seen), PATIENCE_S)
             assert green > 150
 
 

@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 from livekit import rtc
 
+from tests.patience import PATIENCE_S
+
 from .conftest import RunningServer
 from .sdk_kit import joined
 
@@ -48,7 +50,7 @@ class Cli:
 
     async def run(self, *args: str) -> tuple[int, str, str]:
         process = await self.start(*args)
-        out, err = await asyncio.wait_for(process.communicate(), 30)
+        out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
         return process.returncode or 0, out.decode(), err.decode()
 
     async def json(self, *args: str) -> Any:
@@ -65,13 +67,13 @@ def cli(server: RunningServer) -> Cli:
 async def stopped(process: asyncio.subprocess.Process) -> tuple[int, str]:
     """Interrupt and wait: the exit status and what was still printed on standard error."""
     process.send_signal(signal.SIGINT)
-    _, err = await asyncio.wait_for(process.communicate(), 15)
+    _, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     return process.returncode or 0, err.decode()
 
 
 async def next_line(process: asyncio.subprocess.Process) -> str:
     assert process.stdout is not None
-    return (await asyncio.wait_for(process.stdout.readline(), 20)).decode()
+    return (await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)).decode()
 
 
 async def test_a_rooms_life(cli: Cli, room_name: str) -> None:
@@ -123,7 +125,7 @@ async def test_moderating_a_participant(cli: Cli, server: RunningServer, room_na
         # Data sent by the server needs the channel open.
         await alice.local_participant.publish_data(b"open?", reliable=True)
         await cli.json("send-data", *where, "--topic", "chat", '{"a": 1}')
-        packet = await asyncio.wait_for(data, 5)
+        packet = await asyncio.wait_for(data, PATIENCE_S)
         assert (packet.data, packet.topic) == (b'{"a": 1}', "chat")
 
         @alice.local_participant.register_rpc_method("double")
@@ -151,7 +153,7 @@ async def test_moderating_a_participant(cli: Cli, server: RunningServer, room_na
         alice.on("disconnected", gone.set_result)
         code, out, _ = await cli.run("participants", "remove", *one)
         assert (code, out) == (0, f"removed participant 'alice' from room '{room_name}'\n")
-        assert await asyncio.wait_for(gone, 5) == rtc.DisconnectReason.PARTICIPANT_REMOVED
+        assert await asyncio.wait_for(gone, PATIENCE_S) == rtc.DisconnectReason.PARTICIPANT_REMOVED
     code, _, err = await cli.run("participants", "get", *one, "-q")
     assert code == 1
     assert err.startswith(
@@ -245,7 +247,7 @@ async def bash(script: str, environ: dict[str, str]) -> Any:
     process = await asyncio.create_subprocess_exec(
         "bash", "-c", script, env=environ, stdout=subprocess.PIPE
     )
-    out, _ = await asyncio.wait_for(process.communicate(), 30)
+    out, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert process.returncode == 0
     return json.loads(out)
 
@@ -263,7 +265,7 @@ async def test_completion_of_room_names(cli: Cli, room_name: str) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        out, err = await asyncio.wait_for(process.communicate(), 30)
+        out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
         assert err == b""
         return out.decode().split()
 
@@ -304,7 +306,7 @@ async def test_joining(cli: Cli, server: RunningServer, room_name: str) -> None:
         left: asyncio.Future[rtc.RemoteParticipant] = asyncio.get_running_loop().create_future()
         alice.on("participant_disconnected", left.set_result)
         assert await stopped(joining) == (0, "")
-        who = await asyncio.wait_for(left, 5)
+        who = await asyncio.wait_for(left, PATIENCE_S)
         assert who.disconnect_reason == rtc.DisconnectReason.CLIENT_INITIATED
 
 
@@ -317,7 +319,7 @@ async def test_joining_with_a_tone_and_a_picture(
     async with joined(server, room_name, "alice", client=client):
         joining = await cli.start("join", room_name, "--publish-demo", "--json", "--quiet")
         try:
-            seen = {await asyncio.wait_for(kinds.get(), 40) for _ in range(2)}
+            seen = {await asyncio.wait_for(kinds.get(), PATIENCE_S) for _ in range(2)}
             assert seen == {rtc.TrackKind.KIND_AUDIO, rtc.TrackKind.KIND_VIDEO}
         finally:
             assert await stopped(joining) == (0, "")
@@ -327,7 +329,7 @@ async def test_joining_in_vain(cli: Cli, room_name: str) -> None:
     joining = await cli.start("join", room_name, "--identity", "cli", "--quiet")
     assert "joined" in await next_line(joining)
     assert (await cli.run("participants", "remove", "-r", room_name, "cli", "-q"))[0] == 0
-    out, err = await asyncio.wait_for(joining.communicate(), 15)
+    out, err = await asyncio.wait_for(joining.communicate(), PATIENCE_S)
     assert joining.returncode == 1
     assert b"reason=participant_removed" in out
     assert b"the server sent this participant away" in err

@@ -11,6 +11,8 @@ import pytest
 import pytest_asyncio
 from livekit import api, rtc
 
+from tests.patience import PATIENCE_S
+
 from .conftest import RunningServer
 from .sdk_kit import joined
 
@@ -27,7 +29,7 @@ async def test_changes_arrive_as_events(
     events: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
 
     async def next_event(name: str) -> Any:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 got, value = await events.get()
                 if got == name:
@@ -77,7 +79,7 @@ async def test_a_track_that_may_not_be_published_any_more(
         source = rtc.AudioSource(48_000, 1)
         track = rtc.LocalAudioTrack.create_audio_track("voice", source)
         published = await alice.local_participant.publish_track(track)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not bob.remote_participants["alice"].track_publications:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         info = await livekit.room.update_participant(
@@ -88,7 +90,7 @@ async def test_a_track_that_may_not_be_published_any_more(
             )
         )
         assert not info.tracks
-        assert await asyncio.wait_for(gone, 5) == published.sid
+        assert await asyncio.wait_for(gone, PATIENCE_S) == published.sid
 
 
 async def perform(livekit: api.LiveKitAPI, room: str, method: str, payload: str) -> str:

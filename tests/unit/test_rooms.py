@@ -57,6 +57,7 @@ class World:
             config or RoomConfig(), self.limits, self.store, self.nodes, ManualClock()
         )
         self.made: list[RoomDouble] = []
+        self.kept: list[RoomName] = []
         self.forgotten: list[RoomName] = []
         self.manager = RoomManager(
             self.allocator,
@@ -64,6 +65,7 @@ class World:
             self.make,
             limits=self.limits,
             clock=ManualClock(),
+            keep_node=self.kept.append,
             forget_node=self.forgotten.append,
         )
 

@@ -109,7 +109,9 @@ class Handler:
 
     def __init__(self) -> None:
         self.sinks: list[MessageSink] = []
+        self.given_up: list[str] = []
         self.ended: list[str] = []
+        self._readers: list[asyncio.Task[None]] = []
 
     async def start_session(
         self, start: StartSession, sink: MessageSink, source: MessageSource
@@ -119,9 +121,16 @@ class Handler:
         if start.identity == "broken":
             raise RuntimeError("bug")
         if start.identity == "slow":
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.given_up.append(start.identity)
+                raise
         self.sinks.append(sink)
         sink.write(response(0))
+        self._readers.append(asyncio.create_task(self._read(start, sink, source)))
+
+    async def _read(self, start: StartSession, sink: MessageSink, source: MessageSource) -> None:
         async for request in source:
             sink.write(response(request.ping))
         self.ended.append(start.identity)
@@ -176,6 +185,17 @@ async def test_a_refused_session_ends_without_a_response(routed, identity: str) 
     router, _, _ = routed
     connection = router.start_participant_signal(start(identity))
     assert [message async for message in connection.responses] == []
+
+
+async def test_whoever_gives_up_before_the_session_has_started_ends_its_start(routed) -> None:
+    router, handler, server = routed
+    connection = router.start_participant_signal(start("slow"))
+    await asyncio.sleep(0)
+    connection.close("no first response")
+    await asyncio.sleep(0)
+    assert handler.given_up == ["slow"]
+    await asyncio.sleep(0)
+    assert not server._starting
 
 
 async def test_stopping_gives_up_joins_that_hang(routed) -> None:

@@ -19,7 +19,7 @@ from lkpy.sim.health import Health
 from lkpy.sim.histogram import Histogram
 from lkpy.sim.metrics import Summary
 from lkpy.sim.report import document, files, html, junit, terminal
-from lkpy.sim.runner import EXIT_CODES, Event, RunResult, Sample, Status
+from lkpy.sim.result import EXIT_CODES, Event, RunResult, Sample, Status
 from lkpy.sim.scenario import Report
 from lkpy.sim.server_stats import ServerSample
 from lkpy.sim.target import Target
@@ -184,7 +184,8 @@ def test_junit_has_a_case_per_slo() -> None:
 def test_files_are_written_where_the_scenario_says(tmp_path: Path) -> None:
     where = files.directory(Report(directory=str(tmp_path / "{name}")), "talk")
     files.prepare(where)
-    paths = files.write(built(), Report(), where)
+    paths, failures = files.write(built(), Report(), where)
+    assert failures == []
     assert sorted(p.name for p in where.iterdir()) == ["junit.xml", "run.html", "run.json"]
     assert document.read(paths["json"].read_text("utf-8"), "run.json")["name"] == "talk"
     assert files.directory(Report(), "talk", tmp_path) == tmp_path

@@ -20,6 +20,7 @@ from typing import Any, cast
 from aiohttp import web
 
 from lkpy.limits import (
+    HTTP_BACKLOG,
     HTTP_HEADER_MAX,
     HTTP_HEADER_TIMEOUT_S,
     HTTP_LINE_MAX,
@@ -430,6 +431,8 @@ class GuardedSite(web.SockSite):
             sock=self._sock,
             backlog=self._backlog,
         )
+        # That is also how many asyncio accepts before it does anything else; more may wait.
+        self._sock.listen(HTTP_BACKLOG)
 
 
 def runner(application: web.Application, **options: Any) -> web.AppRunner:  # noqa: ANN401

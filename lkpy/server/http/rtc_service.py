@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from functools import partial
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from lkpy.limits import SIGNAL_FIRST_RESPONSE_S, Limits
 from lkpy.server.http import form, handshake, join
 from lkpy.server.http.service import text
 from lkpy.server.http.signal_socket import SignalSocket, SocketRegistry
+from lkpy.server.routing.admission import Admission, Overloaded
 from lkpy.server.routing.router import Router
 from lkpy.server.routing.signal_client import SignalConnection
 from lkpy.server.rtc.session import StartSession
@@ -52,12 +54,14 @@ class RTCService:
         connect_attempts: int = 3,
         telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
+        """``connect_attempts``: how often the connection to a room's node is tried."""
         self._router = router
         self._allocator = allocator
         self._limits = limits
         self._clock = clock
         self._connect_attempts = connect_attempts
         self._telemetry = telemetry
+        self.admission = Admission(clock, telemetry)
         self.sockets = SocketRegistry()
 
     async def v0(self, request: web.Request, token: Verified | None) -> web.StreamResponse:
@@ -67,6 +71,14 @@ class RTCService:
     async def v1(self, request: web.Request, token: Verified | None) -> web.StreamResponse:
         """``/rtc/v1``: a join request."""
         return await self._serve(request, token, required=True)
+
+    async def refusal(self) -> web.Response | None:
+        """The answer to any join while there are too many, before anything is looked at."""
+        try:
+            await self.admission.check()
+        except Overloaded as error:
+            return overloaded(error)
+        return None
 
     async def v0_validate(self, request: web.Request, token: Verified | None) -> web.StreamResponse:
         """``/rtc/validate``: why a join would be refused, which a browser cannot read from a
@@ -112,7 +124,10 @@ class RTCService:
             fields, room=start.room, participant=start.identity, connID=start.connection_id
         )
         try:
-            connection, first = await self._connect(start)
+            async with self.admission.turn(partial(_is_gone, request)):
+                connection, first = await self._connect(start)
+        except Overloaded as error:
+            return overloaded(error)
         except LkpyError as error:
             self._telemetry.tell(SignalFailed("signal_failed"))
             logger.warning("could not connect participant", extra=about(error=error.message))
@@ -133,27 +148,41 @@ class RTCService:
         return await socket.run(handshake.canonical(request), first, self.sockets)
 
     async def _connect(self, start: StartSession) -> tuple[SignalConnection, rtc.SignalResponse]:
-        """Start the session and wait for the room's first response; try again when it fails."""
-        attempts = range(self._connect_attempts)
-        for attempt in attempts:
-            wait_s = SIGNAL_FIRST_RESPONSE_S[min(attempt, len(SIGNAL_FIRST_RESPONSE_S) - 1)]
+        """Start the session and wait for the room's first response."""
+        connection = self._open(start)
+        try:
+            return connection, await _first_response(connection)
+        except BaseException:
+            connection.close("no first response")
+            raise
+
+    def _open(self, start: StartSession) -> SignalConnection:
+        """Connect to the room's node; again when nobody answers there, which another node may."""
+        left = self._connect_attempts
+        while True:
             self._allocator.select_room_node(start.room)
-            connection = self._router.start_participant_signal(start)
             try:
-                return connection, await _first_response(connection, wait_s)
-            except LkpyError:
-                connection.close("no first response")
-                if attempt == attempts[-1]:
+                return self._router.start_participant_signal(start)
+            except LkpyError as error:
+                left -= 1
+                if error.code is not Code.UNAVAILABLE or not left:
                     raise
-            except BaseException:
-                connection.close("client went away")
-                raise
-        raise AssertionError("connect_attempts is at least 1")
 
 
-async def _first_response(connection: SignalConnection, wait_s: float) -> rtc.SignalResponse:
+def overloaded(error: Overloaded) -> web.Response:
+    """503 that says when to come back (RFC 9110 10.2.3)."""
+    response = text(error.http_status, error.message)
+    response.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    return response
+
+
+def _is_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
+async def _first_response(connection: SignalConnection) -> rtc.SignalResponse:
     try:
-        async with asyncio.timeout(wait_s):
+        async with asyncio.timeout(SIGNAL_FIRST_RESPONSE_S):
             return await anext(connection.responses)
     except StopAsyncIteration:
         # The reason stays in the room's log: clients get the same answer whatever it was.

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request, Verified | None], Awaitable[web.StreamResponse]]
 """Answers a request, given its token if it carries one."""
+Gate = Callable[[], Awaitable[web.Response | None]]
+"""The answer to everybody while there is one."""
 
 _SWITCHING_PROTOCOLS = 101
 _ANY_ORIGIN_PATHS = frozenset({"/rtc/validate", "/rtc/v1/validate"})
@@ -39,15 +41,18 @@ class HttpService:
         self._clock = clock
         self._routes: dict[str, Handler] = {}
         self._prefixes: dict[str, Handler] = {}
+        self._gates: dict[str, Gate] = {}
 
     @property
     def routes(self) -> list[str]:
         """Every path and prefix that is served."""
         return [*self._routes, *self._prefixes]
 
-    def add(self, path: str, handler: Handler) -> None:
-        """Serve one path."""
+    def add(self, path: str, handler: Handler, gate: Gate | None = None) -> None:
+        """Serve one path, unless its ``gate`` answers before anything is looked at."""
         self._routes[path] = handler
+        if gate is not None:
+            self._gates[path] = gate
 
     def add_prefix(self, prefix: str, handler: Handler) -> None:
         """Serve everything below a path that ends in a slash."""
@@ -97,6 +102,9 @@ class HttpService:
         if cors.is_preflight(request.method, request.headers):
             connection.accept_nothing()
             return web.Response(status=204)
+        gate = self._gates.get(path_of(request))
+        if gate is not None and (refused := await gate()) is not None:
+            return refused
         try:
             token = await self._admit(request, connection)
         except TokenError as error:

@@ -40,12 +40,15 @@ class RoomManager(Generic[R_co]):
         *,
         limits: Limits,
         clock: Clock,
+        keep_node: Callable[[RoomName], None],
         forget_node: Callable[[RoomName], None],
     ) -> None:
+        """``keep_node`` notes that a room is on this node, ``forget_node`` that it is on none."""
         self._allocator = allocator
         self._store = store
         self._factory = factory
         self._limits = limits
+        self._keep_node = keep_node
         self._forget_node = forget_node
         self._clock = clock
         self._rooms: dict[RoomName, R_co] = {}
@@ -65,9 +68,19 @@ class RoomManager(Generic[R_co]):
             if start.reconnect:
                 await self._resume(start, sink, source)
             else:
-                await self._get_or_create(start.create_room).join(start, sink, source)
+                await self._join(start, sink, source)
         finally:
             self._forget_unused_place(start.room)
+
+    async def _join(self, start: StartSession, sink: MessageSink, source: MessageSource) -> None:
+        """A room that ends while somebody enters is followed by another, once."""
+        room = self._get_or_create(start.create_room)
+        try:
+            await room.join(start, sink, source)
+        except LkpyError:
+            if not room.closed.is_set():
+                raise
+            await self._get_or_create(start.create_room).join(start, sink, source)
 
     async def _resume(self, start: StartSession, sink: MessageSink, source: MessageSource) -> None:
         room = self.room(start.room)
@@ -98,7 +111,7 @@ class RoomManager(Generic[R_co]):
 
     def _has_participant(self, name: RoomName, identity: ParticipantIdentity) -> bool:
         room = self.room(name)
-        return room is not None and any(p.identity == identity for p in room.participants())
+        return room is not None and self._store.load_participant(name, identity) is not None
 
     # -- rooms ----------------------------------------------------------------------------------
 
@@ -191,6 +204,9 @@ class RoomManager(Generic[R_co]):
         settings = self._allocator.room_settings(request)
         room = self._factory(self._allocator.create_room(request), settings)
         self._rooms[name] = room
+        # A room is placed before it is there. Another session may have failed meanwhile and taken
+        # the place for unused.
+        self._keep_node(name)
         dispatches = self._dispatches[name] = Dispatches(name, self._clock)
         dispatches.add_room_agents(request.agents)
         room.start()

@@ -46,6 +46,8 @@ class SignalServer:
         task = asyncio.create_task(self._start_session(start, endpoint))
         self._starting.add(task)
         task.add_done_callback(self._starting.discard)
+        # Whoever closes the stream has given up: what was not begun by then is not begun.
+        endpoint.source.on_close(task.cancel)
 
     async def _start_session(
         self, start: StartSession, endpoint: RelayEndpoint[rtc.SignalResponse, rtc.SignalRequest]
@@ -64,7 +66,7 @@ class SignalServer:
             )
             endpoint.sink.close(error.message)
         except asyncio.CancelledError:
-            endpoint.sink.close("server is stopping")
+            endpoint.sink.close("given up")
             raise
         except Exception:
             # One participant's failure must not reach the others: the client sees a 500.

@@ -117,6 +117,16 @@ class Claims:
         self.attributes = attributes
         return Reason.OK, ""
 
+    def is_told(
+        self,
+        before: tuple[str, str, dict[str, str]],
+        request: rtc.UpdateParticipantMetadata,
+    ) -> bool:
+        """Whether others hear of a request that was applied to what :attr:`described` was: of a
+        name or metadata when they are different ones, of attributes always (livekit-server
+        ``pkg/rtc/participant.go`` SetName, SetMetadata, SetAttributes)."""
+        return self.described != before or bool(request.attributes)
+
     def current_grants(self) -> Grants:
         """What a refreshed token says."""
         return replace(

@@ -1,6 +1,7 @@
-"""Static rules about broken devices (LiveKit ``pkg/clientconfiguration``).
+"""Static rules about broken devices (LiveKit ``pkg/clientconfiguration/conf.go``).
 
-The rules are those of livekit-server 1.13.11 as observed.
+The rules are those of livekit-server 1.13.5, with that of 1.13.11 about AV1 in Firefox. H.264 of
+Firefox on Linux is not published, as in 1.13.5; 1.13.11 says so of Android only.
 """
 
 from __future__ import annotations

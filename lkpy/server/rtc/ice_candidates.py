@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from livekit.protocol import rtc
 
 from lkpy.engine.api import IceCandidate
-from lkpy.limits import MAX_REMOTE_CANDIDATES
+from lkpy.limits import CANDIDATE_MAX, MAX_REMOTE_CANDIDATES
 from lkpy.sdp import Candidate, SdpError
 
 
@@ -65,9 +65,11 @@ def parse_candidate_init(text: str) -> RemoteCandidate | None:
     That is the end of candidates, mDNS names (they are for the client's own network), TCP (clients
     dial us, we never dial them) and the RTCP component. Raises :class:`lkpy.sdp.SdpError`.
     """
+    if len(text) > CANDIDATE_MAX:
+        raise SdpError(f"candidate is longer than {CANDIDATE_MAX} characters")
     try:
         init = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise SdpError("candidate is not JSON") from None
     if not isinstance(init, dict):
         raise SdpError("candidate is not a JSON object")

@@ -231,6 +231,15 @@ class Room:
             ),
         )
 
+    def media_lost(self, worker: int) -> None:
+        """The media worker failed: everybody has to join afresh, on ``worker``."""
+        self.worker = worker
+        self._task.inbox.post(self._send_back)
+
+    def _send_back(self) -> None:
+        for participant in self.members():
+            self.close_participant(participant, Reason.STATE_MISMATCH, Action.RECONNECT)
+
     def _check_idle(self) -> None:
         self.data.log.trim(self.clock.now())
         if self._state.expired(self.clock.now()):

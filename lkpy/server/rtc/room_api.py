@@ -88,7 +88,7 @@ class RoomApi:
             reason, message = participant.claims.update_metadata(update, limits, from_admin=True)
             if reason != rtc.RequestResponse.Reason.OK:
                 raise LkpyError(Code.INVALID_ARGUMENT, message)
-            if participant.claims.described != before or update.attributes:
+            if participant.claims.is_told(before, update):
                 participant.info_changed()
             if request.HasField("permission"):
                 set_permission(participant, request.permission)

@@ -79,6 +79,10 @@ class RoomSessions:
 
     def start(self, session: StartSession, sink: MessageSink, source: MessageSource) -> None:
         """Resume or join. Raises :class:`LkpyError` when the room takes nobody in."""
+        if sink.closed:
+            # Whoever asked has given up; a session would be nobody's.
+            source.close("abandoned")
+            return
         old = self._room.participant(session.identity)
         if not session.reconnect:
             if old is not None:

@@ -44,7 +44,7 @@ class RoomTask:
         for call in self._calls:
             if not call.done():
                 call.set_exception(_closed())
-        self.wake()
+        self.inbox.close()
 
     def wake(self) -> None:
         """Look at the timers."""
@@ -86,8 +86,12 @@ class RoomTask:
                 if not future.done():
                     future.set_result(result)
 
-        await self.inbox.put(run)
-        return await future
+        try:
+            await self.inbox.put(run)
+            return await future
+        finally:
+            # Whoever does not wait any more does not want it done either.
+            future.cancel()
 
     async def _run(self) -> None:
         handled = 0

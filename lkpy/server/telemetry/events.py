@@ -164,6 +164,26 @@ class DataStreamBegan:
     """Participants it names; 0: everybody."""
 
 
+# -- the media engine -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MediaWorkerFailed:
+    """A worker of the media engine lost everything that was on it."""
+
+    worker: int
+    replaced: bool
+    """It goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaWorkerStalled:
+    """A turn of a worker does not end, or has ended after all."""
+
+    worker: int
+    stalled: bool
+
+
 # -- routes ---------------------------------------------------------------------------------------
 
 
@@ -183,6 +203,15 @@ class SignalFailed:
     stage: str
     """``signal_validation_failed`` or ``signal_failed``, states of
     ``livekit_participant_join_total``."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinHandled:
+    """The node's gate has dealt with a join."""
+
+    outcome: str
+    """``admitted``, ``queued`` (and something else later), ``refused`` for too many, or
+    ``abandoned`` by a client that went away before its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +249,11 @@ TelemetryEvent: TypeAlias = (
     | TrackSubscribeFailed
     | QualityMeasured
     | DataStreamBegan
+    | MediaWorkerFailed
+    | MediaWorkerStalled
     | SignalConnected
     | SignalFailed
+    | JoinHandled
     | ApiCalled
     | MessageDropped
 )

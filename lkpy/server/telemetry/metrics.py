@@ -18,6 +18,7 @@ from lkpy.limits import MAX_SUBSCRIPTIONS
 from lkpy.server.telemetry.events import (
     ApiCalled,
     DataStreamBegan,
+    JoinHandled,
     MessageDropped,
     ParticipantActive,
     ParticipantJoined,
@@ -132,6 +133,11 @@ class ServerMetrics:
             _API_LATENCY_MS,
             ("service", "method", "status"),
         )
+        self.admission = Counter(
+            "lkpy_join_admission_total",
+            ("outcome",),
+            "Joins by what the node's gate did with them.",
+        )
         self.dropped = Counter(
             "lkpy_queue_dropped_total", ("queue",), "Messages that a full queue refused."
         )
@@ -171,6 +177,8 @@ class ServerMetrics:
                 self.join_latency.observe(_ms(event.latency_s), _version(event.protocol))
             case SignalFailed():
                 self.joins.add(event.stage)
+            case JoinHandled():
+                self.admission.add(event.outcome)
             case ApiCalled():
                 self._api(event)
             case MessageDropped():

@@ -16,6 +16,7 @@ from lkpy.server.telemetry.log import fields
 from lkpy.server.telemetry.media_metrics import MediaMetrics
 from lkpy.server.telemetry.metrics import ServerMetrics
 from lkpy.server.telemetry.process_metrics import InterfaceMetrics, ProcessMetrics
+from lkpy.server.telemetry.trouble_metrics import TroubleMetrics
 from lkpy.server.telemetry.webhook_metrics import WebhookMetrics
 from lkpy.stats.v1 import stats_pb2
 
@@ -49,6 +50,7 @@ class Scraper:
             "lkpy_http_refused_total", ("reason",), "HTTP connections that broke a bound."
         )
         self._labels = {"node_id": node_id, "node_type": "SERVER"}
+        self.trouble = TroubleMetrics()
         self._media = MediaMetrics()
         self._process = ProcessMetrics()
         self._interfaces = InterfaceMetrics()
@@ -111,6 +113,7 @@ class Scraper:
         instruments = itertools.chain(
             self.server.instruments(),
             self._media.instruments(),
+            self.trouble.instruments(),
             (self._signal_messages, self._signal_connections, self._webhook_queue),
             (self._http_held, self._http_refused),
             (self._webhooks.dispatch, self._webhooks.queue_length, self._interfaces.packets),

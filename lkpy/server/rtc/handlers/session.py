@@ -29,9 +29,9 @@ def leave(participant: Participant, request: rtc.LeaveRequest) -> None:
 
 def update_metadata(participant: Participant, request: rtc.UpdateParticipantMetadata) -> None:
     """The client changes its own name, metadata or attributes."""
-    limits = participant.room.options.limits
+    limits, before = participant.room.options.limits, participant.claims.described
     reason, message = participant.claims.update_metadata(request, limits)
-    if reason == rtc.RequestResponse.Reason.OK:
+    if reason == rtc.RequestResponse.Reason.OK and participant.claims.is_told(before, request):
         participant.info_changed()
     participant.signals.request_response(
         rtc.RequestResponse(
