@@ -69,6 +69,24 @@ MAX_REMOTE_CANDIDATES = 100
 """Remote candidates held before a description; LiveKit has no bound here."""
 CANDIDATE_MAX = 4096
 """Characters of a trickled candidate; LiveKit has no bound here."""
+MAX_IDS = 1024
+"""Ids that one signal request names; LiveKit has no bound here but the frame's."""
+MAX_ENTRIES = 64
+"""Elements of lists in signal requests of which there are few: codecs, layers, features."""
+MAX_STRING = 4096
+"""Characters of any other string in a signal request: names, cids, sids."""
+SIGNAL_TEXT_FRAME = 64 * 1024
+SIGNAL_TEXT_VALUES = 2048
+"""Of a signal message as JSON text, inflated: bytes, and values. Reading one costs as much as
+reading twenty times as many bytes of protobuf."""
+SIGNAL_UNITS_PER_S = 200.0
+SIGNAL_UNITS_BURST = 2000.0
+"""What the requests of one signal connection may cost, in units of about 0.1 ms of the event loop:
+a small request is one. Beyond them its requests wait. LiveKit has no bound here."""
+SIGNAL_SPARSE_FRAME = 8 * 1024
+"""Bytes of a signal frame that is decoded without a look at what it is made of."""
+SIGNAL_ELEMENTS = 32_768
+"""Fields of a larger one, which take 2 MB at most; fewer where that is less than six bytes each."""
 MAX_MEDIA_SECTIONS = 1024
 """m-lines in one description; LiveKit has no bound here."""
 MAX_DATA_TRACKS = 1024
@@ -87,8 +105,9 @@ HTTP_PATH_MAX = 2048
 time that grows with the square of their number."""
 HTTP_PARAMETERS_MAX = 256
 """Parameters of a query or a form."""
-JOIN_VALUES_MAX = 8192
-"""Fields in a ``join_request``, which holds what a client that resumes is subscribed to."""
+JOIN_VALUES_MAX = 12_288
+"""Fields in a ``join_request``: the ids of three lists of :data:`MAX_SUBSCRIPTIONS`. Counting them
+takes some milliseconds."""
 ATTRIBUTES_VALUES_MAX = 2048
 CAPABILITIES_MAX = 64
 """Attributes and capabilities of a join in the query form."""
@@ -120,6 +139,11 @@ WS_PING_INTERVAL_S = 10.0
 WS_PING_TICK_S = 0.25
 """Pings go out on multiples of this, at most so much early."""
 WS_WRITE_TIMEOUT_S = 2.0
+WS_SEND_TIMEOUT_S = 10.0
+"""For a peer to take what it is sent, at any time and when its connection ends; LiveKit waits
+without end but for pings."""
+SIGNAL_HELD_BACK_S = 60.0
+"""A client that sends more than its share for so long loses its connection."""
 HTTP_HEADER_TIMEOUT_S = 10.0
 """From connecting, or from the first byte of a further request, to the end of the header; LiveKit
 has no bound here."""

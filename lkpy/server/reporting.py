@@ -106,6 +106,7 @@ class Reporting:
         return await self._scraper.text(
             signal_messages=sockets.messages(),
             signal_connections=len(sockets),
+            signal_closing=len(sockets.closing),
             webhooks_queued=queued,
             http_held=self._sources.unauthenticated.held,
             http_refused={str(reason): n for reason, n in refused.items()},

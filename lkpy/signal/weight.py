@@ -69,7 +69,7 @@ def _fields(data: memoryview, descriptor: Any, left: int) -> int:  # noqa: ANN40
         tag, at = _varint(data, at)
         left -= 1
         if left < 0:
-            raise TooMuchError("too many values")
+            raise TooMuchError("too many fields")
         wire_type = tag & 7
         if wire_type == _VARINT:
             _, at = _varint(data, at)
@@ -94,7 +94,7 @@ def _inside(data: memoryview, field: FieldDescriptor, left: int) -> int:
     # Packed: a varint has at least one byte.
     left -= len(data) // _PACKED_WIDTHS.get(field.type, 1)
     if left < 0:
-        raise TooMuchError("too many values")
+        raise TooMuchError("too many fields")
     return left
 
 

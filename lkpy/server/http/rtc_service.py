@@ -135,16 +135,22 @@ class RTCService:
         latency_s = self._clock.now() - began
         self._telemetry.tell(SignalConnected(start.client.protocol, latency_s))
         try:
-            return await self._pump(request, connection, first)
+            return await self._pump(request, start, connection, first)
         finally:
             connection.close("signal connection ended")
             logger.debug("signal connection ended", extra=about())
 
     async def _pump(
-        self, request: web.Request, connection: SignalConnection, first: rtc.SignalResponse
+        self,
+        request: web.Request,
+        start: StartSession,
+        connection: SignalConnection,
+        first: rtc.SignalResponse,
     ) -> web.StreamResponse:
         """Join step 9: upgrade, send the first response, then pump until either side ends."""
-        socket = SignalSocket(connection, self.sockets.deflate, self._limits, self._clock)
+        socket = SignalSocket(
+            connection, start, self.sockets.deflate, self._limits, self._clock, self._telemetry
+        )
         return await socket.run(handshake.canonical(request), first, self.sockets)
 
     async def _connect(self, start: StartSession) -> tuple[SignalConnection, rtc.SignalResponse]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 
 from aiohttp import WSCloseCode, WSMsgType, web
 from livekit.protocol import rtc
@@ -15,12 +16,19 @@ from lkpy.limits import (
     STREAM_FLUSH_S,
     WS_PING_INTERVAL_S,
     WS_PING_TICK_S,
+    WS_SEND_TIMEOUT_S,
     WS_WRITE_TIMEOUT_S,
     Limits,
 )
+from lkpy.server.http.request_rate import RequestRate, cost
 from lkpy.server.http.websocket import SharedDeflate, WebSocket
 from lkpy.server.routing.signal_client import SignalConnection
+from lkpy.server.rtc.session import StartSession
+from lkpy.server.rtc.signals import knows_newer_messages
+from lkpy.server.telemetry.events import NO_TELEMETRY, SignalLimited, Telemetry
+from lkpy.server.telemetry.log import fields
 from lkpy.signal.codec import Encoding, FrameError, SharedEncoder, decode, encode
+from lkpy.signal.request_bounds import too_much, violation
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +41,8 @@ class SocketRegistry:
         self.encoder = SharedEncoder()
         self.deflate = SharedDeflate()
         self._sockets: set[SignalSocket] = set()
+        self.closing: set[SignalSocket] = set()
+        """Those that are over, whose last bytes are still on their way."""
         self._past_requests = 0
         self._past_responses = 0
         self._empty = asyncio.Event()
@@ -72,24 +82,37 @@ class SignalSocket:
     """Two pumps between a WebSocket and a signal connection.
 
     Responses are sent in the encoding of the last frame received. Pings are answered here, on the
-    node that holds the socket.
+    node that holds the socket; so are requests that hold more than a request may. Whoever sends
+    more than its share is read more slowly, and whoever does not read loses the connection.
     """
 
     def __init__(
-        self, connection: SignalConnection, deflate: SharedDeflate, limits: Limits, clock: Clock
+        self,
+        connection: SignalConnection,
+        start: StartSession,
+        deflate: SharedDeflate,
+        limits: Limits,
+        clock: Clock,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         self._connection = connection
+        self._start = start
         self._clock = clock
+        self._telemetry = telemetry
         self._socket = WebSocket(
             deflate, max_msg_size=limits.signal_message_size_limit, timeout=WS_WRITE_TIMEOUT_S
         )
         self._encoding = Encoding.BINARY
+        self._rate = RequestRate(clock.now())
         self.requests = 0
         self.responses = 0
         # Two tasks send: responses, and answers to pings. A frame must not enter another.
         self._sending = asyncio.Lock()
         self._pinged_at = 0.0
         """When there was last a ping, ours or the client's, on the event loop's clock."""
+        self._about = partial(
+            fields, room=start.room, participant=start.identity, connID=start.connection_id
+        )
 
     async def run(
         self, request: web.Request, first: rtc.SignalResponse, registry: SocketRegistry
@@ -99,13 +122,13 @@ class SignalSocket:
         try:
             await self._socket.prepare(request)
             self._pinged_at = asyncio.get_running_loop().time()
-            await self._pump(first, registry.encoder)
+            await self._pump(first, registry)
         finally:
             registry.discard(self)
         return self._socket
 
-    async def _pump(self, first: rtc.SignalResponse, encoder: SharedEncoder) -> None:
-        writer = asyncio.create_task(self._write_responses(first, encoder))
+    async def _pump(self, first: rtc.SignalResponse, registry: SocketRegistry) -> None:
+        writer = asyncio.create_task(self._write_responses(first, registry.encoder))
         pumps = [
             writer,
             asyncio.create_task(self._read_requests()),
@@ -123,33 +146,108 @@ class SignalSocket:
         finally:
             for pump in pumps:
                 pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-            with contextlib.suppress(ConnectionError):
-                await self._socket.close(code=WSCloseCode.OK)
-            await self._socket.linger()
+            self._report(await asyncio.gather(*pumps, return_exceptions=True))
+            await self._finish(registry)
+
+    def _report(self, outcomes: list[BaseException | None]) -> None:
+        """Say why a connection ended that neither side ended."""
+        for outcome in outcomes:
+            if isinstance(outcome, TimeoutError):
+                self._cut("not_reading")
+                self._socket.abort()
+            elif outcome is not None and not isinstance(
+                outcome, asyncio.CancelledError | ConnectionError
+            ):
+                logger.error("a signal connection failed", exc_info=outcome, extra=self._about())
+        if self._connection.responses.reason == "full":
+            self._cut("overflow")
+
+    def _cut(self, reason: str) -> None:
+        self._telemetry.tell(SignalLimited(reason))
+        logger.warning("ending a signal connection", extra=self._about(reason=reason))
+
+    async def _finish(self, registry: SocketRegistry) -> None:
+        """Close the socket, and see that it is gone soon: a peer that does not read would keep it
+        for as long as it likes, with all that waits to be sent."""
+        registry.closing.add(self)
+        loop = asyncio.get_running_loop()
+        deadline = loop.call_later(WS_SEND_TIMEOUT_S, self._give_up, registry)
+        with contextlib.suppress(ConnectionError):
+            await self._socket.close(code=WSCloseCode.OK)
+        await self._socket.linger()
+        if not self._socket.unsent:
+            deadline.cancel()
+            registry.closing.discard(self)
+
+    def _give_up(self, registry: SocketRegistry) -> None:
+        registry.closing.discard(self)
+        if self._socket.unsent:
+            self._cut("not_reading")
+        self._socket.abort()
 
     async def _write_responses(self, first: rtc.SignalResponse, encoder: SharedEncoder) -> None:
-        with contextlib.suppress(ConnectionError):
-            await self._send(encode(first, self._encoding))
+        await self._send(encode(first, self._encoding))
+        self.responses += 1
+        async for response in self._connection.responses:
+            await self._send(encoder.encode(response, self._encoding))
             self.responses += 1
-            async for response in self._connection.responses:
-                await self._send(encoder.encode(response, self._encoding))
-                self.responses += 1
 
     async def _read_requests(self) -> None:
         async for message in self._socket:
             if message.type is WSMsgType.ERROR:
                 return
+            self._encoding = Encoding.BINARY
+            if message.type is WSMsgType.TEXT:
+                self._encoding = Encoding.TEXT
             try:
-                request = decode(message.data, rtc.SignalRequest)
-            except FrameError as error:
-                logger.info("closing a signal connection: %s", error.code)
+                request = await self._take(message.data)
+            except FrameError:
+                self._cut("malformed")
                 return
-            self._encoding = Encoding.TEXT if message.type is WSMsgType.TEXT else Encoding.BINARY
-            try:
-                await self._handle(request)
-            except (LkpyError, ConnectionError):
+            except LkpyError:
+                # The room ended the connection.
                 return
+            if not await self._hold_back(cost(request, message.data)):
+                return
+
+    async def _take(self, frame: bytes | str) -> rtc.SignalRequest:
+        """Decode a request and do what it asks for, unless it is too much."""
+        why = too_much(frame, rtc.SignalRequest)
+        if why:
+            request = rtc.SignalRequest()
+        else:
+            request = decode(frame, rtc.SignalRequest)
+            why = violation(request)
+        if why:
+            await self._refuse(why, request)
+        else:
+            await self._handle(request)
+        return request
+
+    async def _refuse(self, message: str, request: rtc.SignalRequest) -> None:
+        """Do nothing of a request that is too much, and say so."""
+        self._telemetry.tell(SignalLimited("refused"))
+        logger.warning("refused a signal request", extra=self._about(error=message))
+        answer = rtc.RequestResponse(
+            reason=rtc.RequestResponse.Reason.LIMIT_EXCEEDED, message=message
+        )
+        kind = request.WhichOneof("message")
+        if kind is not None:
+            answer.request_id = getattr(getattr(request, kind), "request_id", 0)
+        if knows_newer_messages(self._start.client):
+            await self._answer(rtc.SignalResponse(request_response=answer))
+
+    async def _hold_back(self, units: float) -> bool:
+        """Read nothing more until the client's share allows it. False: it never gets enough."""
+        now = self._clock.now()
+        wait_s = self._rate.take(now, units)
+        if wait_s > 0:
+            if self._rate.is_abused(now):
+                self._cut("too_fast")
+                return False
+            self._telemetry.tell(SignalLimited("held_back"))
+            await asyncio.sleep(wait_s)
+        return True
 
     async def _handle(self, request: rtc.SignalRequest) -> None:
         kind = request.WhichOneof("message")
@@ -170,11 +268,33 @@ class SignalSocket:
         self._pinged_at = asyncio.get_running_loop().time()
 
     async def _send(self, frame: bytes | str) -> None:
+        """Raises :class:`TimeoutError` when the client takes nothing any more."""
         async with self._sending:
-            if isinstance(frame, bytes):
-                await self._socket.send_bytes(frame)
+            if self._socket.may_wait(len(frame)):
+                await self._write_patiently(frame)
             else:
-                await self._socket.send_str(frame)
+                # Most of the time: without the cost of a task.
+                await self._write(frame)
+
+    async def _write_patiently(self, frame: bytes | str) -> None:
+        """As long as the client takes some of what waits: a slow one may need minutes for a large
+        room."""
+        writing = asyncio.ensure_future(self._write(frame))
+        try:
+            while not writing.done():
+                before = self._socket.untaken
+                await asyncio.wait([writing], timeout=WS_SEND_TIMEOUT_S)
+                if not writing.done() and self._socket.untaken >= before:
+                    raise TimeoutError("the client takes nothing")
+            writing.result()
+        finally:
+            writing.cancel()
+
+    async def _write(self, frame: bytes | str) -> None:
+        if isinstance(frame, bytes):
+            await self._socket.send_bytes(frame)
+        else:
+            await self._socket.send_str(frame)
 
     async def _keep_alive(self) -> None:
         """Keep proxies from closing an idle connection: ping a client that sends no pings itself.
@@ -182,17 +302,16 @@ class SignalSocket:
         On ticks that all sockets share: an idle server wakes once for many of them.
         """
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(ConnectionError):
-            while True:
-                due = self._pinged_at + WS_PING_INTERVAL_S
-                if due > loop.time():
-                    due += WS_PING_TICK_S - due % WS_PING_TICK_S
-                    await asyncio.sleep(due - loop.time())
-                    continue
-                async with self._sending:
-                    async with asyncio.timeout(WS_WRITE_TIMEOUT_S):
-                        await self._socket.ping()
-                    self._pinged_at = loop.time()
+        while True:
+            due = self._pinged_at + WS_PING_INTERVAL_S
+            if due > loop.time():
+                due += WS_PING_TICK_S - due % WS_PING_TICK_S
+                await asyncio.sleep(due - loop.time())
+                continue
+            async with self._sending:
+                async with asyncio.timeout(WS_WRITE_TIMEOUT_S):
+                    await self._socket.ping()
+                self._pinged_at = loop.time()
 
     def _now_ms(self) -> int:
         return int(self._clock.wall() * 1000)

@@ -8,9 +8,15 @@ stands alone, so all sockets share one state.
 
 from __future__ import annotations
 
+import array
 import asyncio
+import contextlib
+import fcntl
+import socket
+import struct
+import termios
 from collections import OrderedDict
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import hdrs, web
 from aiohttp.compression_utils import ZLibCompressor
@@ -21,6 +27,10 @@ from lkpy.server.http.handshake import DEFLATE
 
 _LEVEL = 1
 _RAW_WINDOW_BITS = -15
+_SENT_AT_ONCE = 32 * 1024
+"""asyncio and aiohttp make a writer wait when 64 KiB are."""
+_RESET = struct.pack("ii", 1, 0)
+"""``SO_LINGER`` of no time: closing resets the connection (``socket(7)``)."""
 
 
 class SharedDeflate:
@@ -74,9 +84,12 @@ class WebSocket(web.WebSocketResponse):
         super().__init__(compress=True, max_msg_size=max_msg_size, timeout=timeout)
         self._deflate = deflate
         self._lingers = False
+        self._transport: asyncio.Transport | None = None
 
     def _pre_start(self, request: web.BaseRequest) -> Any:  # noqa: ANN401 - aiohttp's own
         protocol, writer = super()._pre_start(request)
+        # uvloop's transports are no subclasses.
+        self._transport = cast("asyncio.Transport", request.transport)
         if writer.compress:
             self.headers[hdrs.SEC_WEBSOCKET_EXTENSIONS] = DEFLATE
             # aiohttp makes one of its own where there is none.
@@ -89,6 +102,41 @@ class WebSocket(web.WebSocketResponse):
             self._lingers = True
         else:
             super()._close_transport()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the peer has not taken, beyond what the kernel keeps for it."""
+        transport = self._transport
+        return 0 if transport is None else transport.get_write_buffer_size()
+
+    @property
+    def untaken(self) -> int:
+        """Bytes that the peer has not acknowledged, the kernel's too (``tcp(7)``, SIOCOUTQ). The
+        kernel takes more only when a good part of what it has is gone."""
+        transport = self._transport
+        connection = None if transport is None else transport.get_extra_info("socket")
+        if connection is None:
+            return 0
+        queued = array.array("i", [0])
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, queued)
+        return self.unsent + queued[0]
+
+    def may_wait(self, size: int) -> bool:
+        """Whether sending a message of so many bytes may have to wait for the peer."""
+        return self.unsent + size > _SENT_AT_ONCE
+
+    def abort(self) -> None:
+        """End the connection now, and forget what the peer has not taken, in the kernel too. Does
+        nothing to one that has ended."""
+        transport = self._transport
+        if transport is None or (transport.is_closing() and not self.unsent):
+            return
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        transport.abort()
 
     async def linger(self) -> None:
         """Give a client whose frame broke the rules the time to read the close code."""

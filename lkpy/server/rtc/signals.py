@@ -41,6 +41,11 @@ def refuse_resume(sink: MessageSink, client: models.ClientInfo) -> None:
     sink.close("resume refused")
 
 
+def knows_newer_messages(client: models.ClientInfo) -> bool:
+    """Early Rust clients fail on messages that they do not know."""
+    return client.sdk != models.ClientInfo.RUST or client.protocol >= _RUST_NEWER_MESSAGES
+
+
 class SignalSender:
     """One participant's sink. Nothing but the first response is sent before :meth:`open`: what
     happens before it is in that response."""
@@ -104,16 +109,10 @@ class SignalSender:
         protocol = self._client.protocol
         if ok and protocol < _REQUEST_RESPONSE_OK:
             return
-        if self._knows_newer_messages:
+        if knows_newer_messages(self._client):
             self.send(rtc.SignalResponse(request_response=response))
 
     def track_subscribed(self, sid: str) -> None:
         """Somebody receives a track of this participant."""
-        if self._knows_newer_messages:
+        if knows_newer_messages(self._client):
             self.send(rtc.SignalResponse(track_subscribed=rtc.TrackSubscribed(track_sid=sid)))
-
-    @property
-    def _knows_newer_messages(self) -> bool:
-        """Early Rust clients fail on messages that they do not know."""
-        rust = self._client.sdk == models.ClientInfo.RUST
-        return not rust or self._client.protocol >= _RUST_NEWER_MESSAGES

@@ -8,6 +8,7 @@ It is called on every change and every few seconds, because what stood in the wa
 from __future__ import annotations
 
 import enum
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -95,6 +96,9 @@ class Subscriptions:
     def __init__(self, *, settle_s: float = UNSUBSCRIBE_SETTLE_S) -> None:
         """``settle_s``: how long after an unsubscription others wait."""
         self._tracks: dict[str, _Subscription] = {}
+        self._unfulfilled: OrderedDict[str, None] = OrderedDict()
+        """Those that are not active, oldest first. Not a dict: whatever its first entries were,
+        looking for the first passes over them."""
         self._settle_s = settle_s
         self._closing_until = 0.0
 
@@ -116,16 +120,19 @@ class Subscriptions:
         if track is None:
             self._make_room()
             track = self._tracks[sid] = _Subscription()
+            self._unfulfilled[sid] = None
         return track
+
+    def _forget(self, sid: str) -> None:
+        self._tracks.pop(sid, None)
+        self._unfulfilled.pop(sid, None)
 
     def _make_room(self) -> None:
         """Forget the oldest wish that is not fulfilled when a client names tracks without end.
         Those that are fulfilled are bounded by the tracks that exist."""
-        if len(self._tracks) >= MAX_SUBSCRIPTIONS:
-            unfulfilled = (sid for sid, track in self._tracks.items() if not track.active)
-            oldest = next(unfulfilled, None)
-            if oldest is not None:
-                del self._tracks[oldest]
+        if len(self._tracks) >= MAX_SUBSCRIPTIONS and self._unfulfilled:
+            oldest, _ = self._unfulfilled.popitem(last=False)
+            self._tracks.pop(oldest, None)
 
     def set_settings(self, sid: str, settings: rtc.UpdateTrackSettings) -> None:
         """Remember the client's settings; they may come before the subscription."""
@@ -146,11 +153,11 @@ class Subscriptions:
         """What was received is received no more, though it may still be desired."""
         track = self._tracks.get(sid)
         if track is not None:
-            track.active = track.bound = False
+            self._close(sid, track)
 
     def lost(self, sid: str) -> None:
         """The track has gone: nothing is received and nothing wanted any more."""
-        self._tracks.pop(sid, None)
+        self._forget(sid)
 
     def unsettled(self) -> list[str]:
         """Tracks whose subscription is under way or not possible so far."""
@@ -178,7 +185,7 @@ class Subscriptions:
             for kind in self._steps(track, now, resolve, sid, active_since):
                 yield Action(kind, sid)
             if track.idle:
-                self._tracks.pop(sid, None)
+                self._forget(sid)
 
     def _steps(
         self,
@@ -191,7 +198,7 @@ class Subscriptions:
         if not track.desired:
             if track.active:
                 self._closing_until = now + self._settle_s
-                yield self._close(track)
+                yield self._close(sid, track)
             return
         found = resolve(sid)
         if track.active:
@@ -201,15 +208,16 @@ class Subscriptions:
                     if now - since > SUBSCRIPTION_FAILED_S:
                         yield ActionKind.NOT_BOUND
                 return
-            yield self._close(track)
-        yield from self._subscribe(track, now, found)
+            yield self._close(sid, track)
+        yield from self._subscribe(sid, track, now, found)
 
-    def _close(self, track: _Subscription) -> ActionKind:
+    def _close(self, sid: str, track: _Subscription) -> ActionKind:
         track.active = track.bound = False
+        self._unfulfilled[sid] = None
         return ActionKind.UNSUBSCRIBE
 
     def _subscribe(
-        self, track: _Subscription, now: float, found: Resolution
+        self, sid: str, track: _Subscription, now: float, found: Resolution
     ) -> Iterator[ActionKind]:
         # The client's description should lose the one before it gains the other, so that its media
         # section is free again.
@@ -222,6 +230,7 @@ class Subscriptions:
             yield ActionKind.ALLOWED if found.allowed else ActionKind.DISALLOWED
         if found.availability is Availability.READY:
             track.active = True
+            self._unfulfilled.pop(sid, None)
             track.failed = False
             yield ActionKind.SUBSCRIBE
             return

@@ -215,6 +215,16 @@ class JoinHandled:
 
 
 @dataclass(frozen=True, slots=True)
+class SignalLimited:
+    """A client wanted more of a signal connection than it may have."""
+
+    reason: str
+    """``refused`` (a request that holds too much) and ``held_back`` (too many requests) leave the
+    connection; ``malformed``, ``too_fast``, ``not_reading`` and ``overflow`` (200 responses wait)
+    end it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ApiCalled:
     """A Twirp call was answered."""
 
@@ -254,6 +264,7 @@ TelemetryEvent: TypeAlias = (
     | SignalConnected
     | SignalFailed
     | JoinHandled
+    | SignalLimited
     | ApiCalled
     | MessageDropped
 )

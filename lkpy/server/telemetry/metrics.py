@@ -28,6 +28,7 @@ from lkpy.server.telemetry.events import (
     RoomStarted,
     SignalConnected,
     SignalFailed,
+    SignalLimited,
     TelemetryEvent,
     TelemetryParticipant,
     TrackPublished,
@@ -138,6 +139,9 @@ class ServerMetrics:
             ("outcome",),
             "Joins by what the node's gate did with them.",
         )
+        self.signal_limits = Counter(
+            "lkpy_signal_limited_total", ("reason",), "What clients asked too much of signalling."
+        )
         self.dropped = Counter(
             "lkpy_queue_dropped_total", ("queue",), "Messages that a full queue refused."
         )
@@ -179,6 +183,8 @@ class ServerMetrics:
                 self.joins.add(event.stage)
             case JoinHandled():
                 self.admission.add(event.outcome)
+            case SignalLimited():
+                self.signal_limits.add(event.reason)
             case ApiCalled():
                 self._api(event)
             case MessageDropped():

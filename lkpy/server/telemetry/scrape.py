@@ -40,6 +40,9 @@ class Scraper:
         self.server = ServerMetrics(clock)
         self._signal_messages = Counter("livekit_node_messages", ("type", "status", "direction"))
         self._signal_connections = Gauge("lkpy_signal_connections", (), "Open signal connections.")
+        self._signal_closing = Gauge(
+            "lkpy_signal_connections_closing", (), "Those whose last bytes are still on their way."
+        )
         self._webhook_queue = Gauge(
             "lkpy_webhook_queue_length", (), "Events that wait to be sent, of all URLs."
         )
@@ -92,6 +95,7 @@ class Scraper:
         *,
         signal_messages: tuple[int, int],
         signal_connections: int,
+        signal_closing: int,
         webhooks_queued: int,
         http_held: int = 0,
         http_refused: Mapping[str, int] | None = None,
@@ -101,6 +105,7 @@ class Scraper:
         for direction, count in zip(("request", "response"), signal_messages, strict=True):
             self._signal_messages.set("signal", "success", direction, to=count)
         self._signal_connections.set(to=signal_connections)
+        self._signal_closing.set(to=signal_closing)
         self._webhook_queue.set(to=webhooks_queued)
         self._http_held.set(to=http_held)
         for reason, times in (http_refused or {}).items():
@@ -114,8 +119,8 @@ class Scraper:
             self.server.instruments(),
             self._media.instruments(),
             self.trouble.instruments(),
-            (self._signal_messages, self._signal_connections, self._webhook_queue),
-            (self._http_held, self._http_refused),
+            (self._signal_messages, self._signal_connections, self._signal_closing),
+            (self._webhook_queue, self._http_held, self._http_refused),
             (self._webhooks.dispatch, self._webhooks.queue_length, self._interfaces.packets),
         )
         return render(instruments, self._labels) + render(self._process.instruments(), {})
