@@ -248,9 +248,6 @@ WEBHOOK_TOKEN_TTL_S = 300.0
 WEBHOOK_FLUSH_S = 3.0
 """For the last webhooks when the server stops."""
 
-LOOP_SLICE_S = 0.005
-"""CPU of long work on the event loop before everybody else has a turn."""
-
 # -- lkpy's own ---------------------------------------------------------------------------------
 ADMISSION_TAKEN_PER_TURN = 6
 ADMISSION_REFUSED_PER_TURN = 12
@@ -266,6 +263,16 @@ ADMISSION_PACE_S = 0.005
 """What a join is taken to cost before the first was measured."""
 ADMISSION_RETRY_MAX_S = 30.0
 """At most told in ``Retry-After``."""
+SLICE_S = 0.005
+SLICE_STEPS = 16
+"""After this long, and after so many, work over many participants lets the rest of the process have
+its turn."""
+WAKES_PER_TURN = 64
+"""Readers of signal channels that are woken in one turn of the loop; each sends to a socket."""
+ENGINE_RELEASE_RETRY_S = 0.25
+"""Until the engine is asked again to give back what it refused to."""
+ROOM_CLOSE_S = 10.0
+"""After which a room that closes does not let others go first any more."""
 MEDIA_SAMPLE_INTERVAL_S = 5.0
 """Between two looks at media for its metrics, as LiveKit's connection statistics."""
 PROFILE_DEFAULT_S = 30.0

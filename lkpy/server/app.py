@@ -376,11 +376,10 @@ class Server:
             )
 
     def _update_node(self) -> None:
-        participants = [p for room in self._manager.rooms for p in room.participants()]
         stats = replace(
             self._load,
             num_rooms=len(self._manager.rooms),
-            num_participants=len(participants),
+            num_participants=self._manager.num_participants(),
         )
         self._router.update_stats(stats)
 

@@ -34,9 +34,13 @@ from lkpy.server.rtc.options import (
 from lkpy.server.rtc.room import Room, RoomObserver
 from lkpy.server.telemetry.events import NO_TELEMETRY, Telemetry
 from lkpy.server.telemetry.log import fields
+from lkpy.server.worker_loads import WorkerLoads
+from lkpy.slices import paced
 
 logger = logging.getLogger(__name__)
 
+_ROOMS_PER_TURN = 32
+"""Rooms that are given their statistics in one turn of the loop."""
 DEFAULT_UDP_PORTS = PortRange(7882, 7913)
 """One port per worker; LiveKit takes 50000 to 60000, one per participant."""
 
@@ -126,6 +130,7 @@ class EnginePlane:
         self._clock = clock or SystemClock()
         self._hub: EngineHub | None = None
         self._node: NodeInfo | None = None
+        self._loads: WorkerLoads | None = None
         self._rooms: list[Room] = []
         self._workers: MediaWorkers | None = None
         self._measuring: asyncio.Task[None] | None = None
@@ -155,7 +160,8 @@ class EnginePlane:
         if self._engine is None:
             self._engine = start_engine(engine_config(self._config))
         self._hub = EngineHub(self._engine)
-        self._workers = MediaWorkers(len(self._engine.info.workers), self._live, telemetry)
+        self._loads = WorkerLoads(len(self._hub.info.workers))
+        self._workers = MediaWorkers(self._loads, self._live, telemetry)
         self._hub.on_worker = self._workers.handle
         self._hub.start(asyncio.get_running_loop())
         self._node = NodeInfo(NodeID(node.id), region=node.region)
@@ -174,7 +180,10 @@ class EnginePlane:
             except (LkpyError, TimeoutError):
                 logger.warning("the media engine gave no statistics")
                 continue
-            for room in rooms:
+            if self._loads is not None:
+                self._loads.measured(stats, (room.worker for room in rooms))
+            # Each room that has somebody then works on it in turns of its own.
+            async for room in paced((room for room in rooms if room.size), most=_ROOMS_PER_TURN):
                 try:
                     room.measure(stats)
                 except Exception:
@@ -188,7 +197,7 @@ class EnginePlane:
         observer: RoomObserver,
         telemetry: Telemetry,
     ) -> Room:
-        """A room on the least used worker, not started yet."""
+        """A room on the least loaded worker, not started yet."""
         if self._hub is None or self._node is None or self._workers is None:
             raise LkpyError(Code.UNAVAILABLE, "the media engine is not running", blame=Blame.US)
         room = Room(
@@ -198,7 +207,7 @@ class EnginePlane:
             node=self._node,
             hub=self._hub,
             clock=self._clock,
-            worker=self._workers.least_used(),
+            worker=self._workers.place(),
             observer=observer,
             refresh_token=self._refresh_token,
             telemetry=telemetry,

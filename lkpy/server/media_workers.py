@@ -13,6 +13,7 @@ from typing import Protocol
 from lkpy.engine.api import WorkerFailed, WorkerStalled
 from lkpy.server.telemetry.events import MediaWorkerFailed, MediaWorkerStalled, Telemetry
 from lkpy.server.telemetry.log import fields
+from lkpy.server.worker_loads import WorkerLoads
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +35,9 @@ class MediaWorkers:
     """Which workers may be given rooms. Takes what the engine says of them."""
 
     def __init__(
-        self, workers: int, rooms: Callable[[], Iterable[WorkerRoom]], telemetry: Telemetry
+        self, loads: WorkerLoads, rooms: Callable[[], Iterable[WorkerRoom]], telemetry: Telemetry
     ) -> None:
-        self._all = range(workers)
+        self._loads = loads
         self._rooms = rooms
         self._telemetry = telemetry
         self._ended: set[int] = set()
@@ -49,17 +50,9 @@ class MediaWorkers:
         stalled = [f"media worker {worker} is stalled" for worker in sorted(self._stalled)]
         return ", ".join(ended + stalled)
 
-    def least_used(self) -> int:
-        """The worker with the fewest rooms, of those that turn if there are any."""
-        rooms = [room.worker for room in self._rooms()]
-        return min(
-            self._all,
-            key=lambda number: (
-                number in self._ended,
-                number in self._stalled,
-                rooms.count(number),
-            ),
-        )
+    def place(self) -> int:
+        """The worker for one more room: the least loaded of those that turn, if there are any."""
+        return self._loads.place(lambda n: 2 * (n in self._ended) + (n in self._stalled))
 
     def handle(self, event: WorkerFailed | WorkerStalled) -> None:
         """Take an event of the engine."""
@@ -84,7 +77,7 @@ class MediaWorkers:
             self._ended.add(event.worker)
         self._telemetry.tell(MediaWorkerFailed(event.worker, event.replaced))
         for room in rooms:
-            room.media_lost(event.worker if event.replaced else self.least_used())
+            room.media_lost(event.worker if event.replaced else self.place())
 
     def _changed(self, event: WorkerStalled) -> None:
         rooms = [room.name for room in self._rooms() if room.worker == event.worker]

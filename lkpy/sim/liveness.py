@@ -9,6 +9,7 @@ import aiohttp
 import psutil
 
 from lkpy.sim.embedded import EmbeddedServer
+from lkpy.sim.server_stats import process_of
 from lkpy.sim.target import Target
 
 PATIENCE_S = 4.0
@@ -66,7 +67,7 @@ class ServerWatch:
     def __init__(self, target: Target, embedded: EmbeddedServer | None) -> None:
         self._target = target
         self._embedded = embedded
-        self._process = psutil.Process(embedded.pid) if embedded is not None else None
+        self._process = process_of(embedded.pid) if embedded is not None else None
         self._stopped_since: float | None = None
         self._liveness = Liveness(time.monotonic())
 
@@ -95,12 +96,12 @@ class ServerWatch:
 
     def _gone(self, now: float) -> str | None:
         """Look at the process of a server of ours."""
-        if self._embedded is None or self._process is None:
+        if self._embedded is None:
             return None
         if (how := self._embedded.ended()) is not None:
             return f"the embedded server {how}"
         try:
-            stopped = self._process.status() == psutil.STATUS_STOPPED
+            stopped = self._process is not None and self._process.status() == psutil.STATUS_STOPPED
         except psutil.Error:
             return None
         if not stopped:
@@ -113,7 +114,7 @@ class ServerWatch:
 
     async def _ask(self, session: aiohttp.ClientSession) -> None:
         try:
-            async with session.get(self._target.http_url):
+            async with session.get(self._target.http_url, allow_redirects=False):
                 self._liveness.heard(time.monotonic())
         except aiohttp.ClientConnectorError:
             self._liveness.refused()

@@ -63,6 +63,8 @@ class Sample:
     idle: dict[str, str] = field(default_factory=dict)
     """Published tracks of which nothing was sent, and why: ``paused`` by the server or
     ``stopped``."""
+    silent_tracks: int = 0
+    """How many were silent, also after ``silent`` was judged and emptied."""
     processes: int = 0
 
 

@@ -55,7 +55,11 @@ class Gathered:
     def silences(self, sample: Sample) -> list[Event]:
         """Judge a whole second; return the errors that it brings."""
         second = Second(sample.at, sample.lag, sample.silent, sample.idle)
-        return [self._event(found) for found in self.judge.second(second)]
+        found = self.judge.second(second)
+        # A run may last for days: what was judged is not kept for each of its seconds.
+        sample.silent_tracks = len(sample.silent)
+        sample.silent, sample.idle = [], {}
+        return [self._event(silence) for silence in found]
 
     def _event(self, found: Silence) -> Event:
         clients = self._plan.clients

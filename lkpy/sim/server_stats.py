@@ -37,6 +37,14 @@ class ServerSample:
     machine."""
 
 
+def process_of(pid: int) -> psutil.Process | None:
+    """Return the process, unless it has ended already."""
+    try:
+        return psutil.Process(pid)
+    except psutil.Error:
+        return None
+
+
 class ServerSampler:
     """Observes the server once per second until cancelled; without statistics it stays empty."""
 
@@ -45,7 +53,7 @@ class ServerSampler:
         self.samples: list[ServerSample] = []
         self._target = target
         self._ask = ask
-        self._process = psutil.Process(pid) if pid else None
+        self._process = process_of(pid) if pid else None
         self._waits = ProcessorWait(pid) if pid else None
 
     async def run(self, start_at: float) -> None:

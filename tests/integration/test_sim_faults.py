@@ -19,7 +19,11 @@ from pathlib import Path
 import aiohttp
 import psutil
 import pytest
+from google.protobuf.message import Message
+from livekit.protocol import room
 
+from lkpy.api_client import ApiClient, room_call
+from lkpy.auth.grants import VideoGrant
 from lkpy.sim import loader
 from lkpy.sim import plan as planning
 from lkpy.sim.client import ClientSettings
@@ -232,6 +236,41 @@ async def test_a_track_that_goes_silent_is_found() -> None:
         finally:
             await publisher.leave()
             await subscriber.leave()
+
+
+async def test_a_run_tells_a_track_that_stops_from_one_that_was_muted() -> None:
+    """Somebody unsubscribes one client of the crowd, and mutes the track for all later."""
+    async with running(scenario("14s")) as started:
+        await started.flows()
+        target = started.runner._server.target  # type: ignore[union-attr]
+        name = f"faults-0{target.room_suffix}"
+        grant = VideoGrant(room_admin=True, room=name)
+        sid = ""
+
+        async def call(method: str, request: Message) -> Message:
+            made = room_call(method, request, grant)
+            async with ApiClient(target.url, target.api_key, target.api_secret) as client:
+                return await client.call(made)
+
+        listed = await call("ListParticipants", room.ListParticipantsRequest(room=name))
+        sid = next(t.sid for who in listed.participants for t in who.tracks)  # type: ignore[attr-defined]
+        deaf = {"room": name, "identity": "crowd-1", "track_sids": [sid]}
+        await call("UpdateSubscriptions", room.UpdateSubscriptionsRequest(**deaf))
+        await started.until(lambda: bool(started.notes.events))
+        mute = room.MuteRoomTrackRequest(room=name, identity="stage-0", track_sid=sid, muted=True)
+        await call("MutePublishedTrack", mute)
+        result = await started.result()
+    # The others heard it until it was muted; that they heard nothing then is as it should be.
+    assert [silence.client for silence in result.silences] == [2]
+    (event,) = result.events
+    assert event.client == "crowd-1"
+    assert event.text.startswith("no audio of stage-0 (microphone, stage-0-0)")
+    assert event.text.endswith("its publisher was sending")
+    counts = result.groups["crowd"].counts
+    assert (counts["errors"], counts["silences"]) == (1, 1)
+    assert result.status in (Status.BREACHED, Status.INVALID)
+    told = document.build(result)["silences"]
+    assert [(item["client"], item["publisher"]) for item in told] == [("crowd-1", "stage-0")]
 
 
 # -- the command --------------------------------------------------------------------------------

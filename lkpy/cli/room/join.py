@@ -57,6 +57,8 @@ class Joining:
 async def run(chosen: Credentials, joining: Joining) -> None:
     """Be in the room until Ctrl-C. Raises :class:`LkpyError` when the server ends it."""
     # Encoded at the first use, which takes seconds: Ctrl-C has its usual meaning meanwhile.
+    if any(cache.missing(track) for track in _tracks(joining)):
+        output.status("making media, once for this machine")
     clips = [_clips(track) for track in _tracks(joining)]
     async with until_interrupted() as stop:
         participant = _Participant(chosen, joining, clips)

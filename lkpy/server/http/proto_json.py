@@ -3,16 +3,14 @@ every one of them. Long lists are written in slices, between which everybody els
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from lkpy.limits import LOOP_SLICE_S
+from lkpy.slices import paced
 
 _LONG = 16
 """Elements of a list that are written in one go."""
@@ -54,7 +52,7 @@ def write_json(value: object) -> bytes:
 async def in_slices(message: Message, to_dict: Callable[[Message], dict[str, Any]]) -> bytes:
     """What ``write_json(to_dict(message))`` gives, of a message that nobody changes meanwhile: the
     elements of its lists of messages are written one after the other, and the event loop has its
-    turn every :data:`~lkpy.limits.LOOP_SLICE_S` of work."""
+    turn after each slice."""
     lists = [
         field
         for field in message.DESCRIPTOR.fields
@@ -83,13 +81,7 @@ async def in_slices(message: Message, to_dict: Callable[[Message], dict[str, Any
 async def _list_in_slices(
     items: Iterable[Message], to_dict: Callable[[Message], dict[str, Any]]
 ) -> bytes:
-    written: list[bytes] = []
-    until = time.thread_time() + LOOP_SLICE_S
-    for item in items:
-        written.append(await in_slices(item, to_dict))
-        if time.thread_time() >= until:
-            await asyncio.sleep(0)
-            until = time.thread_time() + LOOP_SLICE_S
+    written = [await in_slices(item, to_dict) async for item in paced(items)]
     return b"[" + b",".join(written) + b"]"
 
 

@@ -150,9 +150,9 @@ class TrackSubscribeFailed:
 
 @dataclass(frozen=True, slots=True)
 class QualityMeasured:
-    """The connection quality of everybody in a room, once per window."""
+    """The connection quality of a participant, once per window."""
 
-    qualities: tuple[rtc.ConnectionQualityInfo, ...]
+    quality: rtc.ConnectionQualityInfo
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,8 @@ class Scraper:
         self._labels = {"node_id": node_id, "node_type": "SERVER"}
         self.trouble = TroubleMetrics()
         self._media = MediaMetrics()
+        self._updating = asyncio.Lock()
+        """Held by one of those who bring it up to date: they let others have their turn."""
         self._process = ProcessMetrics()
         self._interfaces = InterfaceMetrics()
         self._webhooks = webhooks
@@ -77,8 +79,9 @@ class Scraper:
             await asyncio.sleep(MEDIA_SAMPLE_INTERVAL_S)
             snapshot = await self._snapshot()
             if snapshot is not None:
-                self._media.update(snapshot)
-                self._media.sample(snapshot)
+                async with self._updating:
+                    await self._media.update(snapshot)
+                    await self._media.sample(snapshot)
 
     async def _snapshot(self) -> stats_pb2.Snapshot | None:
         try:
@@ -112,7 +115,8 @@ class Scraper:
             self._http_refused.set(reason, to=times)
         snapshot = await self._snapshot()
         if snapshot is not None:
-            self._media.update(snapshot)
+            async with self._updating:
+                await self._media.update(snapshot)
         self._process.update()
         self._interfaces.update()
         instruments = itertools.chain(

@@ -169,7 +169,7 @@ def _series(result: RunResult) -> dict[str, Any]:
         "generator_cpu": [round(sum(sample.cpu), 3) for sample in samples],
         "generator_lag_ms": [round(sample.lag * 1000, 2) for sample in samples],
         "generator_waited": [round(sample.waited, 3) for sample in samples],
-        "silent_tracks": [len(sample.silent) for sample in samples],
+        "silent_tracks": [sample.silent_tracks for sample in samples],
         "server_t_s": [sample.at for sample in result.server_samples],
         "server_cpu": [round(sample.cpu_cores, 3) for sample in result.server_samples],
         "server_waited": [round(sample.waited, 3) for sample in result.server_samples],

@@ -108,6 +108,8 @@ def headline(document: Mapping[str, Any]) -> str:
     """Return one sentence: who took part, and what came through."""
     figures = document["metrics"]["all"]
     loss = figures.get("residual_loss")
+    if not figures["clients"]:
+        return "nothing was measured"
     text = f"{figures['joined']} of {figures['clients']} participants joined"
     text += f", {figures['packets']:,} packets received"
     if loss is not None:
