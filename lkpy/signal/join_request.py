@@ -45,7 +45,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_MEMBERS_MAX = 16
 """Clients send one; thousands of empty ones would cost time without reaching the size limit."""
 _ATTRIBUTES_MAX = 512 * 1024
-"""Characters of attributes as JSON: eight times ``max_attributes_size``, as escapes are longer."""
+"""Bytes of attributes as JSON: eight times ``max_attributes_size``, as escapes are longer."""
 _WRAPPED_MAX = JOIN_REQUEST_MAX + 64
 """A ``WrappedJoinRequest`` adds two tags and two varints to the join request."""
 
@@ -167,9 +167,10 @@ def _unwrap(value: str) -> rtc.JoinRequest:
     request = rtc.JoinRequest()
     try:
         weight.check_protobuf(payload, request, max_values=JOIN_VALUES_MAX)
-        request.ParseFromString(payload)
     except weight.TooMuchError as error:
         raise JoinRequestError(f"join request too large: {error}") from error
+    try:
+        request.ParseFromString(payload)
     except DecodeError as error:
         raise JoinRequestError("cannot unmarshal join request") from error
     why = violation(request)

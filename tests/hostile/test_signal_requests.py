@@ -396,7 +396,7 @@ async def test_requests_that_are_too_many_wait_and_are_not_lost(
             room.received.clear()
             await room.received.wait()
     assert [request.mute.sid for request in room.requests] == [f"TR_{n}" for n in range(200)]
-    assert told["held_back"] > 50
+    assert told["held_back"]
 
 
 async def test_abuse_ends_the_connection(
