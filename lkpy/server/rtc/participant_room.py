@@ -9,7 +9,7 @@ from livekit.protocol import models, rtc
 from lkpy.clock import Clock
 from lkpy.engine.api import Event
 from lkpy.engine.hub import EngineHub
-from lkpy.ids import ParticipantIdentity
+from lkpy.ids import ParticipantIdentity, RoomName
 from lkpy.server.rtc.ice_preference import IcePreferences
 from lkpy.server.rtc.options import RoomOptions, RoomSettings
 from lkpy.server.rtc.room_data import RoomData
@@ -34,6 +34,7 @@ class ParticipantRoom(Protocol):
     telemetry: Telemetry
     worker: int
     region: str
+    name: RoomName
     data: RoomData
     ice_preferences: IcePreferences
     resume_faults: ResumeFaults

@@ -71,6 +71,9 @@ class MediaMetrics:
         self.cpu = Counter(
             "lkpy_engine_cpu_seconds_total", ("worker",), "CPU time of the media workers."
         )
+        self.stalled = Gauge(
+            "lkpy_media_stalled", ("direction",), "Tracks that should flow and do not."
+        )
         self._totals: dict[_Key, tuple[int, ...]] = {}
         """At the last :meth:`update`."""
         self._sampled: dict[_Key, tuple[int, ...]] = {}
@@ -124,6 +127,8 @@ class MediaMetrics:
                 self.published.add(track.kind.upper())
             for down_track in person.subscribed:
                 self.subscribed.add(down_track.kind.upper())
+        self.stalled.set(INCOMING, to=snapshot.server.stalled_tracks)
+        self.stalled.set(OUTGOING, to=snapshot.server.stalled_down_tracks)
         workers = snapshot.workers
         self.datagrams.set(INCOMING, to=sum(w.datagrams_received for w in workers))
         self.datagrams.set(OUTGOING, to=sum(w.datagrams_sent for w in workers))

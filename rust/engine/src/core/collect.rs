@@ -111,6 +111,7 @@ impl Core {
                 packets_sent: connection.sent.packets,
                 bytes_sent: connection.sent.bytes,
                 srtp_errors: connection.srtp_errors,
+                drops_by_reason: connection.drops.by_reason().collect(),
                 rtt_ms: connection.rtt.map_or(-1.0, milliseconds),
                 retransmissions_sent: connection.retransmissions + retransmissions,
                 estimate_bps: connection

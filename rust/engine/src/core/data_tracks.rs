@@ -177,14 +177,15 @@ impl Core {
 
     fn forward_data_packet(&mut self, now: Instant, publisher: Id, packet: &mut [u8]) {
         let Some(header) = DataTrackHeader::parse(packet) else {
-            return self.drops.count(Drop::DataTrackMalformed);
+            let index = self.connections.find(publisher);
+            return self.drop_for(index, Drop::DataTrackMalformed);
         };
-        let connection = self.connections.find(publisher);
-        let connection = connection.and_then(|index| self.connections.get(index));
+        let index = self.connections.find(publisher);
+        let connection = index.and_then(|index| self.connections.get(index));
         let track_at = connection.and_then(|c| c.data_tracks.get(&header.handle).copied());
         let track = track_at.and_then(|at| Some((at, self.data_tracks.get_mut(at)?)));
         let Some((track_at, track)) = track else {
-            return self.drops.count(Drop::DataTrackUnknown);
+            return self.drop_for(index, Drop::DataTrackUnknown);
         };
         track.counters.count(&header, packet.len());
         // By number: a subscriber whose transport panics is taken out of the list meanwhile, and
@@ -224,7 +225,7 @@ impl Core {
             }
             Some(Err(reason)) => {
                 down_track.dropped += 1;
-                self.drops.count(reason);
+                self.drop_for(Some(index), reason);
             }
             None => {}
         }

@@ -29,6 +29,8 @@ pub(crate) enum Task {
     AudioLevels,
     /// Senders that wait for readers of their data.
     SlowReaders,
+    /// Media that should flow and does not.
+    Watch,
 }
 
 /// When an object's task is in the heap; kept by the object.

@@ -5,11 +5,13 @@ mod client;
 mod connect;
 mod data;
 mod data_tracks;
+mod drops;
 mod hostile;
 mod loss;
 mod media;
 mod panics;
 mod reports;
+mod watch;
 mod world;
 
 use std::time::Duration;
