@@ -177,10 +177,28 @@ pub enum Event {
     StatsCollected(Box<StatsCollected>),
 }
 
+/// What it means to leave an event out when the control plane does not take them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Nothing: the next of its kind replaces it.
+    Droppable,
+    /// A message is lost.
+    Data,
+    /// The control plane takes things for what they are not. There are as many as things change.
+    Critical,
+    /// It would not learn that there is nothing left.
+    Failure,
+}
+
 impl Event {
-    /// Whether the event may be left out under pressure: the next of its kind replaces it.
-    pub const fn is_droppable(&self) -> bool {
-        matches!(self, Self::AudioLevels { .. } | Self::StatsCollected(_))
+    /// What it would mean to leave the event out.
+    pub const fn weight(&self) -> Weight {
+        match self {
+            Self::AudioLevels { .. } | Self::StatsCollected(_) => Weight::Droppable,
+            Self::DataReceived { .. } | Self::DataChannelOverflow { .. } => Weight::Data,
+            Self::WorkerFailed { .. } => Weight::Failure,
+            _ => Weight::Critical,
+        }
     }
 
     /// Bytes of payload that the event holds.

@@ -253,29 +253,28 @@ impl Core {
             }
         }
     }
+}
 
-    pub(super) fn data_track_stats(&mut self) -> Vec<DataTrackStats> {
-        let tracks = self.data_tracks.iter_mut().map(|track| {
-            let stats = track.counters.stats();
-            DataTrackStats {
-                data_track: track.id,
-                packets: stats.packets,
-                bytes: stats.bytes,
-                frames: stats.frames,
-                packets_lost: stats.packets_lost,
-            }
-        });
-        tracks.collect()
+impl DataTrack {
+    pub(super) fn stats(&mut self) -> DataTrackStats {
+        let stats = self.counters.stats();
+        DataTrackStats {
+            data_track: self.id,
+            packets: stats.packets,
+            bytes: stats.bytes,
+            frames: stats.frames,
+            packets_lost: stats.packets_lost,
+        }
     }
+}
 
-    pub(super) fn data_down_track_stats(&mut self) -> Vec<DataDownTrackStats> {
-        let down_tracks = self.data_down_tracks.iter_mut();
-        let down_tracks = down_tracks.map(|down_track| DataDownTrackStats {
-            data_down_track: down_track.id,
-            packets: down_track.packets,
-            bytes: down_track.bytes,
-            packets_dropped: down_track.dropped,
-        });
-        down_tracks.collect()
+impl DataDownTrack {
+    pub(super) fn stats(&self) -> DataDownTrackStats {
+        DataDownTrackStats {
+            data_down_track: self.id,
+            packets: self.packets,
+            bytes: self.bytes,
+            packets_dropped: self.dropped,
+        }
     }
 }

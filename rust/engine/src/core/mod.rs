@@ -51,6 +51,7 @@ use transport::{CandidatePair, DtlsIdentity, LocalCandidate};
 
 use crate::api::{Code, Command, EngineConfig, EngineError, Event, Id};
 use crate::egress::{Egress, PacketOutput};
+use collect::Collection;
 use connection::Connection;
 use data_tracks::{DataDownTrack, DataTrack};
 use drops::{Counts, Drops};
@@ -139,6 +140,7 @@ pub struct Core {
     data_paused: bool,
     slow_readers: SlowReaders,
     watch: Watch,
+    collection: Collection,
     driver: DriverCounters,
     /// Scratch for one compound RTCP packet.
     compound: Vec<u8>,
@@ -184,6 +186,7 @@ impl Core {
             data_paused: false,
             slow_readers: SlowReaders::default(),
             watch: Watch::default(),
+            collection: Collection::default(),
             driver: DriverCounters::default(),
             compound: Vec::with_capacity(2048),
             due: Vec::new(),
@@ -214,8 +217,11 @@ impl Core {
         }
     }
 
-    /// Goes on counting where `failed`, whose place it takes, has stopped.
-    pub(crate) fn inherit(&mut self, failed: &Self) {
+    /// Goes on counting where `failed`, whose place it takes, has stopped, and answers its requests
+    /// for statistics.
+    pub(crate) fn inherit(&mut self, now: Instant, failed: &Self) {
+        let requests = failed.collection.unanswered();
+        requests.for_each(|request| self.collect_stats(now, request));
         self.received = failed.received;
         self.panics = failed.panics + 1;
         self.drops = failed.drops.clone();
@@ -248,6 +254,7 @@ impl Core {
                 Task::AudioLevels => self.run_audio_levels(now, at),
                 Task::SlowReaders => self.run_slow_readers(now, at),
                 Task::Watch => self.run_watch(now, at),
+                Task::Statistics => self.run_statistics(now, at),
             }
         }
         self.due = due;

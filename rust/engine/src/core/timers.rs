@@ -31,6 +31,8 @@ pub(crate) enum Task {
     SlowReaders,
     /// Media that should flow and does not.
     Watch,
+    /// Statistics that somebody asked for.
+    Statistics,
 }
 
 /// When an object's task is in the heap; kept by the object.

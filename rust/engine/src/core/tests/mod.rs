@@ -2,6 +2,7 @@
 
 mod allocation;
 mod client;
+mod collect;
 mod connect;
 mod data;
 mod data_tracks;
