@@ -14,10 +14,13 @@ from lkpy.engine.api import (
     DataChannelOpened,
     DataChannelOverflow,
     DataReceived,
+    DownTrackStalled,
     DtlsStateChanged,
     Event,
     IceStateChanged,
+    PacketsDropped,
     ReceiverLayersChanged,
+    ReceiverStalled,
     StreamStatesChanged,
     TransportClosed,
 )
@@ -43,6 +46,7 @@ from lkpy.server.rtc.ice_path import IcePath
 from lkpy.server.rtc.join_offer import JoinOffer
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.media_track import MediaTrack
+from lkpy.server.rtc.media_watch import MediaWatch
 from lkpy.server.rtc.options import PlayoutDelay
 from lkpy.server.rtc.participant_data import ParticipantData
 from lkpy.server.rtc.participant_record import ParticipantRecord
@@ -179,6 +183,9 @@ class Participant:
             adaptive_stream=session.adaptive_stream,
             client=self.client,
             sync_streams=sync_streams,
+        )
+        self.media_watch = MediaWatch(
+            self, self.transports, self.publishing, self.subscribing, room.telemetry
         )
         self.data_tracks = DataTracks(self, engine, self.transports.publisher)
         self.data_subscriptions = DataSubscriptions(
@@ -358,6 +365,8 @@ class Participant:
                 self._transport_changed(event)
             case DataReceived() | DataChannelOpened() | DataChannelClosed() | DataChannelOverflow():
                 self.data.handle_event(event)
+            case PacketsDropped() | ReceiverStalled() | DownTrackStalled():
+                self.media_watch.handle_event(event)
             case ReceiverLayersChanged():
                 self.publishing.layers_changed(event)
             case StreamStatesChanged():
