@@ -9,7 +9,7 @@ from lkpy.sim import silence
 from lkpy.sim.plan import Plan
 from lkpy.sim.result import Event, Sample, total
 from lkpy.sim.scenario import Scenario
-from lkpy.sim.silence import Second, Silence, SilenceJudge
+from lkpy.sim.silence import Second, Silence, SilenceJudge, SilentTrack
 from lkpy.sim.worker import SAMPLE_COUNTERS
 from lkpy.text import printable
 
@@ -47,7 +47,7 @@ class Gathered:
         sample.cpu.append(float(message["cpu"]))
         sample.lag = max(sample.lag, float(message["lag"]))
         sample.waited = max(sample.waited, float(message["waited"]))
-        sample.silent.extend((int(n), str(name), float(at)) for n, name, at in message["silent"])
+        sample.silent.extend(SilentTrack(*entry) for entry in message["silent"])
         sample.idle.update(message["idle"])
         sample.processes += 1
         return sample if sample.processes == self._processes else None

@@ -209,7 +209,8 @@ async def test_a_track_that_goes_silent_is_found() -> None:
 
         def silent() -> dict[str, float]:
             now = time.monotonic()
-            return dict(subscriber.client.silent(now, lambda name: tracks[name].patience))
+            found = subscriber.client.silent(now, lambda name: tracks[name].patience)
+            return {track.name: track.since for track in found if track.until is None}
 
         async def until(condition: Callable[[], bool]) -> None:
             async with asyncio.timeout(40):
