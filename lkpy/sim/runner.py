@@ -88,6 +88,13 @@ class Runner:
         """Stop as if the scenario ended now."""
         self._interrupted.set()
 
+    def abort(self) -> None:
+        """End all processes at once; whoever cancels :meth:`run` then need not wait for them."""
+        for worker in self._workers:
+            worker.kill()
+        if self._server is not None:
+            self._server.kill()
+
     async def run(self) -> RunResult:
         """Carry out the run. Raises :class:`~lkpy.errors.LkpyError` when it cannot begin."""
         result = RunResult(

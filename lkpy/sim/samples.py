@@ -11,7 +11,7 @@ from lkpy.sim.result import Event, Sample, total
 from lkpy.sim.scenario import Scenario
 from lkpy.sim.silence import Second, Silence, SilenceJudge, SilentTrack
 from lkpy.sim.worker import SAMPLE_COUNTERS
-from lkpy.text import printable
+from lkpy.text import one_line
 
 MAX_EVENTS = 1000
 MAX_EVENT_TEXT = 500
@@ -70,7 +70,7 @@ class Gathered:
         """Take a client's failure; return its event unless there were too many."""
         self.failed.add(int(message["number"]))
         # The text may be the server's: it is shown on a terminal.
-        text = printable(message["text"])[:MAX_EVENT_TEXT]
+        text = one_line(message["text"])[:MAX_EVENT_TEXT]
         event = Event(message["at"], message["client"], text)
         if len(self._failures) >= MAX_EVENTS:
             self._dropped += 1

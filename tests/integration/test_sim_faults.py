@@ -373,6 +373,28 @@ async def test_ctrl_c_ends_the_making_of_media(tmp_path: Path, times: int) -> No
     assert not list((tmp_path / "cold").rglob("*.clip")), "it had not been finished"
 
 
+async def test_a_second_ctrl_c_ends_all_also_what_is_stopped(tmp_path: Path, clips: Path) -> None:
+    long = tmp_path / "long.yaml"
+    long.write_text(TEXT.format(duration="10m", ramp="200ms"))
+    process = await start(*LKPY, str(long), "--report", str(tmp_path), cache=clips)
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        while b"connected" not in await process.stderr.readline():
+            assert process.returncode is None
+    children = psutil.Process(process.pid).children(recursive=True)
+    (worker,) = (child for child in children if "lkpy.sim.worker" in child.cmdline())
+    worker.suspend()
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(60):
+        while b"stopping" not in await process.stderr.readline():
+            assert process.returncode is None
+    process.send_signal(signal.SIGINT)
+    await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 130
+    psutil.wait_procs(children, timeout=15)
+    assert not any(child.is_running() for child in children)
+
+
 async def test_a_scenario_comes_from_standard_input(clips: Path) -> None:
     command = (sys.executable, "-m", "lkpy", "sim", "validate", "-")
     process = await start(*command, cache=clips)
