@@ -43,7 +43,7 @@ MAX_LINE = 64 * 1024 * 1024
 MAX_UNSENT = 4 * 1024 * 1024
 """Bytes of samples waiting for the runner; further samples are dropped and counted."""
 SAMPLE_INTERVAL_S = 1.0
-FIGURES_EVERY_S = 2
+FIGURES_EVERY_S = 5
 """All figures go to the runner this often: what a process measured survives it."""
 CLOSE_TIMEOUT_S = 5.0
 
