@@ -141,6 +141,7 @@ class Participant:
             self.transports,
             room.ice_preferences,
             self.now,
+            self.log_fields,
             fallback=room.options.allow_tcp_fallback and not self.is_one_shot,
             force_tcp=room.options.force_tcp,
         )
