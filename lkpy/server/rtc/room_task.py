@@ -11,7 +11,7 @@ from lkpy.clock import Clock
 from lkpy.errors import Blame, Code, LkpyError
 from lkpy.server.rtc.inbox import Inbox
 from lkpy.server.rtc.timers import Timers
-from lkpy.server.telemetry.log import fields
+from lkpy.server.telemetry.log import about
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +94,7 @@ class RoomTask:
             future.cancel()
 
     async def _run(self) -> None:
+        about(room=self._name).begin()
         handled = 0
         while not self.stopped.is_set():
             while (due := self.timers.due(self._clock.now())) is not None:
@@ -113,7 +114,7 @@ class RoomTask:
         try:
             message()
         except Exception:
-            logger.exception("room task failed", extra=fields(room=self._name))
+            logger.exception("room task failed")
 
 
 def _fail(future: asyncio.Future[T], error: LkpyError) -> None:

@@ -1,7 +1,7 @@
 """Structured logs with LiveKit's keys, as ``key=value`` text or as JSON lines.
 
 A message is a constant sentence; what it is about goes into fields. Tokens, network addresses and
-metadata belong in neither.
+metadata belong in neither. What all lines of a task are about it says once, with :class:`about`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, TextIO
 
 _FIELDS = "lkpy_fields"
+_ABOUT: ContextVar[Mapping[str, Any]] = ContextVar("lkpy_about", default=MappingProxyType({}))
 
 
 def fields(
@@ -37,8 +41,30 @@ def fields(
     return {_FIELDS: {k: v for k, v in (named | others).items() if v is not None}}
 
 
+class about:
+    """``with about(participant=identity):`` gives these fields to every line that is logged inside,
+    also by parts that do not know them; :meth:`begin` to every line of the running task."""
+
+    __slots__ = ("_named", "_token")
+
+    def __init__(self, **named: str) -> None:
+        self._named = named
+        self._token: Token[Mapping[str, Any]] | None = None
+
+    def begin(self) -> None:
+        """From now on."""
+        _ABOUT.set({**_ABOUT.get(), **self._named})
+
+    def __enter__(self) -> None:
+        self._token = _ABOUT.set({**_ABOUT.get(), **self._named})
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            _ABOUT.reset(self._token)
+
+
 def _record_fields(record: logging.LogRecord) -> dict[str, Any]:
-    values: dict[str, Any] = dict(getattr(record, _FIELDS, {}))
+    values: dict[str, Any] = {**_ABOUT.get(), **getattr(record, _FIELDS, {})}
     if record.exc_info and record.exc_info[0] is not None:
         values["exception"] = logging.Formatter().formatException(record.exc_info)
     return values
