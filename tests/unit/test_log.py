@@ -64,18 +64,6 @@ def test_other_libraries_speak_from_warnings_up(stream: io.StringIO) -> None:
     assert "trouble" in stream.getvalue()
 
 
-def test_a_logger_of_one_subject(stream: io.StringIO) -> None:
-    log.configure(level="debug", as_json=True, stream=stream)
-    about = log.About(logging.getLogger("lkpy.test"), room="r", participant="alice")
-    about.info("joined")
-    about.also(pID="PA_x").warning("slow", extra=log.fields(track="TR_x"))
-    first, second = (json.loads(line) for line in stream.getvalue().splitlines())
-    assert (first["room"], first["participant"]) == ("r", "alice")
-    assert [second[key] for key in ("room", "participant", "pID", "track")] == [
-        "r", "alice", "PA_x", "TR_x",
-    ]  # fmt: skip
-
-
 @pytest.mark.parametrize("as_json", [False, True])
 def test_secrets_in_an_exception_are_taken_out(stream: io.StringIO, as_json: bool) -> None:
     log.configure(level="debug", as_json=as_json, stream=stream)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -39,32 +38,6 @@ def fields(
         "node": node,
     }
     return {_FIELDS: {k: v for k, v in (named | others).items() if v is not None}}
-
-
-class About(logging.LoggerAdapter[logging.Logger]):
-    """A logger for one subject: ``About(logger, room=…, participant=…, pID=…)`` puts its fields
-    before those of each call."""
-
-    def __init__(self, logger: logging.Logger, **subject: Any) -> None:  # noqa: ANN401 - see fields
-        super().__init__(logger, fields(**subject))
-
-    def also(self, **subject: Any) -> About:  # noqa: ANN401 - see fields
-        """The same with more fields."""
-        return About(self.logger, **(_given(self.extra) | subject))
-
-    def process(
-        self,
-        msg: Any,  # noqa: ANN401 - logging's own
-        kwargs: MutableMapping[str, Any],
-    ) -> tuple[Any, MutableMapping[str, Any]]:
-        """Add the subject to what is logged."""
-        own = kwargs.get("extra")
-        kwargs["extra"] = {_FIELDS: _given(self.extra) | _given(own)}
-        return msg, kwargs
-
-
-def _given(extra: Any) -> dict[str, Any]:  # noqa: ANN401 - logging's own
-    return dict((extra or {}).get(_FIELDS, {}))
 
 
 def _record_fields(record: logging.LogRecord) -> dict[str, Any]:
