@@ -114,7 +114,7 @@ class Room:
         self.ice_preferences = IcePreferences()
         self.resume_faults = ResumeFaults()
         self.data = RoomData(hub, self._participants, self.timers, clock, telemetry)
-        self.roster = Roster(lambda: (who.record for who in self._participants.values()))
+        self.roster = Roster()
         self._announcements = Announcements(
             self.members,
             self.timers,
@@ -174,6 +174,7 @@ class Room:
     def admit(self, participant: Participant) -> None:
         """Somebody is in the room from now on."""
         self._participants[participant.identity] = participant
+        self.roster.entered(participant.sid, participant.record)
         self.count(participant)
         self.data.changed(participant)
         self._refresh_token_later(participant)
@@ -181,11 +182,10 @@ class Room:
     def deliver(self, participant: Participant, event: Event) -> None:
         """Take an engine event; what a peer can send without end may be lost, the rest may not."""
         handle = partial(self._handle_event, participant, event)
-        if isinstance(event, DataReceived | AudioLevels):
-            if not self._task.inbox.offer(handle):
-                self.telemetry.tell(MessageDropped("room_inbox"))
-        else:
-            self._task.inbox.post(handle)
+        may_be_lost = isinstance(event, DataReceived | AudioLevels)
+        queue = self._task.inbox.offer if may_be_lost else self._task.inbox.post
+        if not queue(handle) and not self.closed.is_set():
+            self.telemetry.tell(MessageDropped("room_inbox"))
 
     def _handle_event(self, participant: Participant, event: Event) -> None:
         if participant.closed:
@@ -212,6 +212,7 @@ class Room:
             del self._participants[participant.identity]
         urgent = self._state.left(self.clock.now(), participant)
         self._sessions.ended(participant, reason)
+        self.roster.left(participant.sid)
         self.data.left(participant)
         self.resume_faults.forget(participant.identity)
         self._speakers.forget(participant.sid)
