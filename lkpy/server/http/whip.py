@@ -17,7 +17,7 @@ from lkpy.auth.grants import Grants
 from lkpy.auth.token import Verified
 from lkpy.errors import LkpyError
 from lkpy.ids import NodeID, ParticipantID, ParticipantIdentity, RoomName
-from lkpy.limits import WHIP_TRACKS_POLL_S, WHIP_TRACKS_S, Limits
+from lkpy.limits import WHIP_BODY_MAX, WHIP_TRACKS_POLL_S, WHIP_TRACKS_S, Limits
 from lkpy.sdp import IceFragment, SdpError, SessionDescription
 from lkpy.server.http import form, whip_create
 from lkpy.server.http.auth import PermissionDenied
@@ -27,6 +27,7 @@ from lkpy.server.rooms.managed_room import ManagedRoomWhip
 from lkpy.server.routing.channel import MessageChannel
 from lkpy.server.rtc.one_shot import OneShotSink, TrackName
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
+from lkpy.server.rtc.sliced_sdp import forget, parse_in_slices
 from lkpy.server.telemetry.log import fields
 
 logger = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ class WhipService:
     async def _create(self, request: web.Request, token: Verified | None) -> web.Response:
         _check_content_type(request, SDP)
         values, body = await form.values(request), await request.read()
-        start = whip_create.validate(request, values, token, body, self._limits)
+        start = await self._validate(request, values, token, body)
         self._allocator.validate_create_room(start.room, start.grants)
         if start.one_shot is not None and start.one_shot.wanted:
             await self._wait_for(start.room, start.one_shot.wanted)
@@ -147,6 +148,18 @@ class WhipService:
         for server in join.ice_servers:
             headers.extend((hdrs.LINK, link) for link in _links(server))
         return _body(201, answer.sdp, SDP, headers)
+
+    async def _validate(
+        self, request: web.Request, values: Mapping[str, str], token: Verified | None, body: bytes
+    ) -> StartSession:
+        """With a large offer others have their turn meanwhile."""
+        offer = body.decode(errors="replace") if len(body) <= WHIP_BODY_MAX else ""
+        try:
+            if token is not None:
+                await parse_in_slices(offer)
+            return whip_create.validate(request, values, token, body, self._limits)
+        finally:
+            forget(offer)
 
     async def _begin(self, start: StartSession) -> tuple[rtc.JoinResponse, rtc.SessionDescription]:
         self._allocator.select_room_node(start.room)
