@@ -87,8 +87,8 @@ SIGNAL_UNITS_BURST = 2000.0
 a small request is one. Beyond them its requests wait. LiveKit has no bound here."""
 SIGNAL_SPARSE_FRAME = 8 * 1024
 """Bytes of a signal frame that is decoded without a look at what it is made of."""
-SIGNAL_ELEMENTS = 32_768
-"""Fields of a larger one, which take 2 MB at most; fewer where that is less than six bytes each."""
+SIGNAL_VALUES = 32_768
+"""Values of a larger one, which take 2 MB at most; fewer where that is less than six bytes each."""
 MAX_MEDIA_SECTIONS = 1024
 """m-lines in one description; LiveKit has no bound here."""
 MAX_OFFERED_SECTIONS = 512
@@ -118,8 +118,29 @@ MAX_DATA_TRACKS = 1024
 """Data tracks that one participant may publish; LiveKit has no bound but the handles' 16 bits."""
 MAX_SUBSCRIPTIONS = 4096
 """Tracks that one participant may have wishes about; LiveKit has no bound here."""
+HTTP_HEADER_MAX = 64 * 1024
+"""Bytes that a connection may hold for a client that is not known yet: a header, or a header and a
+body. Go bounds a header by ``DefaultMaxHeaderBytes``, 1 MiB, and bodies by nothing."""
 HTTP_LINE_MAX = JOIN_REQUEST_MAX + 4096
-"""Bytes of a request line or header; Go bounds the whole header by ``DefaultMaxHeaderBytes``."""
+"""Bytes of a request line of ``/rtc``, which is not counted as header (``DefaultMaxHeaderBytes``):
+the ``join_request`` of a client with hundreds of tracks is longer than other headers. These lose
+first when :data:`HTTP_UNAUTHENTICATED_MAX` is reached."""
+HTTP_PATH_MAX = 2048
+"""Bytes of a method and a path. Ours are short, and aiohttp's router looks at every part of one in
+time that grows with the square of their number."""
+HTTP_PARAMETERS_MAX = 256
+"""Parameters of a query or a form."""
+JOIN_VALUES_MAX = 8192
+"""Values in a ``join_request``: its fields, and those of what is in it."""
+ATTRIBUTES_VALUES_MAX = 2048
+CAPABILITIES_MAX = 64
+"""Attributes and capabilities of a join in the query form."""
+HTTP_UNAUTHENTICATED_MAX = 10 * 1024 * 1024
+"""Bytes that all connections together hold for clients that are not known yet."""
+API_JSON_MAX = 5 * 256 * 1024
+"""Bytes of a call in JSON: the longest metadata and attributes, every character of them escaped."""
+API_VALUES_MAX = 2048
+"""Values in a call: members, elements and fields. LiveKit has no bound here."""
 HTTP_BACKLOG = 4096
 """Connections that wait to be accepted; the kernel takes its own limit (``somaxconn``) if lower."""
 ROOM_INBOX = 10_000
@@ -148,8 +169,13 @@ without end but for pings."""
 SIGNAL_HELD_BACK_S = 60.0
 """A client that sends more than its share for so long loses its connection."""
 HTTP_HEADER_TIMEOUT_S = 10.0
-"""From connecting to the end of the first request's header; LiveKit has no bound here."""
+"""From connecting, or from the first byte of a further request, to the end of the header; LiveKit
+has no bound here."""
 HTTP_BODY_TIMEOUT_S = 30.0
+HTTP_WRITE_TIMEOUT_S = 30.0
+"""For a client that has been sent more than its socket holds to read of it."""
+HTTP_LINGER_S = 1.0
+"""For a client whose body is not wanted to read the answer."""
 HTTP_KEEPALIVE_S = 75.0
 """Between two requests of a connection; longer than load balancers keep theirs by default."""
 WS_LINGER_S = 0.5
@@ -206,6 +232,9 @@ ROOM_UPDATE_INTERVAL_S = 5.0
 CONNECTION_QUALITY_INTERVAL_S = 5.0
 """Window of connection quality scores (livekit-server ``sfu/connectionquality``)."""
 ROOM_IDLE_CHECK_S = 1.0
+BACKGROUND_RETRY_MIN_S = 0.5
+BACKGROUND_RETRY_MAX_S = 30.0
+"""Before a program of the server that failed begins again; doubles while it keeps failing."""
 NODE_STATS_INTERVAL_S = 2.0
 NODE_STATS_MAX_AGE_S = 4.0
 """The health route answers 406 when the stats are older (``pkg/service/server.go``)."""
@@ -216,8 +245,9 @@ RPC_ACK_S = 2.0
 RPC_RESPONSE_S = 10.0
 """Wait for a participant to acknowledge and to answer an RPC of the server, unless the caller says
 otherwise (protocol ``utils/data_channel_rpc.go``)."""
-TOKEN_MAX_SIZE = 1024 * 1024
-"""Bytes of a JWT; Go bounds it by its header limit (``http.DefaultMaxHeaderBytes``)."""
+TOKEN_MAX_SIZE = 64_000
+"""Bytes of a JWT, which is decoded before anybody knows who made it; Go bounds it by its header
+limit (``http.DefaultMaxHeaderBytes``)."""
 TOKEN_REFRESH_S = 300.0
 TOKEN_REFRESH_TTL_S = 600.0
 TOKEN_LEEWAY_S = 60.0
@@ -257,6 +287,16 @@ ADMISSION_PACE_S = 0.005
 """What a join is taken to cost before the first was measured."""
 ADMISSION_RETRY_MAX_S = 30.0
 """At most told in ``Retry-After``."""
+SLICE_S = 0.005
+SLICE_STEPS = 16
+"""After this long, and after so many, work over many participants lets the rest of the process have
+its turn."""
+WAKES_PER_TURN = 64
+"""Readers of signal channels that are woken in one turn of the loop; each sends to a socket."""
+ENGINE_RELEASE_RETRY_S = 0.25
+"""Until the engine is asked again to give back what it refused to."""
+ROOM_CLOSE_S = 10.0
+"""After which a room that closes does not let others go first any more."""
 MEDIA_SAMPLE_INTERVAL_S = 5.0
 """Between two looks at media for its metrics, as LiveKit's connection statistics."""
 PROFILE_DEFAULT_S = 30.0

@@ -94,6 +94,13 @@ class RoomDouble:
             sink.write(rtc.SignalResponse(leave=leave))
         sink.close("left")
 
+    @property
+    def size(self) -> int:
+        return len(self._people)
+
+    def has(self, identity: str) -> bool:
+        return identity in self._people
+
     def participants(self) -> list[models.ParticipantInfo]:
         return list(self._people.values())
 
@@ -137,7 +144,7 @@ class RoomDouble:
     def to_proto(self) -> models.Room:
         return self.info
 
-    def snapshot(self, stats: Sequence[StatsCollected]) -> stats_pb2.Room:
+    async def snapshot(self, stats: Sequence[StatsCollected]) -> stats_pb2.Room:
         sent = [stats_pb2.DownTrack() for _ in range(self.down_tracks)]
         people = [
             stats_pb2.Participant(sid=person.sid, identity=name, subscribed=sent)
@@ -167,8 +174,9 @@ class MediaDouble:
     node_ip = "127.0.0.1"
     udp_port: int | None = 7882
     tcp_port: int | None = None
+    trouble = ""
 
-    def start(self, node: LocalNode) -> None:
+    def start(self, node: LocalNode, telemetry: Telemetry) -> None:
         self.running = True
 
     def make_room(

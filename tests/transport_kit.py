@@ -85,6 +85,9 @@ class RecordingEngine:
     def submit(self, *commands: Command) -> None:
         self.commands += commands
 
+    def release(self, *commands: Command) -> None:
+        self.commands += commands
+
     def of(self, kind: type[C]) -> list[C]:
         """The commands of one kind so far."""
         return [command for command in self.commands if isinstance(command, kind)]

@@ -96,6 +96,8 @@ def _other(grants: Grants) -> Iterator[str]:
         yield "May manage SIP trunks and dispatch rules."
     if grants.sip is not None and grants.sip.call:
         yield "May make SIP calls."
+    if grants.stats:
+        yield "May see the statistics of a whole server (lkpy)."
     if grants.room_preset:
         yield f"Creates its room from preset {grants.room_preset!r}."
     if grants.room_config is not None:

@@ -187,6 +187,9 @@ class Grants:
     room_config: room.RoomConfiguration | None = None
     room_preset: str = ""
     sha256: str = ""
+    stats: bool = False
+    """lkpy's own (``"lkpy": {"stats": true}``): statistics of the whole server, which LiveKit has
+    no grant for. Other servers pass it over."""
     metadata: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
     not_before: float = 0.0
@@ -230,6 +233,7 @@ class Grants:
             room_config=_room_config(_optional_object(claims, "roomConfig")),
             room_preset=_typed(claims, "roomPreset", str, ""),
             sha256=_typed(claims, "sha256", str, ""),
+            stats=_typed(_typed(claims, "lkpy", dict, {}), "stats", bool, False),
             metadata=_typed(claims, "metadata", str, ""),
             attributes={key: value or "" for key, value in attributes.items()},
             not_before=numeric_date(claims, "nbf"),
@@ -248,6 +252,7 @@ class Grants:
             "observability": self.observability,
             "roomPreset": self.room_preset,
             "sha256": self.sha256,
+            "lkpy": {"stats": True} if self.stats else None,
             "metadata": self.metadata,
             "attributes": dict(self.attributes),
         }

@@ -19,6 +19,7 @@ import jwt
 
 from lkpy.auth.grants import Grants, GrantsError, numeric_date
 from lkpy.errors import Code, LkpyError
+from lkpy.json_values import well_formed
 from lkpy.limits import TOKEN_DEFAULT_TTL_S, TOKEN_LEEWAY_S, TOKEN_MAX_SIZE, TOKEN_REFRESH_TTL_S
 
 # The operator hears of short secrets when the server starts; PyJWT would repeat it per token.
@@ -101,7 +102,7 @@ def verify(token: str, keys: Mapping[str, str], *, now: float) -> Verified:
                 "verify_jti": False,
             },
         )
-        grants = Grants.from_claims(claims)
+        grants = Grants.from_claims(well_formed(claims))
     except jwt.InvalidSignatureError as error:
         raise _invalid(f"{_BAD_SIGNATURE}: signature is invalid") from error
     except (jwt.InvalidTokenError, GrantsError) as error:

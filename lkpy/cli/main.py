@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from typing import Annotated, Any
@@ -94,6 +95,10 @@ def main() -> None:
     """Run, and turn whatever goes wrong into words and an exit code."""
     from lkpy.errors import LkpyError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that is not UTF-8 shows "?" for what it lacks; that is no failure of ours.
+            stream.reconfigure(errors="replace")
     try:
         app()
     except LkpyError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,7 +24,9 @@ def result(text: str) -> None:
 
 def result_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
     """Print one JSON document."""
-    print(json.dumps(value, indent=2, ensure_ascii=False), flush=True)
+    from lkpy.text import json_text
+
+    print(json_text(value, indent=2), flush=True)
 
 
 def status(text: str) -> None:
@@ -35,7 +36,9 @@ def status(text: str) -> None:
 
 def warn(text: str) -> None:
     """Say what the user should know but need not fix."""
-    print(f"{_paint('warning', '33')}: {text}", file=sys.stderr, flush=True)
+    from lkpy.text import printable
+
+    print(f"{_paint('warning', '33')}: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def fail(
@@ -46,17 +49,20 @@ def fail(
     as_json: bool = False,
 ) -> NoReturn:
     """Say what went wrong and how to fix it, and exit."""
+    from lkpy.text import json_text, printable
+
     message = error if isinstance(error, str) else error.message
     if not isinstance(error, str):
         hint = hint or error.hint
     if as_json:
         code = "invalid_argument" if isinstance(error, str) else str(error.code)
         document = {"code": code, "message": message, "hint": hint}
-        print(json.dumps(document, ensure_ascii=False), file=sys.stderr, flush=True)
+        print(json_text(document), file=sys.stderr, flush=True)
     else:
-        print(f"{_paint('error', '31;1')}: {message}", file=sys.stderr)
+        # What a server answered may be in it, and what a participant told the server.
+        print(f"{_paint('error', '31;1')}: {printable(message)}", file=sys.stderr)
         if hint:
-            print(f"{_paint('hint', '36')}: {hint}", file=sys.stderr)
+            print(f"{_paint('hint', '36')}: {printable(hint)}", file=sys.stderr)
         sys.stderr.flush()
     raise SystemExit(exit_code)
 
@@ -70,12 +76,22 @@ def use_colour(stream: Any) -> bool:  # noqa: ANN401 - any text stream
     return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
 
 
+WIDE = 1000
+"""Columns where there is no terminal: nothing is cut."""
+
+
 def console(*, stderr: bool = False) -> Console:
     """A Rich console on one of the two streams."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, no_color=not use_colour(stream), highlight=False, soft_wrap=True)
+    return Console(
+        file=stream,
+        no_color=not use_colour(stream),
+        highlight=False,
+        soft_wrap=True,
+        width=None if stream.isatty() else WIDE,
+    )
 
 
 def _paint(word: str, style: str) -> str:

@@ -12,7 +12,7 @@ from lkpy.cli import output
 
 if TYPE_CHECKING:
     from lkpy.sim.plan import Plan
-    from lkpy.sim.runner import RunResult
+    from lkpy.sim.result import RunResult
     from lkpy.sim.scenario import Scenario
 
 app = typer.Typer(
@@ -25,7 +25,10 @@ app = typer.Typer(
 EXIT_INTERRUPTED = 130
 _TARGET, _OUTPUT = "Target", "Output"
 
-_ScenarioFile = Annotated[Path, typer.Argument(metavar="SCENARIO", help="Scenario file (YAML).")]
+_ScenarioFile = Annotated[
+    Path,
+    typer.Argument(metavar="SCENARIO", help="Scenario file (YAML); - is standard input."),
+]
 _Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=_OUTPUT)
 ]
@@ -36,8 +39,9 @@ _Duration = Annotated[
 
 
 @app.command(
-    epilog="Exit status: 0 passed · 1 failure · 2 bad usage or scenario · 3 server unreachable or "
-    "unauthorised · 4 run invalid · 99 SLO breached · 130 interrupted."
+    epilog="Exit status: 0 passed · 1 failure, or passed without its report · 2 bad usage or "
+    "scenario · 3 server unreachable or unauthorised · 4 run invalid · 99 SLO breached, or the "
+    "server died · 130 interrupted."
 )
 def run(
     scenario: _ScenarioFile,
@@ -127,16 +131,17 @@ def run(
     except LkpyError as error:
         output.fail(error, exit_code=output.EXIT_SERVER, as_json=json)
     made = document.build(result)
-    try:
-        paths = files.write(made, loaded.report, where)
-    except OSError as error:
-        output.fail(f"cannot write the report: {error}", as_json=json)
+    # The verdict first: nothing that happens to the files may take it away.
+    if not json:
+        terminal.show(output.console(), made)
+    paths, failures = files.write(made, loaded.report, where)
     if json:
         output.result_json({**made, "report": {kind: str(p) for kind, p in paths.items()}})
-    else:
-        terminal.show(output.console(), made)
+    elif "html" in paths:
         output.result(f"report    {paths['html']}")
-    raise typer.Exit(result.exit_code)
+    for failure in failures:
+        output.warn(failure)
+    raise typer.Exit(result.exit_code or (output.EXIT_FAILURE if failures else 0))
 
 
 async def _until_done(runner: Any) -> RunResult:  # noqa: ANN401 - the class loads only when used
@@ -233,6 +238,7 @@ def _print_plan(scenario: Scenario, plan: Plan, *, actions: bool) -> None:
     from lkpy.sim import units
 
     console = output.console()
+    console.width = max(console.width, output.WIDE)
     rooms = f"{len(plan.rooms)} room{'s' if len(plan.rooms) > 1 else ''}"
     console.print(
         f"{scenario.name}: {len(plan.clients)} clients in {rooms}, "

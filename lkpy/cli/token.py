@@ -82,6 +82,9 @@ def create(
     create_room: Annotated[bool, _grant("--create", "Create and delete rooms.")] = False,
     list_rooms: Annotated[bool, _grant("--list", "List rooms.")] = False,
     admin: Annotated[bool, _grant("--admin", "Administer the room.")] = False,
+    stats: Annotated[
+        bool, _grant("--stats", "See the statistics of a whole server (lkpy).")
+    ] = False,
     egress: Annotated[bool, _grant("--egress", "Record rooms.")] = False,
     ingress: Annotated[bool, _grant("--ingress", "Manage ingress.")] = False,
     inference: Annotated[bool, _grant("--inference", "Use inference (LiveKit Cloud).")] = False,
@@ -183,6 +186,7 @@ def create(
         video=video,
         sip=SipGrant(sip_admin, sip_call) if sip_admin or sip_call else None,
         inference={"perform": True} if inference else None,
+        stats=stats,
         room_config=_room_configuration(
             room_config, (agent, job_metadata, deployment), max_participants
         ),
@@ -236,6 +240,7 @@ def verify(
     from lkpy.cli.output import fail, result, result_json
     from lkpy.clock import SystemClock
     from lkpy.errors import LkpyError
+    from lkpy.text import one_line
 
     signer = credentials.resolve(None, api_key, api_secret, dev)
     now = SystemClock().wall()
@@ -248,7 +253,7 @@ def verify(
         return
     result("The token is valid.")
     for line in describe(verified.grants, api_key=verified.api_key, now=now):
-        result(line)
+        result(one_line(line))
 
 
 @app.command()
@@ -259,6 +264,7 @@ def inspect(token: Token, json_output: Json = False) -> None:
     from lkpy.auth.token import unverified_claims
     from lkpy.cli.output import result, result_json
     from lkpy.clock import SystemClock
+    from lkpy.text import one_line
 
     claims = unverified_claims(_read(token))
     if json_output:
@@ -266,7 +272,7 @@ def inspect(token: Token, json_output: Json = False) -> None:
         return
     issuer = str(claims.get("iss", ""))
     for line in describe(Grants.from_claims(claims), api_key=issuer, now=SystemClock().wall()):
-        result(line)
+        result(one_line(line))
     result("The signature was not checked: `lkpy token verify` does.")
 
 
@@ -360,7 +366,7 @@ def _allows_something(grants: Grants) -> bool:
                 video.agent,
             )
         )
-    ) or bool(grants.sip or grants.inference)
+    ) or bool(grants.sip or grants.inference or grants.stats)
 
 
 # -- output -------------------------------------------------------------------------------------
@@ -375,11 +381,10 @@ def _facts(grants: Grants) -> dict[str, Any]:
 
 
 def _print_created(grants: Grants, url: str, token: str) -> None:
-    import json
-
     from lkpy.cli.output import result
+    from lkpy.text import json_text
 
     result("Token grants:")
-    result(json.dumps(grants.to_claims(), indent=2, ensure_ascii=False))
+    result(json_text(grants.to_claims(), indent=2))
     result(f"\nProject URL: {url}")
     result(f"Access token: {token}")

@@ -27,7 +27,7 @@ def top(
     ] = None,
     token: Annotated[
         str | None,
-        typer.Option(help="Token with roomList and roomAdmin, instead of key and secret."),
+        typer.Option(help="Token of `lkpy token create --stats`, instead of key and secret."),
     ] = None,
     once: Annotated[
         bool,
@@ -71,7 +71,7 @@ def _source(
     url: str | None, api_key: str | None, api_secret: str | None, token: str | None
 ) -> StatsSource:
     from lkpy import local_servers
-    from lkpy.auth.grants import Grants, VideoGrant
+    from lkpy.auth.grants import Grants
     from lkpy.auth.token import mint
     from lkpy.clock import SystemClock
     from lkpy.errors import Code, LkpyError
@@ -85,7 +85,7 @@ def _source(
     if bool(api_key) != bool(api_secret):
         raise LkpyError(Code.INVALID_ARGUMENT, "an API key and its secret are given together")
     if token is None and api_key and api_secret:
-        grants = Grants(identity="lkpy-top", video=VideoGrant(room_list=True, room_admin=True))
+        grants = Grants(identity="lkpy-top", stats=True)
         token = mint(
             grants,
             api_key=api_key,

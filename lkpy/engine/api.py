@@ -17,6 +17,8 @@ Rules of the boundary:
 * All objects of one transport live on the worker named in :class:`CreateTransport`; a down track
   and the receiver it reads from must be on the same worker, and so must a data down track and its
   data track.
+* A worker that fails takes everything on it along. :class:`WorkerFailed` says so once; whoever had
+  objects there closes them and begins anew.
 """
 
 from __future__ import annotations
@@ -69,6 +71,8 @@ from lkpy.engine.events import (
     StreamStatesChanged,
     TransportClosed,
     TransportStats,
+    WorkerFailed,
+    WorkerStalled,
     WorkerStats,
 )
 from lkpy.engine.parameters import (
@@ -138,7 +142,9 @@ __all__ = [
     "TransportStats",
     "UpdateDownTrack",
     "UpdateReceiver",
+    "WorkerFailed",
     "WorkerInfo",
+    "WorkerStalled",
     "WorkerStats",
 ]
 
@@ -184,6 +190,10 @@ class EngineConfig:
     data_slow_threshold: int = 0
     """Bits per second. A reliable channel with much to send that drains as fast makes those who
     send on it wait; one that is slower loses messages. 0: nobody waits."""
+    worker_stall_ms: int = 5_000
+    """A worker whose turn takes longer is reported as stalled."""
+    fault_injection: bool = False
+    """Tests may let workers fail."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,29 @@ class AudioLevels:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerFailed:
+    """A worker panicked outside everything that is about one transport, or cannot go on. All its
+    transports are gone, without an event of their own."""
+
+    worker: int
+    reason: str
+    replaced: bool
+    """It goes on with nothing on it, on the same ports. If not, what is created on it fails with
+    ``unavailable``."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStalled:
+    """A turn of a worker takes longer than ``EngineConfig.worker_stall_ms``, or has ended after
+    all. Nothing is lost yet."""
+
+    worker: int
+    stalled: bool
+    elapsed_ms: int
+    """How long the turn takes, or took."""
+
+
+@dataclass(frozen=True, slots=True)
 class CommandFailed:
     """``code`` is one of :class:`lkpy.errors.Code`; ``subject`` the id that the command named."""
 
@@ -272,6 +295,8 @@ Event: TypeAlias = (
     | DownTrackLayerChanged
     | StreamStatesChanged
     | AudioLevels
+    | WorkerFailed
+    | WorkerStalled
     | CommandFailed
     | StatsCollected
 )

@@ -41,6 +41,7 @@ from lkpy.engine.api import (
     SetRemoteParameters,
     StatsCollected,
     TransportStats,
+    WorkerFailed,
     WorkerInfo,
     WorkerStats,
 )
@@ -133,6 +134,12 @@ class FakeEngine:
         if events and not self._events:
             os.write(self._writable, b"\0")
         self._events += events
+
+    def fail_worker(self, worker: int, *, replaced: bool = True, reason: str = "panic") -> None:
+        """A worker loses everything that is on it."""
+        for transport in [t.transport for t in self.transports.values() if t.worker == worker]:
+            self._track(CloseTransport(transport))
+        self.inject(WorkerFailed(worker, reason, replaced))
 
     def connect(self, transport: int) -> None:
         """Connect ICE and DTLS of a transport."""

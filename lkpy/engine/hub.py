@@ -32,11 +32,16 @@ from lkpy.engine.api import (
     StatsCollected,
     StreamStatesChanged,
     TransportClosed,
+    WorkerFailed,
+    WorkerStalled,
 )
+from lkpy.errors import LkpyError
+from lkpy.limits import ENGINE_RELEASE_RETRY_S
 
 logger = logging.getLogger(__name__)
 
 Handler: TypeAlias = Callable[[Event], None]
+WorkerHandler: TypeAlias = Callable[[WorkerFailed | WorkerStalled], None]
 
 _BATCH = 1024
 """Events per turn of the loop, so that a flood leaves time for the rest of the process."""
@@ -52,8 +57,15 @@ class EngineHub:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stats: dict[int, tuple[asyncio.Future[list[StatsCollected]], list[StatsCollected]]]
         self._stats = {}
+        self.on_worker: WorkerHandler | None = None
+        """Who looks after the workers."""
         self.unhandled = 0
         """Events about objects that nobody is bound to, such as those just closed."""
+        self.releases_refused = 0
+        """Commands of :meth:`release` that the engine did not take the first time."""
+        self._unreleased: list[Command] = []
+        """Those that it has not taken yet: as many as there are objects, at the most."""
+        self._retry: asyncio.TimerHandle | None = None
 
     @property
     def info(self) -> EngineInfo:
@@ -67,7 +79,38 @@ class EngineHub:
     def submit(self, *commands: Command) -> None:
         """Queue commands in order, all or none. Raises :class:`lkpy.errors.LkpyError`
         (``unavailable``) when the engine is closed or its queue is full."""
+        if self._unreleased:
+            self._engine.submit(self._unreleased)
+            self._unreleased = []
         self._engine.submit(commands)
+
+    def release(self, *commands: Command) -> None:
+        """Queue commands that only give back what the engine has: ``Close…``. Never raises: what is
+        refused is tried again before any other command, and from time to time, until the engine
+        takes it or is closed itself. Who owns something is rid of it at once."""
+        try:
+            self.submit(*commands)
+        except LkpyError as error:
+            self.releases_refused += len(commands)
+            self._unreleased += commands
+            logger.warning(
+                "engine does not take %s, %d wait: %s",
+                type(commands[0]).__name__,
+                len(self._unreleased),
+                error.message,
+            )
+            self._release_later()
+
+    def _release_later(self) -> None:
+        if self._loop is not None and self._retry is None:
+            self._retry = self._loop.call_later(ENGINE_RELEASE_RETRY_S, self._release_again)
+
+    def _release_again(self) -> None:
+        self._retry = None
+        try:
+            self.submit()
+        except LkpyError:
+            self._release_later()
 
     def bind(self, subject: int, handler: Handler) -> None:
         """Give events about the object ``subject`` to ``handler``, replacing the one before."""
@@ -100,6 +143,9 @@ class EngineHub:
         if self._loop is not None:
             self._loop.remove_reader(self._engine.fileno())
             self._loop = None
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
 
     def dispatch(self) -> None:
         """Drain one batch and hand each event out."""
@@ -130,6 +176,8 @@ class EngineHub:
                     "engine command failed: %s %s: %s", event.command, event.code, event.message
                 )
                 self._hand_out(event.subject, event)
+            case WorkerFailed() | WorkerStalled():
+                self._worker(event)
             case StatsCollected():
                 self._collect(event)
             case _:
@@ -144,6 +192,15 @@ class EngineHub:
             handler(event)
         except Exception:
             # One owner's bug must not cost the others their events.
+            logger.exception("handling %s failed", type(event).__name__)
+
+    def _worker(self, event: WorkerFailed | WorkerStalled) -> None:
+        if self.on_worker is None:
+            logger.error("nobody looks after the media workers: %s", event)
+            return
+        try:
+            self.on_worker(event)
+        except Exception:
             logger.exception("handling %s failed", type(event).__name__)
 
     def _split_levels(self, event: AudioLevels) -> None:

@@ -32,6 +32,11 @@ class NativeEngine:
         """A descriptor that polls readable while events wait."""
         return self._engine.fileno()
 
+    def inject_fault(self, worker: int, fault: str) -> None:
+        """Let a worker ``panic``, ``hang``, ``recover`` or ``die``, for tests. Raises
+        :class:`LkpyError` unless ``EngineConfig.fault_injection`` is set."""
+        self._engine.inject_fault(worker, fault)
+
     def close(self) -> None:
         """Stop the workers within two seconds and free the sockets. Idempotent."""
         self._engine.close()

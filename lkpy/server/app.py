@@ -27,14 +27,14 @@ from lkpy.limits import (
     DRAIN_POLL_S,
     DRAIN_ROOM_PAUSE_S,
     HTTP_KEEPALIVE_S,
-    HTTP_LINE_MAX,
     NODE_STATS_INTERVAL_S,
 )
 from lkpy.server.api import unconnected
 from lkpy.server.api.agent_dispatch_service import AgentDispatchService
 from lkpy.server.api.room_service import RoomService
+from lkpy.server.background import background
 from lkpy.server.config import ServerConfig
-from lkpy.server.http.deadline import DeadlineSite
+from lkpy.server.http import guard
 from lkpy.server.http.health import Health
 from lkpy.server.http.listener import listen
 from lkpy.server.http.rtc_service import RTCService
@@ -86,7 +86,11 @@ class MediaPlane(Protocol):
     def tcp_port(self) -> int | None:
         """Of the first worker; None without ICE-TCP."""
 
-    def start(self, node: LocalNode) -> None:
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the engine, for the health route; empty: nothing."""
+
+    def start(self, node: LocalNode, telemetry: Telemetry) -> None:
         """Start the engine. Raises :class:`lkpy.errors.LkpyError`."""
 
     def make_room(
@@ -132,6 +136,7 @@ class Server:
         self._node = LocalNode(
             ip=media.node_ip, region=config.region, started_at=self._clock.wall()
         )
+        self._unauthenticated = guard.Unauthenticated()
         self._reporting = Reporting(
             config,
             self._clock,
@@ -140,6 +145,7 @@ class Server:
                 collect=lambda: self._collect(),
                 rooms=lambda: self._manager.rooms,
                 sockets=lambda: self._rtc.sockets,
+                unauthenticated=self._unauthenticated,
             ),
         )
         self._bus = LocalBus()
@@ -183,7 +189,7 @@ class Server:
         sockets = listen(self.config.bind_addresses, self.config.port)
         try:
             await self._reporting.start()
-            self._media.start(self._node)
+            self._media.start(self._node, self._reporting.telemetry)
         except BaseException:
             for listener in sockets:
                 listener.close()
@@ -192,19 +198,15 @@ class Server:
         self._undo.callback(self._media.stop)
         self._signal_server.start()
         self._update_node()
-        self._node_task = asyncio.create_task(self._keep_node_fresh())
-        self._runner = web.AppRunner(
+        self._node_task = background("node statistics", self._keep_node_fresh)
+        self._runner = guard.runner(
             self._http_service().application(),
-            access_log=None,
-            handle_signals=False,
             shutdown_timeout=_CLOSE_S,
             keepalive_timeout=HTTP_KEEPALIVE_S,
-            max_line_size=HTTP_LINE_MAX,
-            max_field_size=HTTP_LINE_MAX,
         )
         await self._runner.setup()
         for listener in sockets:
-            await DeadlineSite(self._runner, listener).start()
+            await guard.GuardedSite(self._runner, listener, self._unauthenticated).start()
         host = sockets[0].getsockname()[0]
         self.url = _url(host, sockets[0].getsockname()[1])
         self._undo.enter_context(local_servers.announced(self.url, self._node.started_at))
@@ -309,7 +311,7 @@ class Server:
 
     def _http_service(self) -> HttpService:
         service = HttpService(self.config.keys, self._limits, self._clock)
-        service.add("/", Health(self._router, self._clock).serve)
+        service.add("/", Health(self._router, self._clock, lambda: self._media.trouble).serve)
         service.add("/lkpy/v1/ready", self._ready)
         gate = self._rtc.refusal
         service.add("/rtc", self._rtc.v0, gate)
@@ -374,11 +376,10 @@ class Server:
             )
 
     def _update_node(self) -> None:
-        participants = [p for room in self._manager.rooms for p in room.participants()]
         stats = replace(
             self._load,
             num_rooms=len(self._manager.rooms),
-            num_participants=len(participants),
+            num_participants=self._manager.num_participants(),
         )
         self._router.update_stats(stats)
 

@@ -69,6 +69,9 @@ class Loaded:
         return self.derived.get(".".join(path), "default")
 
 
+_LOOPBACK = {*DEV_ADDRESSES, "localhost"}
+
+
 def load(
     *,
     config_file: str | None = None,
@@ -122,9 +125,15 @@ def load(
     checked.warnings += [
         f"secret of API key '{key}' is shorter than {SECRET_LENGTH} characters"
         for key, secret in config.keys.items()
-        if len(secret) < SECRET_LENGTH and not config.development
+        if len(secret) < SECRET_LENGTH and not _is_for_this_machine(config)
     ]
     return Loaded(config, tuple(checked.warnings), sources, derived)
+
+
+def _is_for_this_machine(config: ServerConfig) -> bool:
+    """A development server that nobody else can reach."""
+    addresses = config.bind_addresses
+    return config.development and bool(addresses) and set(addresses) <= _LOOPBACK
 
 
 def _together(errors: Sequence[ConfigError]) -> ConfigError:

@@ -15,9 +15,8 @@ from lkpy.server.config_load import Loaded
 from lkpy.server.config_schema import Kind, scalars
 from lkpy.server.config_types import PortRange
 from lkpy.server.config_yaml import Path
+from lkpy.server.telemetry.redact import MASK, is_secret, redact
 
-MASK = "********"
-_SECRETS = frozenset({"password", "secret", "credential"})
 _COMMENT_COLUMN = 48
 
 
@@ -72,7 +71,7 @@ def _plain(value: Any, path: Path) -> Any:  # noqa: ANN401 - any value of a conf
     """The value as JSON has it, which YAML reads too."""
     if path == ("keys",):
         return dict.fromkeys(value, MASK)
-    if path[-1] in _SECRETS and value:
+    if value and not isinstance(value, bool | int) and is_secret(path[-1]):
         return MASK
     if path in _DURATIONS:
         return format_duration(value)
@@ -81,14 +80,14 @@ def _plain(value: Any, path: Path) -> Any:  # noqa: ANN401 - any value of a conf
     if isinstance(value, PortRange):
         return value.start if value.start == value.end else f"{value.start}-{value.end}"
     if isinstance(value, Message):
-        return json_format.MessageToDict(value, preserving_proto_field_name=True)
+        return _plain(json_format.MessageToDict(value, preserving_proto_field_name=True), path)
     if isinstance(value, BaseModel):
         return {name: inner for (name,), inner in _values(value, ())}
     if isinstance(value, tuple | list):
         return [_plain(inner, (*path, str(index))) for index, inner in enumerate(value)]
     if isinstance(value, dict):
         return {key: _plain(inner, (*path, key)) for key, inner in value.items()}
-    return value
+    return redact(value) if isinstance(value, str) else value
 
 
 _DURATIONS = frozenset(scalar.path for scalar in scalars() if scalar.kind is Kind.DURATION)

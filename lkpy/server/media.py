@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Sequence
+from functools import partial
 
 from livekit.protocol import models
 
@@ -17,9 +18,11 @@ from lkpy.engine.hub import EngineHub
 from lkpy.errors import Blame, Code, LkpyError
 from lkpy.ids import NodeID
 from lkpy.limits import CONNECTION_QUALITY_INTERVAL_S
+from lkpy.server.background import background
 from lkpy.server.config import PortRange, ServerConfig
 from lkpy.server.ice_servers import IceServers
 from lkpy.server.media_addresses import media_addresses
+from lkpy.server.media_workers import MediaWorkers
 from lkpy.server.routing.node import LocalNode
 from lkpy.server.rtc.options import (
     AudioOptions,
@@ -29,10 +32,15 @@ from lkpy.server.rtc.options import (
     VideoOptions,
 )
 from lkpy.server.rtc.room import Room, RoomObserver
-from lkpy.server.telemetry.events import Telemetry
+from lkpy.server.telemetry.events import NO_TELEMETRY, Telemetry
+from lkpy.server.telemetry.log import fields
+from lkpy.server.worker_loads import WorkerLoads
+from lkpy.slices import paced
 
 logger = logging.getLogger(__name__)
 
+_ROOMS_PER_TURN = 32
+"""Rooms that are given their statistics in one turn of the loop."""
 DEFAULT_UDP_PORTS = PortRange(7882, 7913)
 """One port per worker; LiveKit takes 50000 to 60000, one per participant."""
 
@@ -122,7 +130,9 @@ class EnginePlane:
         self._clock = clock or SystemClock()
         self._hub: EngineHub | None = None
         self._node: NodeInfo | None = None
+        self._loads: WorkerLoads | None = None
         self._rooms: list[Room] = []
+        self._workers: MediaWorkers | None = None
         self._measuring: asyncio.Task[None] | None = None
 
     @property
@@ -140,14 +150,22 @@ class EnginePlane:
         """ICE-TCP port of the first worker; None without ICE-TCP."""
         return None if self._hub is None else port_of(self._hub.info, "tcp")
 
-    def start(self, node: LocalNode) -> None:
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the engine, for the health route; empty: nothing."""
+        return "" if self._workers is None else self._workers.trouble
+
+    def start(self, node: LocalNode, telemetry: Telemetry = NO_TELEMETRY) -> None:
         """Start the engine and dispatch its events on the running loop."""
         if self._engine is None:
             self._engine = start_engine(engine_config(self._config))
         self._hub = EngineHub(self._engine)
+        self._loads = WorkerLoads(len(self._hub.info.workers))
+        self._workers = MediaWorkers(self._loads, self._live, telemetry)
+        self._hub.on_worker = self._workers.handle
         self._hub.start(asyncio.get_running_loop())
         self._node = NodeInfo(NodeID(node.id), region=node.region)
-        self._measuring = asyncio.get_running_loop().create_task(self._measure(self._hub))
+        self._measuring = background("media measurement", partial(self._measure, self._hub))
 
     async def _measure(self, hub: EngineHub) -> None:
         """Ask the engine once per window and give every room its part."""
@@ -162,8 +180,15 @@ class EnginePlane:
             except (LkpyError, TimeoutError):
                 logger.warning("the media engine gave no statistics")
                 continue
-            for room in rooms:
-                room.measure(stats)
+            if self._loads is not None:
+                self._loads.measured(stats, (room.worker for room in rooms))
+            # Each room that has somebody then works on it in turns of its own.
+            async for room in paced((room for room in rooms if room.size), most=_ROOMS_PER_TURN):
+                try:
+                    room.measure(stats)
+                except Exception:
+                    # One room's figures are its own.
+                    logger.exception("measuring a room failed", extra=fields(room=room.name))
 
     def make_room(
         self,
@@ -172,13 +197,9 @@ class EnginePlane:
         observer: RoomObserver,
         telemetry: Telemetry,
     ) -> Room:
-        """A room on the least used worker, not started yet."""
-        if self._hub is None or self._node is None:
+        """A room on the least loaded worker, not started yet."""
+        if self._hub is None or self._node is None or self._workers is None:
             raise LkpyError(Code.UNAVAILABLE, "the media engine is not running", blame=Blame.US)
-        worker = min(
-            range(len(self._hub.info.workers)),
-            key=lambda number: sum(room.worker == number for room in self._live()),
-        )
         room = Room(
             info,
             options=room_options(self._config, self._clock),
@@ -186,7 +207,7 @@ class EnginePlane:
             node=self._node,
             hub=self._hub,
             clock=self._clock,
-            worker=worker,
+            worker=self._workers.place(),
             observer=observer,
             refresh_token=self._refresh_token,
             telemetry=telemetry,

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lkpy.clock import Clock
 from lkpy.errors import LkpyError
 from lkpy.server.config import ServerConfig
 from lkpy.server.http.debug import DebugRoom, DebugService
+from lkpy.server.http.guard import Unauthenticated
 from lkpy.server.http.prometheus import PrometheusService
 from lkpy.server.http.side_listener import Handler, SideListener
 from lkpy.server.http.signal_socket import SocketRegistry
@@ -36,6 +37,8 @@ class Sources:
     collect: Callable[[], Awaitable[stats_pb2.Snapshot]]
     rooms: Callable[[], Iterable[DebugRoom]]
     sockets: Callable[[], SocketRegistry]
+    unauthenticated: Unauthenticated = field(default_factory=Unauthenticated)
+    """Shared with the main port."""
 
 
 class Reporting:
@@ -53,16 +56,16 @@ class Reporting:
         self.prometheus: SideListener | None = None
         if config.prometheus.port:
             self._scraper = Scraper(sources.node_id, clock, counts, sources.collect)
-            listeners.append(self._scraper.server)
+            listeners += [self._scraper.server, self._scraper.trouble]
             access = config.prometheus
             service = PrometheusService(
                 self._scrape, username=access.username, password=access.password
             )
-            self.prometheus = _side(config, service.serve, access.port)
+            self.prometheus = self._side(config, service.serve, access.port)
         self.debug = DebugService(sources.rooms, sources.collect)
         self.debugger: SideListener | None = None
         if config.debug_handler.port:
-            self.debugger = _side(config, self.debug.serve, config.debug_handler.port)
+            self.debugger = self._side(config, self.debug.serve, config.debug_handler.port)
         self.telemetry = Telemetry(*listeners)
 
     async def start(self) -> None:
@@ -91,21 +94,23 @@ class Reporting:
             if side is not None:
                 await side.stop()
 
+    def _side(self, config: ServerConfig, handler: Handler, port: int) -> SideListener:
+        return SideListener(handler, config.bind_addresses, port, self._sources.unauthenticated)
+
     async def _scrape(self) -> str:
         if self._scraper is None:
             raise RuntimeError("there are no metrics without their listener")
         sockets = self._sources.sockets()
+        refused = self._sources.unauthenticated.refused
         queued = 0 if self._webhooks is None else self._webhooks.queued()
         return await self._scraper.text(
             signal_messages=sockets.messages(),
             signal_connections=len(sockets),
             signal_closing=len(sockets.closing),
             webhooks_queued=queued,
+            http_held=self._sources.unauthenticated.held,
+            http_refused={str(reason): n for reason, n in refused.items()},
         )
-
-
-def _side(config: ServerConfig, handler: Handler, port: int) -> SideListener:
-    return SideListener(handler, config.bind_addresses, port)
 
 
 def _webhooks(config: ServerConfig, clock: Clock, counts: WebhookMetrics) -> WebhookNotifier | None:

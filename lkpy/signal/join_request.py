@@ -19,8 +19,10 @@ from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
 from lkpy.errors import Code, LkpyError
-from lkpy.limits import JOIN_REQUEST_MAX
-from lkpy.signal.request_bounds import too_much, violation
+from lkpy.json_values import well_formed
+from lkpy.limits import ATTRIBUTES_VALUES_MAX, CAPABILITIES_MAX, JOIN_REQUEST_MAX, JOIN_VALUES_MAX
+from lkpy.signal import weight
+from lkpy.signal.request_bounds import violation
 
 _SDK_NAMES = {
     "js": "JS",
@@ -42,8 +44,6 @@ _SDK_NAMES = {
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_MEMBERS_MAX = 16
 """Clients send one; thousands of empty ones would cost time without reaching the size limit."""
-_ATTRIBUTES_MAX = 512 * 1024
-"""Characters of attributes as JSON: eight times ``max_attributes_size``, as escapes are longer."""
 _WRAPPED_MAX = JOIN_REQUEST_MAX + 64
 """A ``WrappedJoinRequest`` adds two tags and two varints to the join request."""
 
@@ -162,12 +162,12 @@ def _unwrap(value: str) -> rtc.JoinRequest:
         payload = wrapped.join_request
     if len(payload) > JOIN_REQUEST_MAX:
         raise JoinRequestError("join request too large")
-    why = too_much(payload, rtc.JoinRequest)
-    if why:
-        raise JoinRequestError(f"join request too large: {why}")
     request = rtc.JoinRequest()
     try:
+        weight.check_protobuf(payload, request, max_values=JOIN_VALUES_MAX)
         request.ParseFromString(payload)
+    except weight.TooMuchError as error:
+        raise JoinRequestError(f"join request too large: {error}") from error
     except DecodeError as error:
         raise JoinRequestError("cannot unmarshal join request") from error
     why = violation(request)
@@ -197,7 +197,8 @@ def _gunzip(data: bytes) -> bytes:
 
 def _client_info(query: Mapping[str, str]) -> models.ClientInfo:
     known = models.ClientInfo.Capability.keys()
-    names = (name.strip() for name in query.get("capabilities", "").split(","))
+    given = query.get("capabilities", "").split(",", CAPABILITIES_MAX)[:CAPABILITIES_MAX]
+    names = (name.strip() for name in given)
     return models.ClientInfo(
         sdk=_SDK_NAMES.get(query.get("sdk", ""), "UNKNOWN"),
         version=query.get("version", ""),
@@ -237,10 +238,9 @@ def _attributes(text: str, *, strict: bool) -> dict[str, str]:
         return {}
     try:
         # Like Go's decoder: null is nothing, and what is not UTF-8 is replaced.
-        decoded = _base64url(text).decode(errors="replace")
-        if len(decoded) > _ATTRIBUTES_MAX:
-            raise ValueError("too large")  # noqa: TRY301 - one way out
-        attributes = json.loads(decoded)
+        raw = _base64url(text)
+        weight.check_json(raw, max_values=ATTRIBUTES_VALUES_MAX)
+        attributes = well_formed(json.loads(raw.decode(errors="replace")))
         if attributes is None:
             return {}
         if not isinstance(attributes, dict) or not all(
@@ -251,13 +251,7 @@ def _attributes(text: str, *, strict: bool) -> dict[str, str]:
         if strict:
             raise JoinRequestError("cannot decode attributes") from error
         return {}
-    return {_text(key): _text(value or "") for key, value in attributes.items()}
-
-
-def _text(text: str) -> str:
-    """Without halves of surrogate pairs, which JSON may have and protobuf may not; Go's decoder
-    replaces them too."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return {key: value or "" for key, value in attributes.items()}
 
 
 def _base64url(text: str) -> bytes:

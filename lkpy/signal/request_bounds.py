@@ -23,11 +23,12 @@ from lkpy.limits import (
     MAX_MEDIA_SECTIONS,
     MAX_STRING,
     MAX_SUBSCRIPTIONS,
-    SIGNAL_ELEMENTS,
     SIGNAL_SPARSE_FRAME,
     SIGNAL_TEXT_FRAME,
     SIGNAL_TEXT_VALUES,
+    SIGNAL_VALUES,
 )
+from lkpy.signal import weight
 
 BOUNDS: Mapping[str, int] = {
     # Lists of ids that a client sends at a time.
@@ -91,7 +92,7 @@ UNBOUNDED = frozenset(
 """Strings that may be longer than :data:`lkpy.limits.MAX_STRING`, by their field's name."""
 
 
-_BYTES_PER_FIELD = 6
+_BYTES_PER_VALUE = 6
 """An id with its tag is 16 bytes, an entry of a map with its key and its value 20."""
 
 Check: TypeAlias = Callable[[Sequence[Any]], str]
@@ -199,83 +200,15 @@ def _check_string(name: str, path: str) -> Check:
 def too_much(frame: bytes | str, message_type: type[Message]) -> str:
     """Why a client's frame is not even decoded, which would take many times its size; empty: it
     may be. Counts no further than it has to."""
-    if isinstance(frame, str):
-        if len(frame) > SIGNAL_TEXT_FRAME:
-            return f"text frame of more than {SIGNAL_TEXT_FRAME} bytes"
-        # Commas and brackets inside strings count too, of which requests have few.
-        if sum(map(frame.count, ",[{")) > SIGNAL_TEXT_VALUES:
-            return f"text frame of more than {SIGNAL_TEXT_VALUES} values"
-    elif is_dense(frame, message_type):
-        return "too many fields for a frame of its size"
+    try:
+        if isinstance(frame, str):
+            if len(frame) > SIGNAL_TEXT_FRAME:
+                return f"text frame of more than {SIGNAL_TEXT_FRAME} characters"
+            text = frame.encode(errors="surrogatepass")
+            weight.check_json(text, max_values=SIGNAL_TEXT_VALUES)
+        elif len(frame) > SIGNAL_SPARSE_FRAME:
+            most = min(SIGNAL_VALUES, (SIGNAL_SPARSE_FRAME + len(frame)) // _BYTES_PER_VALUE)
+            weight.check_protobuf(frame, message_type, max_values=most)
+    except weight.TooMuchError as error:
+        return f"frame has {error}"
     return ""
-
-
-def is_dense(frame: bytes, message_type: type[Message]) -> bool:
-    """Whether a large frame has more fields in it than its size should have."""
-    if len(frame) <= SIGNAL_SPARSE_FRAME:
-        return False
-    bound = min(SIGNAL_ELEMENTS, (SIGNAL_SPARSE_FRAME + len(frame)) // _BYTES_PER_FIELD)
-    return _count(frame, _messages(message_type.DESCRIPTOR), bound) > bound
-
-
-Messages: TypeAlias = Mapping[int, "Messages"]
-"""By field number, the fields that are messages."""
-
-
-@cache
-def _messages(descriptor: Descriptor) -> Messages:
-    found: dict[int, Messages] = {}
-    # Types that contain themselves are not looked into again.
-    return _fill(found, descriptor, frozenset({descriptor.full_name}))
-
-
-def _fill(found: dict[int, Messages], descriptor: Descriptor, within: frozenset[str]) -> Messages:
-    for field in descriptor.fields:
-        inner = field.message_type
-        if inner is not None:
-            known = inner.full_name in within
-            found[field.number] = {} if known else _fill({}, inner, within | {inner.full_name})
-    return found
-
-
-def _count(frame: bytes, messages: Messages, bound: int) -> int:
-    """Fields of known messages, up to a little more than ``bound``. What is malformed ends the
-    count: the decoder will say so."""
-    count = 0
-    pending = [(0, len(frame), messages)]
-    while pending and count <= bound:
-        at, end, known = pending.pop()
-        while at < end and count <= bound:
-            tag, at = _varint(frame, at, end)
-            count += 1
-            match tag & 7:
-                case 0:
-                    _, at = _varint(frame, at, end)
-                case 1:
-                    at += 8
-                case 2:
-                    length, at = _varint(frame, at, end)
-                    inner = known.get(tag >> 3)
-                    if inner is not None:
-                        pending.append((at, min(at + length, end), inner))
-                    at += length
-                case 5:
-                    at += 4
-                case _:
-                    pass
-    return count
-
-
-def _varint(frame: bytes, at: int, end: int) -> tuple[int, int]:
-    """A variable-length number and where the next field is."""
-    value = shift = 0
-    while at < end:
-        byte = frame[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            break
-    return 0, end

@@ -23,14 +23,17 @@ from lkpy.signal.client import (
     SinglePeerConnectionUnsupported,
 )
 from lkpy.sim import measure
+from lkpy.sim.expected import START_GRACE_S, ExpectedTracks
+from lkpy.sim.health import own_fault
 from lkpy.sim.measure import Times
 from lkpy.sim.media.clip import Clip
-from lkpy.sim.metrics import Summary
+from lkpy.sim.metrics import Summary, merged
 from lkpy.sim.peers import sdp
 from lkpy.sim.peers.peer import RIDS, Peer, PeerSettings
 from lkpy.sim.peers.stream import Stream
 from lkpy.sim.plan import ClientPlan
 from lkpy.sim.scenario import Group, PublishVideo, Quality
+from lkpy.sim.silence import track_name
 
 RECEIVE_SECTIONS = 3
 """Sections of each kind offered at once, as livekit-client does."""
@@ -70,6 +73,8 @@ class SimClient:
         self.plan = plan
         self.group = group
         self.error: str | None = None
+        self.own_fault: str | None = None
+        """What this machine lacked, if that is why the client failed."""
         self.refusal: Code | None = None
         """Code of the error with which joining ended."""
         self.times = Times()
@@ -85,8 +90,9 @@ class SimClient:
         self._awaiting_answer = False
         self._offer_again = False
         self._asked_quality: set[str] = set()
+        self._expected = ExpectedTracks()
         self._summary = Summary()
-        self._finished = False
+        self._final: Summary | None = None
 
     # -- joining ----------------------------------------------------------------------------
 
@@ -102,7 +108,11 @@ class SimClient:
             self.fail(f"{stage} within {self._settings.join_timeout:g} s")
         except LkpyError as error:
             self.refusal = error.code
-            self.fail(error.message)
+            self.fail(error.message, error)
+
+    @property
+    def _finished(self) -> bool:
+        return self._final is not None
 
     async def _join(self, session: aiohttp.ClientSession) -> None:
         try:
@@ -161,7 +171,7 @@ class SimClient:
 
     async def _add_track(self, signal: SignalClient, index: int) -> None:
         track = self.group.publish[index]
-        cid = f"{self.plan.identity}-{index}"
+        cid = track_name(self.plan.identity, index)
         request = rtc.AddTrackRequest(cid=cid, name=cid)
         if isinstance(track, PublishVideo):
             request.type = models.TrackType.VIDEO
@@ -213,6 +223,8 @@ class SimClient:
                 needed = response.media_sections_requirement
                 self._publisher.add_receive_sections(needed.num_audios, needed.num_videos)
                 await self._negotiate(signal)
+            case "stream_state_update":
+                self._expected.stream_states(response.stream_state_update, time.monotonic())
             case "subscribed_quality_update":
                 self._wanted_layers(response.subscribed_quality_update)
             case "request_response" if response.request_response.reason:
@@ -267,8 +279,11 @@ class SimClient:
 
     def _announce(self, participants: Sequence[models.ParticipantInfo]) -> None:
         now = time.monotonic()
+        own = self._signal.join.participant.identity if self._signal is not None else ""
+        if self.group.subscribe.auto:
+            self._expected.announce(participants, own, now)
         for participant in participants:
-            if participant.identity != self.plan.identity:
+            if participant.identity != own:
                 for track in participant.tracks:
                     self.times.announced.setdefault(track.sid, now)
 
@@ -327,10 +342,11 @@ class SimClient:
         if not self._finished:
             self._summary.record("ttff", at - self.times.started)
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, cause: BaseException | None = None) -> None:
         """Note why this client failed; only the first reason counts."""
         if self.error is None and not self._finished:
             self.error = reason
+            self.own_fault = own_fault(cause)
             self.connected.set()
             self._settings.on_failed(reason)
 
@@ -339,11 +355,39 @@ class SimClient:
         for peer in self.peers:
             peer.tick(now)
 
+    @property
+    def present(self) -> bool:
+        """Whether the client takes part at this moment: it is connected and did not fail."""
+        return self.error is None and not self._finished and self.times.connected is not None
+
     def sample(self) -> dict[str, int]:
         """Return the counters of this moment, under the names of a worker's sample."""
         failed = self.error is not None
         present = not self._finished and not failed
         return measure.counters(self.times, self.peers, present=present, failed=failed)
+
+    def published(self) -> dict[str, tuple[int, bool]]:
+        """Return (packets sent, whether the server paused it) of each track, by its name."""
+        return {name: state for peer in self.peers for name, state in peer.published()}
+
+    def silent(
+        self, now: float, patience: Callable[[str], float | None]
+    ) -> Iterator[tuple[str, float]]:
+        """Yield (name, silent since) of each track that should flow and does not.
+
+        ``patience`` tells by a track's name how many seconds mean nothing, None where nobody knows.
+        """
+        joined, connected = self.times.joined, self.times.connected
+        if not self.present or joined is None or connected is None:
+            return
+        last = measure.last_packets(self.peers)
+        yield from self._expected.silent(now, connected, last, patience)
+        if now > joined + START_GRACE_S:
+            taken = self.published()
+            for index in range(len(self.group.publish)):
+                name = track_name(self.plan.identity, index)
+                if name not in taken:
+                    yield name, joined
 
     def socket_inodes(self) -> Iterator[int]:
         """Yield the inodes of the media sockets."""
@@ -368,18 +412,28 @@ class SimClient:
 
     # -- the end ----------------------------------------------------------------------------
 
+    def figures(self, now: float) -> Summary:
+        """Return the figures up to ``now``, or up to the end if that was before."""
+        if self._final is not None:
+            return self._final
+        failed = self.error is not None
+        made = merged([self._summary])
+        measure.conclude(made, self.times, self.peers, failed=failed, now=now)
+        return made
+
     def finish(self, now: float) -> Summary:
         """Freeze and return the figures; later calls return the same."""
-        if self._finished:
-            return self._summary
-        self._finished = True
-        failed = self.error is not None
-        measure.conclude(self._summary, self.times, self.peers, failed=failed, now=now)
-        return self._summary
+        self._final = self.figures(now)
+        return self._final
+
+    def give_up(self) -> None:
+        """Freeze the figures, and end a :meth:`start` that is still waiting."""
+        self.finish(time.monotonic())
+        self.connected.set()
 
     async def close(self) -> None:
         """Leave the room and close everything. Idempotent; the figures stay."""
-        self.finish(time.monotonic())
+        self.give_up()
         if self._reader is not None:
             self._reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -391,6 +445,6 @@ class SimClient:
             await peer.close()
 
 
-def seed_of(scenario_seed: int, number: int) -> int:
-    """Return the seed of a client's SSRCs and initial sequence numbers."""
-    return zlib.crc32(f"{scenario_seed}/{number}".encode())
+def seed_of(scenario_seed: int, number: int, life: int = 0) -> int:
+    """Return the seed of a client's SSRCs and initial sequence numbers; another in each life."""
+    return zlib.crc32(f"{scenario_seed}/{number}{f'/{life}' if life else ''}".encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from typing import Self
 
 from lkpy.errors import Code
 from lkpy.sim.target import Target, TargetError
+from lkpy.text import printable
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 8.0
@@ -33,6 +33,14 @@ class EmbeddedServer:
     def pid(self) -> int:
         """Process id of the server."""
         return self._process.pid if self._process is not None else 0
+
+    def ended(self) -> str | None:
+        """Say how the process ended, with its last words; None while it runs."""
+        code = self._process.returncode if self._process is not None else None
+        if code is None:
+            return None
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
+        return how + self._last_words()
 
     async def __aenter__(self) -> Self:
         try:
@@ -91,11 +99,20 @@ class EmbeddedServer:
         return Path(self._directory.name) / "server.log"
 
     def _error(self, message: str) -> TargetError:
-        with contextlib.suppress(OSError):
-            lines = self._log().read_text("utf-8", "replace").strip().splitlines()
-            message += "".join(f"\n  | {line}" for line in lines[-_TAIL_LINES:])
         hint = "run `lkpy server start --dev` to see all it says"
-        return TargetError(Code.UNAVAILABLE, message, hint=hint)
+        return TargetError(Code.UNAVAILABLE, message + self._last_words(), hint=hint)
+
+    def _last_words(self) -> str:
+        try:
+            lines = self._log().read_text("utf-8", "replace").strip().splitlines()
+        except OSError:
+            return ""
+        return "".join(f"\n  | {printable(line)}" for line in lines[-_TAIL_LINES:])
+
+    def kill(self) -> None:
+        """End a server that does not react any more."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
 
     async def _stop(self) -> None:
         process = self._process

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -23,11 +24,15 @@ MAX_FILE_BYTES = 1 << 20
 
 
 def load(path: FilePath, environment: Mapping[str, str] | None = None) -> Scenario:
-    """Read and check a scenario file. Raises :class:`ConfigError`."""
+    """Read and check a scenario file; ``-`` is standard input. Raises :class:`ConfigError`."""
     name = str(path)
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
+        if name == "-":
+            name = "standard input"
+            raw = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        else:
+            with path.open("rb") as file:
+                raw = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         hint = "scenarios are YAML files, such as scenarios/smoke.yaml"
         reason = (error.strerror or str(error)).lower()

@@ -48,6 +48,16 @@ def counters(times: Times, peers: Iterable[Peer], *, present: bool, failed: bool
     return result
 
 
+def last_packets(peers: Iterable[Peer]) -> dict[str, float]:
+    """Return when the last packet of each received track came, by the track's SID."""
+    last: dict[str, float] = {}
+    for peer in peers:
+        for stream in peer.receiver.streams.values():
+            if stream.packets:
+                last[stream.track_sid] = max(last.get(stream.track_sid, 0.0), stream.last_at)
+    return last
+
+
 def conclude(
     summary: Summary, times: Times, peers: list[Peer], *, failed: bool, now: float
 ) -> None:

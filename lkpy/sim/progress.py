@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from lkpy.sim import units
-from lkpy.sim.runner import Event, Sample, total
+from lkpy.sim.result import Event, Sample, total
 
 PLAIN_INTERVAL_S = 10
 """Seconds between two plain lines."""

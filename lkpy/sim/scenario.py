@@ -24,6 +24,7 @@ from lkpy.errors import LkpyError
 from lkpy.server_url import http_url
 from lkpy.sim import units
 from lkpy.sim.slo import RESERVED, Slo
+from lkpy.sim.slo import implied as implied_slos
 from lkpy.sim.slo import parse as parse_slo
 
 SCHEMA_VERSION = 1
@@ -289,6 +290,12 @@ class Scenario(_Model):
         """Return the SLOs parsed; they were checked when the file was loaded."""
         names = [group.name for group in self.groups]
         return tuple(parse_slo(text, names) for text in self.slo)
+
+    def judged_slos(self) -> tuple[Slo, ...]:
+        """Return the conditions a run is judged by: those written, and ``errors == 0`` unless they
+        say how many errors are allowed."""
+        written = self.parsed_slos()
+        return (*written, *implied_slos(written, [group.name for group in self.groups]))
 
 
 def json_schema() -> dict[str, Any]:

@@ -14,6 +14,7 @@ import aiohttp
 import psutil
 from google.protobuf.message import DecodeError
 
+from lkpy.sim.health import ProcessorWait
 from lkpy.sim.target import Target
 from lkpy.stats.v1.stats_pb2 import Snapshot
 
@@ -31,6 +32,17 @@ class ServerSample:
     cpu_s: float | None
     memory_bytes: int
     participants: int | None
+    waited: float = 0.0
+    """Part of the last second for which one of its threads waited for a processor of this
+    machine."""
+
+
+def process_of(pid: int) -> psutil.Process | None:
+    """Return the process, unless it has ended already."""
+    try:
+        return psutil.Process(pid)
+    except psutil.Error:
+        return None
 
 
 class ServerSampler:
@@ -41,7 +53,8 @@ class ServerSampler:
         self.samples: list[ServerSample] = []
         self._target = target
         self._ask = ask
-        self._process = psutil.Process(pid) if pid else None
+        self._process = process_of(pid) if pid else None
+        self._waits = ProcessorWait(pid) if pid else None
 
     async def run(self, start_at: float) -> None:
         """Sample at whole seconds after ``start_at`` (monotonic, as the event loop's clock)."""
@@ -77,6 +90,8 @@ class ServerSampler:
 
     def _add(self, at: float, snapshot: Snapshot | None) -> None:
         cpu_s, memory, cores = None, 0, 0.0
+        since = at - self.samples[-1].at if self.samples else 1.0
+        waited = self._waits.read() / since if self._waits is not None else 0.0
         if self._process is not None:
             with contextlib.suppress(psutil.Error):
                 times = self._process.cpu_times()
@@ -95,6 +110,7 @@ class ServerSampler:
                 cpu_s=cpu_s,
                 memory_bytes=memory,
                 participants=snapshot.server.participants if snapshot is not None else None,
+                waited=min(waited, 1.0),
             )
         )
 

@@ -11,7 +11,7 @@ import difflib
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lkpy.sim.metrics import METRICS, STATISTICS, Dimension, Kind
 
@@ -59,6 +59,8 @@ class Slo:
     statistic: str | None
     operator: str
     threshold: float
+    implied: bool = False
+    """The scenario says nothing about it, so this holds."""
 
     @property
     def dimension(self) -> Dimension:
@@ -156,6 +158,18 @@ def _unknown(what: str, word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, list(known), n=1)
     suggestion = f"; did you mean {near[0]!r}?" if near else ""
     return f"unknown {what} {word!r}{suggestion}"
+
+
+def implied(slos: Iterable[Slo], groups: Iterable[str]) -> list[Slo]:
+    """Return ``errors == 0`` for everybody about whose errors ``slos`` say nothing."""
+    names = list(groups)
+    judged = {slo.group for slo in slos if slo.metric == "errors"}
+    if None in judged:
+        return []
+    texts = [f"{name}.errors == 0" for name in names if name not in judged]
+    if not judged:
+        texts = ["errors == 0"]
+    return [replace(parse(text, names), implied=True) for text in texts]
 
 
 def evaluate(slos: Iterable[Slo], lookup: Lookup) -> list[Verdict]:

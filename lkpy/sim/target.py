@@ -82,7 +82,7 @@ class Target:
         """Return a token for the server's statistics; None without a key."""
         if not self.api_key:
             return None
-        grants = Grants(video=VideoGrant(room_list=True, room_admin=True))
+        grants = Grants(stats=True)
         return mint(
             grants, api_key=self.api_key, api_secret=self.api_secret, now=time.time(), ttl_s=3600
         )

@@ -90,8 +90,3 @@ def format_ratio(ratio: float) -> str:
     if percent == 0:
         return "0 %"
     return f"{percent:.1f} %" if percent >= 1 else f"{percent:.3g} %"
-
-
-def printable(text: str) -> str:
-    """Drop control characters: others' words must not steer a terminal or break XML."""
-    return "".join(char for char in text if char.isprintable() or char in "\n\t")

@@ -1,14 +1,16 @@
 """One process of the load generator: ``python -m lkpy.sim.worker``, started by the runner.
 
 Speaks JSON lines: a job, then ``start`` and ``stop`` come in on stdin; ``ready``, one ``sample``
-per second, ``event`` and the ``result`` go out on stdout. End of stdin means that the runner is
-gone: stop at once.
+per second, ``event``, the ``figures`` so far and the ``result`` go out on stdout. End of stdin
+means that the runner is gone: stop at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
+import itertools
 import json
 import logging
 import os
@@ -16,14 +18,16 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from lkpy.sim import plan as planning
-from lkpy.sim.client import ClientSettings, SimClient, seed_of
-from lkpy.sim.health import Health, socket_drops
+from lkpy.sim.client import ClientSettings, seed_of
+from lkpy.sim.health import Health, ProcessorWait, raise_descriptor_limit, socket_drops
+from lkpy.sim.lives import Participant
 from lkpy.sim.media import cache
 from lkpy.sim.media.clip import Clip
 from lkpy.sim.metrics import Summary
@@ -32,11 +36,14 @@ from lkpy.sim.peers.peer import PeerSettings
 from lkpy.sim.peers.receive import TICK_S
 from lkpy.sim.plan import Action, ActionKind
 from lkpy.sim.scenario import PublishAudio, Scenario
+from lkpy.sim.silence import planned_tracks
 
 MAX_LINE = 64 * 1024 * 1024
 MAX_UNSENT = 4 * 1024 * 1024
 """Bytes of samples waiting for the runner; further samples are dropped and counted."""
 SAMPLE_INTERVAL_S = 1.0
+FIGURES_EVERY_S = 2
+"""All figures go to the runner this often: what a process measured survives it."""
 CLOSE_TIMEOUT_S = 5.0
 
 SAMPLE_COUNTERS = (
@@ -53,6 +60,8 @@ SAMPLE_COUNTERS = (
     "bytes_sent",
 )
 """Cumulative counters of a sample, per group; ``joined`` to ``errors`` are levels."""
+MAX_SILENT = 1000
+"""Silent tracks told about in one sample: more say nothing more."""
 
 
 class Worker:
@@ -65,7 +74,9 @@ class Worker:
         self._processes = int(job["processes"])
         self._job = job
         self._send = send
-        self._clients: dict[int, SimClient] = {}
+        self._clients: dict[int, Participant] = {}
+        self._tracks = planned_tracks(self._scenario, self._plan)
+        self._waits = ProcessorWait()
         self._tasks: set[asyncio.Task[None]] = set()
         self._health = Health()
         self._stop = asyncio.Event()
@@ -73,6 +84,7 @@ class Worker:
         self._drops = 0
         self._longest_lag = 0.0
         self._start_at = 0.0
+        self._cpu = 0.0
 
     def _mine(self, number: int) -> bool:
         return number % self._processes == self._index
@@ -109,7 +121,13 @@ class Worker:
                 clips=tracks,
                 on_late=self._health.late.record,
             )
-            self._clients[client.number] = SimClient(client, group, settings)
+            self._clients[client.number] = Participant(
+                client, group, functools.partial(self._settings_of, settings, client.number)
+            )
+
+    def _settings_of(self, settings: ClientSettings, number: int, life: int) -> ClientSettings:
+        seed = seed_of(self._scenario.seed, number, life)
+        return replace(settings, peer=replace(settings.peer, seed=seed))
 
     def stop(self) -> None:
         """End the run before its time."""
@@ -121,7 +139,8 @@ class Worker:
         gc.freeze()
         self._start_at = start_at
         await self._sleep_until(start_at)
-        cpu = time.process_time()
+        self._cpu = time.process_time()
+        self._waits.read()
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector) as session:
             background = [
@@ -129,11 +148,15 @@ class Worker:
                 asyncio.create_task(self._sample()),
                 asyncio.create_task(self._act(session)),
             ]
-            await self._sleep_until(start_at + self._plan.duration)
+            end = start_at + self._plan.duration
+            await self._sleep_until(end)
+            late = time.monotonic() - end
+            if late > self._health.lag_max_s:  # stopped until after the end: no tick has told it
+                self._health.ticked(self._plan.duration + late, late, TICK_S)
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            self._finish(cpu)
+            self._finish()
             await self._close()
 
     async def _sleep_until(self, at: float) -> None:
@@ -156,13 +179,10 @@ class Worker:
 
     async def _do(self, action: Action, session: aiohttp.ClientSession) -> None:
         client = self._clients[action.client]
-        try:
-            if action.kind is ActionKind.JOIN:
-                await client.start(session)
-            else:
-                await client.close()
-        except Exception as error:  # noqa: BLE001 - one client's fault is that client's failure
-            client.fail(f"{type(error).__name__}: {error}")
+        if action.kind is ActionKind.JOIN:
+            await client.join(session)
+        else:
+            await client.leave()
 
     async def _tick(self) -> None:
         due = time.monotonic()
@@ -170,7 +190,7 @@ class Worker:
             due += TICK_S
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             now = time.monotonic()
-            self._health.lag.record(now - due)
+            self._health.ticked(now - self._start_at, now - due, TICK_S)
             self._longest_lag = max(self._longest_lag, now - due)
             due = max(due, now - TICK_S)
             for client in self._clients.values():
@@ -185,17 +205,58 @@ class Worker:
             now, used = time.monotonic(), time.process_time()
             self._drops = max(self._drops, self._read_drops())
             self._report_errors(now)
+            second = round(due - self._start_at)
+            cores = (used - cpu) / max(now - wall, 1e-6)
+            self._health.used(cores)
             message = {
                 "type": "sample",
-                "at": round(due - self._start_at),
+                "at": second,
                 "groups": self._counters(),
-                "cpu": (used - cpu) / (now - wall),
-                "lag": self._longest_lag,
+                "cpu": cores,
+                # A late sample is the sample of a late loop, whichever of its tasks came first.
+                "lag": max(self._longest_lag, now - due),
+                "waited": min(1.0, self._waits.read() / SAMPLE_INTERVAL_S),
+                "silent": self._silent(now),
+                "idle": {n: why for client in self._clients.values() for n, why in client.idle()},
             }
             self._longest_lag = 0.0
             if not self._send(message, droppable=True):
                 self._health.samples_dropped += 1
+            elif second % FIGURES_EVERY_S == 0:
+                self._send({"type": "figures", **self._figures(now)}, droppable=True)
             cpu, wall = used, now
+
+    def _silent(self, now: float) -> list[tuple[int, str, float]]:
+        found = (
+            (number, name, round(since - self._start_at, 3))
+            for number, participant in self._clients.items()
+            for name, since in participant.client.silent(now, self._patience)
+        )
+        return list(itertools.islice(found, MAX_SILENT))
+
+    def _patience(self, name: str) -> float | None:
+        track = self._tracks.get(name)
+        return track.patience if track is not None else None
+
+    def _figures(self, now: float) -> dict[str, Any]:
+        """Return everything measured up to ``now``, as the runner takes it."""
+        groups: dict[str, Summary] = {}
+        health = self._health
+        health.packets = health.frames_skipped = 0
+        for client in self._clients.values():
+            summary = client.figures(now)
+            groups.setdefault(client.group.name, Summary()).merge(summary)
+            health.packets += summary.counts.get("packets", 0)
+            health.frames_skipped += client.skipped()
+        health.cpu_s = time.process_time() - self._cpu
+        health.wall_s = now - self._start_at
+        health.socket_drops = self._drops
+        first = next((c.client for c in self._clients.values() if c.client.join_response), None)
+        return {
+            "groups": {name: summary.to_dict() for name, summary in groups.items()},
+            "server": first.server_info() if first is not None else {},
+            "health": health.to_dict(),
+        }
 
     def _counters(self) -> dict[str, dict[str, float]]:
         groups: dict[str, dict[str, float]] = {}
@@ -207,20 +268,19 @@ class Worker:
 
     def _report_errors(self, now: float) -> None:
         for number, client in self._clients.items():
-            if client.error is not None and number not in self._reported:
-                self._reported.add(number)
-                self._send(
-                    {
-                        "type": "event",
-                        "at": now - self._start_at,
-                        "client": client.plan.identity,
-                        "text": client.error,
-                    }
-                )
+            if number in self._reported or (fault := client.fault) is None:
+                continue
+            self._reported.add(number)
+            text, lacking = fault
+            if lacking is not None:
+                exhausted = self._health.exhausted
+                exhausted[lacking] = exhausted.get(lacking, 0) + 1
+            event = {"client": client.plan.identity, "number": number, "text": text}
+            self._send({"type": "event", "at": now - self._start_at, **event})
 
     def _read_drops(self) -> int:
         inodes = frozenset(
-            inode for client in self._clients.values() for inode in client.socket_inodes()
+            inode for item in self._clients.values() for inode in item.client.socket_inodes()
         )
         drops = 0
         for name in ("/proc/self/net/udp", "/proc/self/net/udp6"):
@@ -230,36 +290,18 @@ class Worker:
                 return 0  # not Linux: the counter does not exist
         return drops
 
-    def _finish(self, cpu: float) -> None:
+    def _finish(self) -> None:
         now = time.monotonic()
         self._drops = max(self._drops, self._read_drops())
-        groups: dict[str, Summary] = {}
-        clients = []
         for client in self._clients.values():
-            summary = client.finish(now)
-            groups.setdefault(client.group.name, Summary()).merge(summary)
-            clients.append({"identity": client.plan.identity, "error": client.error})
-            self._health.packets += summary.counts.get("packets", 0)
-            self._health.frames_skipped += client.frames_skipped()
+            client.finish(now)
         self._report_errors(now)
-        health = self._health
-        health.cpu_s = time.process_time() - cpu
-        health.wall_s = now - self._start_at
-        health.socket_drops = self._drops
-        self._send(
-            {
-                "type": "result",
-                "groups": {name: summary.to_dict() for name, summary in groups.items()},
-                "clients": clients,
-                "server": next((c.server_info() for c in self._clients.values()), {}),
-                "health": health.to_dict(),
-            }
-        )
+        self._send({"type": "result", **self._figures(now)})
 
     async def _close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        closing = [asyncio.create_task(client.close()) for client in self._clients.values()]
+        closing = [asyncio.create_task(client.leave()) for client in self._clients.values()]
         await asyncio.wait(closing, timeout=CLOSE_TIMEOUT_S)
 
 
@@ -325,6 +367,7 @@ async def _watch(reader: asyncio.StreamReader, worker: Worker) -> None:
 def main() -> int:
     """Run one worker. The runner, not the terminal, says when to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise_descriptor_limit()
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
     for noisy in ("aiortc", "aioice", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)

@@ -21,7 +21,11 @@ class WorkerProcess:
     def __init__(self, index: int, on_message: Callable[[int, dict[str, Any]], None]) -> None:
         self.index = index
         self.result: dict[str, Any] | None = None
+        self.figures: dict[str, Any] | None = None
+        """What was measured, as it was told last."""
         self.ready = asyncio.Event()
+        self.finished = asyncio.Event()
+        """The result is there, or none will come."""
         self._on_message = on_message
         self._process: asyncio.subprocess.Process | None = None
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
@@ -67,12 +71,16 @@ class WorkerProcess:
                 message = json.loads(line)
                 if message["type"] == "ready":
                     self.ready.set()
+                elif message["type"] == "figures":
+                    self.figures = message
                 elif message["type"] == "result":
-                    self.result = message
+                    self.result = self.figures = message
+                    self.finished.set()
                 self._on_message(self.index, message)
         finally:
             await process.wait()
             self.ended.set()
+            self.finished.set()
 
     async def _read_errors(self, errors: asyncio.StreamReader) -> None:
         while line := await errors.readline():
@@ -86,6 +94,11 @@ class WorkerProcess:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
         last = f": {self._stderr[-1]}" if self._stderr else ""
         return f"worker {self.index} {how}{last}"
+
+    def kill(self) -> None:
+        """End a process that does not react any more."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
 
     async def close(self) -> None:
         """End the process: closing its input asks, a signal insists."""

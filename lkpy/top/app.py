@@ -15,6 +15,7 @@ from textual.widgets import Input, Static
 
 from lkpy.errors import LkpyError
 from lkpy.stats.v1 import stats_pb2 as stats
+from lkpy.text import one_line
 from lkpy.top import model, views
 from lkpy.top.source import StatsSource
 from lkpy.top.table import LineTable
@@ -107,7 +108,7 @@ class TopApp(App[None]):
     def compose(self) -> ComposeResult:
         yield Static(id="summary", markup=False)
         yield Static(id="crumbs", markup=False)
-        yield LineTable()
+        yield LineTable(ascii_only=self._ascii)
         yield Input(id="filter", placeholder="filter: words, !word, column:word, out>2M")
         yield Static(KEYS, id="keys", markup=False)
 
@@ -125,7 +126,7 @@ class TopApp(App[None]):
                         self._status = ""
                         self._take(snapshot)
             except LkpyError as error:
-                self._status = f"{error.message} (trying again; q quits)"
+                self._status = f"{one_line(error.message)} (trying again; q quits)"
                 self._draw()
             await asyncio.sleep(RETRY_S)
 

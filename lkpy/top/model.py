@@ -12,8 +12,11 @@ import enum
 from dataclasses import dataclass, field
 
 from lkpy.stats.v1 import stats_pb2 as stats
+from lkpy.text import fitted, one_line
 from lkpy.top import units
 
+ELLIPSIS, ASCII_ELLIPSIS = "…", "~"
+"""What stands for the part of a cell that does not fit."""
 HISTORY = 60
 """Observations kept for a sparkline."""
 
@@ -182,16 +185,17 @@ def fit(columns: tuple[Column, ...], width: int) -> tuple[tuple[int, int], ...]:
 
 
 def line(
-    columns: tuple[Column, ...], layout: tuple[tuple[int, int], ...], cells: tuple[str, ...]
+    columns: tuple[Column, ...],
+    layout: tuple[tuple[int, int], ...],
+    cells: tuple[str, ...],
+    *,
+    ellipsis: str = ELLIPSIS,
 ) -> str:
-    """One line of text: cells cut and aligned to their widths."""
-    parts = []
-    for index, width in layout:
-        text = cells[index]
-        if len(text) > width:
-            text = text[: width - 1] + "…"
-        parts.append(text.ljust(width) if columns[index].left else text.rjust(width))
-    return " ".join(parts)
+    """One line of text: cells cut and aligned to their widths on the screen."""
+    return " ".join(
+        fitted(cells[index], width, left=columns[index].left, ellipsis=ellipsis)
+        for index, width in layout
+    )
 
 
 def header(
@@ -201,7 +205,7 @@ def header(
     server = snapshot.server
     up = units.age((snapshot.timestamp_ms - server.started_at_ms) / 1000)
     trend = units.sparkline(history.of(""), 16, ascii_only=ascii_only)
-    first = (
+    first = one_line(
         f"lkpy {server.version}  {server.state}  up {up}  cpu {server.cpu_cores * 100:.0f}%"
         f" of {server.num_cpus} cores  mem {units.size(server.memory_bytes)}"
     )

@@ -42,6 +42,7 @@ def as_text(
     history = model.History()
     history.observe(snapshot)
     yield from model.header(snapshot, history, ascii_only=ascii_only)
+    ellipsis = model.ASCII_ELLIPSIS if ascii_only else model.ELLIPSIS
     paths = [model.Path()] if room is None else []
     paths += [model.Path(r.sid) for r in snapshot.rooms if room in (None, r.name)]
     for path in paths:
@@ -53,4 +54,4 @@ def as_text(
         layout = model.fit(table.columns, WIDTH)
         yield model.line(table.columns, layout, tuple(c.title for c in table.columns)).rstrip()
         for row in model.arrange(table, table.sort, True, ""):
-            yield model.line(table.columns, layout, row.cells).rstrip()
+            yield model.line(table.columns, layout, row.cells, ellipsis=ellipsis).rstrip()

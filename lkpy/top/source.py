@@ -20,7 +20,7 @@ MESSAGE_MAX = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class StatsSource:
-    """A server's address (http or ws) and a token with ``roomList`` and ``roomAdmin``, or none."""
+    """A server's address (http or ws) and a token for its statistics, or none."""
 
     url: str
     token: str | None = None
@@ -84,7 +84,7 @@ def _refused(url: str, status: int, body: str) -> LkpyError:
         return LkpyError(
             Code.UNAUTHENTICATED,
             f"{url} refused: {body.strip() or status}",
-            hint="give the server's --api-key and --api-secret, or a --token that may list rooms",
+            hint="give the server's --api-key and --api-secret, or a `lkpy token create --stats`",
         )
     if status == 404:
         return LkpyError(

@@ -16,6 +16,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from lkpy.text import fitted
 from lkpy.top import model
 
 
@@ -41,11 +42,14 @@ class LineTable(ScrollView, can_focus=True):
             super().__init__()
             self.key = key
 
-    def __init__(self) -> None:
+    def __init__(self, *, ascii_only: bool = False) -> None:
         super().__init__()
+        self._ellipsis = model.ASCII_ELLIPSIS if ascii_only else model.ELLIPSIS
+        self._arrows = ("^", "v") if ascii_only else ("▲", "▼")
         self._columns: tuple[model.Column, ...] = ()
         self._rows: list[model.Row] = []
         self._layout: tuple[tuple[int, int], ...] = ()
+        self._layout_width = 0
         self._cursor = 0
         self._sort = ("", False)
 
@@ -57,7 +61,7 @@ class LineTable(ScrollView, can_focus=True):
     def show(
         self, columns: tuple[model.Column, ...], rows: list[model.Row], sort: str, descending: bool
     ) -> None:
-        """Replace what is shown; the cursor follows the key it was on."""
+        """Replace what is shown; the cursor follows the key it was on, and the view the cursor."""
         selected = self.selected
         self._columns = columns
         self._rows = rows
@@ -67,23 +71,42 @@ class LineTable(ScrollView, can_focus=True):
             self._cursor = keys.index(selected)
         self._cursor = min(self._cursor, max(0, len(rows) - 1))
         self._fit()
+        self._follow()
         self.refresh()
 
     def to_top(self) -> None:
         """Put the cursor on the first row."""
         self._cursor = 0
-        self.scroll_to(y=0, animate=False)
+        self.scroll_to(y=0, animate=False, immediate=True)
 
     def on_resize(self) -> None:
         self._fit()
+        self._follow()
 
     def _fit(self) -> None:
-        self._layout = model.fit(self._columns, max(20, self.size.width))
         self.virtual_size = Size(self.size.width, len(self._rows) + 1)
+        self._layout_width = 0
+
+    @property
+    def _visible(self) -> int:
+        """Rows that fit below the header."""
+        return max(1, self.size.height - 1)
+
+    def _follow(self) -> None:
+        """Move the view as little as brings the cursor into it."""
+        top = int(self.scroll_offset.y)
+        if self._cursor < top:
+            self.scroll_to(y=self._cursor, animate=False, immediate=True)
+        elif self._cursor >= top + self._visible:
+            self.scroll_to(y=self._cursor - self._visible + 1, animate=False, immediate=True)
 
     def render_line(self, y: int) -> Strip:
         """Render the header in the first visible line and rows below it."""
-        width = self.size.width
+        width = self.scrollable_content_region.width
+        if width != self._layout_width:
+            # A scrollbar that comes or goes changes the width too, and says nothing.
+            self._layout = model.fit(self._columns, max(20, width))
+            self._layout_width = width
         if y == 0:
             return self._text(self._header(), width, Style(bold=True, reverse=True))
         index = y - 1 + self.scroll_offset.y
@@ -93,19 +116,23 @@ class LineTable(ScrollView, can_focus=True):
         style = Style(dim=row.dim, bold=row.alert, color="red" if row.alert else None)
         if index == self._cursor:
             style += Style(reverse=True)
-        return self._text(model.line(self._columns, self._layout, row.cells), width, style)
+        return self._text(self._line(row.cells), width, style)
+
+    def _line(self, cells: tuple[str, ...]) -> str:
+        return model.line(self._columns, self._layout, cells, ellipsis=self._ellipsis)
 
     def _header(self) -> str:
         sort, descending = self._sort
-        titles = tuple(
-            column.title + ("▼" if descending else "▲") if column.key == sort else column.title
-            for column in self._columns
+        arrow = self._arrows[descending]
+        return self._line(
+            tuple(
+                column.title + arrow if column.key == sort else column.title
+                for column in self._columns
+            )
         )
-        return model.line(self._columns, self._layout, titles)
 
-    @staticmethod
-    def _text(text: str, width: int, style: Style) -> Strip:
-        return Strip([Segment(text.ljust(width)[:width], style)], width)
+    def _text(self, text: str, width: int, style: Style) -> Strip:
+        return Strip([Segment(fitted(text, width, ellipsis=self._ellipsis), style)], width)
 
     def action_move(self, by: int) -> None:
         self._go(self._cursor + by)
@@ -122,10 +149,5 @@ class LineTable(ScrollView, can_focus=True):
 
     def _go(self, index: int) -> None:
         self._cursor = max(0, min(index, len(self._rows) - 1))
-        visible = max(1, self.size.height - 1)
-        top = int(self.scroll_offset.y)
-        if self._cursor < top:
-            self.scroll_to(y=self._cursor, animate=False)
-        elif self._cursor >= top + visible:
-            self.scroll_to(y=self._cursor - visible + 1, animate=False)
+        self._follow()
         self.refresh()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from lkpy.stats.v1 import stats_pb2 as stats
+from lkpy.text import one_line
 from lkpy.top import units
 from lkpy.top.model import Column, History, Path, Row, Table, View
 
@@ -20,7 +21,7 @@ ROOM_COLUMNS = (
     Column("in", "IN", 6),
     Column("out", "OUT", 6),
     Column("loss", "LOSS%", 6, priority=1),
-    Column("history", "OUT 60s", 20, priority=4, left=True),
+    Column("history", "OUT TREND", 20, priority=4, left=True),
 )
 
 PARTICIPANT_COLUMNS = (
@@ -73,12 +74,14 @@ def build(
         return None
     if path.participant is None:
         members = tuple(_participant_row(snapshot, who) for who in room.participants)
-        return Table(View.PARTICIPANTS, room.name, PARTICIPANT_COLUMNS, members, "out")
+        return Table(View.PARTICIPANTS, one_line(room.name), PARTICIPANT_COLUMNS, members, "out")
     who = next((who for who in room.participants if who.sid == path.participant), None)
     if who is None:
         return None
-    tracks = tuple(_track_rows(who))
-    return Table(View.TRACKS, f"{room.name} / {who.identity}", TRACK_COLUMNS, tracks, "")
+    names = {track.sid: track.name for other in room.participants for track in other.published}
+    tracks = tuple(_track_rows(who, names, ascii_only=ascii_only))
+    title = one_line(f"{room.name} / {who.identity}")
+    return Table(View.TRACKS, title, TRACK_COLUMNS, tracks, "")
 
 
 def _row(key: str, cells: Iterable[Cell], *, dim: bool = False, alert: bool = False) -> Row:
@@ -87,7 +90,8 @@ def _row(key: str, cells: Iterable[Cell], *, dim: bool = False, alert: bool = Fa
 
 
 def _text(value: str) -> Cell:
-    return value or "-", value
+    """A cell of others' words: identities, names and SDKs are what clients say they are."""
+    return one_line(value) or "-", value
 
 
 def _count(value: int) -> Cell:
@@ -146,7 +150,7 @@ def _participant_row(snapshot: stats.Snapshot, who: stats.Participant) -> Row:
             _text(who.identity),
             _text(who.state),
             _text(who.kind),
-            _text(f"{who.sdk} {who.sdk_version}".strip()),
+            _text(f"{who.sdk} {who.sdk_version}".strip() if who.sdk != "unknown" else ""),
             _text(who.topology),
             _count(len(who.published)),
             _count(len(who.subscribed)),
@@ -170,17 +174,20 @@ def _codec(mime_type: str) -> str:
     return mime_type.rpartition("/")[2]
 
 
-def _track_rows(who: stats.Participant) -> Iterable[Row]:
+def _track_rows(
+    who: stats.Participant, names: Mapping[str, str], *, ascii_only: bool
+) -> Iterable[Row]:
+    up, down = ("^", "v") if ascii_only else ("↑", "↓")
     for track in who.published:
-        yield _published_row(track)
+        yield _published_row(track, up)
         if len(track.layers) > 1:
             for layer in track.layers:
                 yield _layer_row(track, layer)
-    for down in who.subscribed:
-        yield _subscribed_row(down)
+    for subscribed in who.subscribed:
+        yield _subscribed_row(subscribed, names.get(subscribed.track_sid, ""), down)
 
 
-def _published_row(track: stats.Track) -> Row:
+def _published_row(track: stats.Track, arrow: str) -> Row:
     layers = track.layers
     packets = sum(layer.packets for layer in layers)
     lost = sum(layer.packets_lost for layer in layers)
@@ -188,7 +195,7 @@ def _published_row(track: stats.Track) -> Row:
     return _row(
         track.sid,
         (
-            ("↑", "up"),
+            (arrow, "up"),
             _text(track.name or track.sid),
             (f"{track.subscribers} subs", str(track.subscribers)),
             _text(track.source),
@@ -215,7 +222,7 @@ def _layer_row(track: stats.Track, layer: stats.Layer) -> Row:
         f"{track.sid}/{layer.spatial}",
         (
             ("", "up"),
-            (f"  {layer.rid or 'ssrc ' + str(layer.ssrc)}", layer.rid),
+            (f"  {one_line(layer.rid) or 'ssrc ' + str(layer.ssrc)}", layer.rid),
             ("", ""),
             ("", track.source),
             ("", _codec(track.mime_type)),
@@ -235,14 +242,14 @@ def _layer_row(track: stats.Track, layer: stats.Layer) -> Row:
     )
 
 
-def _subscribed_row(down: stats.DownTrack) -> Row:
+def _subscribed_row(down: stats.DownTrack, name: str, arrow: str) -> Row:
     flowing = down.spatial >= 0
     layer = f"S{down.spatial}T{down.temporal}" if flowing and down.kind == "video" else "-"
     return _row(
         f"{down.track_sid}/{down.ssrc}",
         (
-            ("↓", "down"),
-            _text(down.track_sid),
+            (arrow, "down"),
+            _text(name or down.track_sid),
             _text(down.publisher_identity),
             _text(down.source),
             _text(_codec(down.mime_type)),

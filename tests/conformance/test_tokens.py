@@ -51,7 +51,7 @@ async def answer(lobby: Lobby, token: str) -> tuple[int, str]:
 @pytest.mark.row(77, 6)
 @pytest.mark.parametrize(
     "token",
-    ["abc", "a.b", "..", "a.b.c", "." * 1000, "eyJhbGciOiJIUzI1NiJ9.e30", "a" * 100_000],
+    ["abc", "a.b", "..", "a.b.c", "." * 1000, "eyJhbGciOiJIUzI1NiJ9.e30", "a" * 60_000],
 )
 async def test_what_is_no_token(lobby: Lobby, token: str) -> None:
     assert await answer(lobby, token) == (401, "invalid authorization token")

@@ -72,7 +72,7 @@ def upgrade(server: Harness, path: str = "/rtc", **params: str) -> bytes:
 )
 async def test_what_is_no_http(server: Harness, request_bytes: bytes) -> None:
     answer = await exchange(server, request_bytes)
-    assert not answer or answer.startswith(b"HTTP/1.1 400") or b" 400 " in answer[:40]
+    assert not answer or answer.split(b" ")[1] in (b"400", b"414", b"431")
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,10 @@ async def test_a_gzip_bomb_in_the_url(server: Harness) -> None:
         compression=rtc.WrappedJoinRequest.Compression.GZIP, join_request=bomb
     )
     value = base64.urlsafe_b64encode(wrapped.SerializeToString()).decode()
-    began = time.process_time()
+    started = time.process_time()
     refused = await server.refused("/rtc/v1", server.token("mallory"), join_request=value)
     assert refused == (400, "join request too large")
-    assert time.process_time() - began < 1, "client and server"
+    assert time.process_time() - started < 0.5
 
 
 @pytest.mark.parametrize("cut", [1, 10, 40])
@@ -175,10 +175,8 @@ async def test_a_flood_of_connections_that_say_nothing(server: Harness) -> None:
     idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
     for _, writer in idle[:100]:
         writer.write(b"GET /rtc HTTP/1.1\r\nHost:")
-    began = time.process_time()
     socket = await server.join(server.token("alice"))
     assert (await receive(socket)).HasField("join")
-    assert time.process_time() - began < 0.5
     for _, writer in idle:
         writer.close()
 

@@ -8,6 +8,7 @@ import contextlib
 import pytest
 from aiohttp import web
 
+from lkpy.server.http.guard import Unauthenticated
 from lkpy.server.http.side_listener import SideListener
 from tests.control_plane import Harness, receive, running
 from tests.patience import PATIENCE_S
@@ -17,8 +18,8 @@ HEADER_S = 0.3
 
 @pytest.fixture
 async def server(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("lkpy.server.http.deadline.HTTP_HEADER_TIMEOUT_S", HEADER_S)
-    monkeypatch.setattr("lkpy.server.http.service.HTTP_BODY_TIMEOUT_S", HEADER_S)
+    monkeypatch.setattr("lkpy.server.http.guard.HTTP_HEADER_TIMEOUT_S", HEADER_S)
+    monkeypatch.setattr("lkpy.server.http.body.HTTP_BODY_TIMEOUT_S", HEADER_S)
     async with running() as harness:
         yield harness
 
@@ -60,19 +61,6 @@ async def test_a_connection_without_a_request(server: Harness) -> None:
     writer.close()
 
 
-async def test_a_slow_second_header(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that has shown good manners once gets the time between requests."""
-    monkeypatch.setattr("lkpy.server.app.HTTP_KEEPALIVE_S", HEADER_S)
-    async with running() as server:
-        reader, writer = await connect(server)
-        writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-        assert (await reader.readuntil(b"\r\n\r\nOK")).startswith(b"HTTP/1.1 200")
-        writer.write(b"GET / HT")
-        with contextlib.suppress(ConnectionError):
-            assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
-        writer.close()
-
-
 async def test_a_slow_body(server: Harness) -> None:
     head = (
         b"POST /twirp/livekit.RoomService/ListRooms HTTP/1.1\r\nHost: h\r\n"
@@ -107,7 +95,7 @@ async def test_sockets_live_longer_than_the_deadline(server: Harness) -> None:
 
 async def test_a_side_port_without_a_request(server: Harness) -> None:
     """Its connections are descriptors of the same process."""
-    side = SideListener(_nothing, ["127.0.0.1"], 0)
+    side = SideListener(_nothing, ["127.0.0.1"], 0, Unauthenticated())
     await side.start()
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", side.port)

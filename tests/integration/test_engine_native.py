@@ -56,7 +56,7 @@ class Driver:
     """An engine whose events are collected on the event loop."""
 
     def __init__(self, config: api.EngineConfig) -> None:
-        self.engine: api.Engine = native.NativeEngine(config)
+        self.engine = native.NativeEngine(config)
         self.events: list[api.Event] = []
         self._ids = iter(range(1, 1_000))
         self._arrived = asyncio.Event()
@@ -440,3 +440,29 @@ def test_a_closed_or_full_engine_takes_nothing() -> None:
     engine.close()
     with pytest.raises(LkpyError, match="closed"):
         engine.submit([])
+
+
+async def test_a_worker_that_fails_is_replaced_on_its_ports() -> None:
+    driver = Driver(api.EngineConfig(fault_injection=True))
+    try:
+        before = driver.engine.info
+        driver.submit(api.CreateTransport(1, 0, api.IceParameters("ufrag", "password" * 3)))
+        assert (await driver.stats()).worker.transports == 1
+        driver.engine.inject_fault(0, "panic")
+        failed = await driver.expect(api.WorkerFailed)
+        assert (failed.worker, failed.replaced) == (0, True)
+        assert "injected" in failed.reason
+        stats = await driver.stats()
+        assert (stats.worker.transports, stats.worker.panics) == (0, 1)
+        assert driver.engine.info == before
+        driver.engine.inject_fault(0, "die")
+        await driver.expect(api.WorkerFailed, lambda event: not event.replaced)
+    finally:
+        driver.close()
+
+
+async def test_an_engine_for_users_takes_no_faults() -> None:
+    driver = Driver(api.EngineConfig())
+    with pytest.raises(LkpyError):
+        driver.engine.inject_fault(0, "panic")
+    driver.close()

@@ -124,7 +124,7 @@ async def test_a_snapshot_tells_what_there_is_room_for() -> None:
                 for d in stats.down_tracks
             ),
         )
-        publisher, subscriber = world.room.snapshot([stats]).participants
+        publisher, subscriber = (await world.room.snapshot([stats])).participants
         assert {(t.estimate_bps, t.capacity_bps) for t in publisher.transports} == {(-1, -1)}
         assert [(t.estimate_bps, t.capacity_bps) for t in subscriber.transports] == [
             (-1, -1),
@@ -148,9 +148,8 @@ async def test_a_snapshot_tells_a_pause_from_a_mute(muted: bool, wanted: int) ->
         stats = await collect(world)
         # Of a muted track nothing is missing.
         paused = [replace(d, deficient=not muted) for d in stats.down_tracks]
-        _, subscriber = world.room.snapshot(
-            [replace(stats, down_tracks=tuple(paused))]
-        ).participants
+        changed = [replace(stats, down_tracks=tuple(paused))]
+        _, subscriber = (await world.room.snapshot(changed)).participants
         (down,) = subscriber.subscribed
         assert (down.muted, down.paused, down.deficient) == (muted, not muted, not muted)
         assert (down.wanted_spatial, down.allowed_spatial) == (wanted, -1)

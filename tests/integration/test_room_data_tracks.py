@@ -287,7 +287,7 @@ async def test_a_snapshot_counts_packets_and_subscribers() -> None:
             data_tracks=(DataTrackStats(track, packets=5, bytes=60, frames=4, packets_lost=1),),
             data_down_tracks=(DataDownTrackStats(down, packets=3, bytes=36, packets_dropped=2),),
         )
-        publisher, subscriber = world.room.snapshot([counted]).participants
+        publisher, subscriber = (await world.room.snapshot([counted])).participants
         assert list(publisher.data_tracks) == [
             stats_pb2.DataTrack(
                 sid=info.sid,

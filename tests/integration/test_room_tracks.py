@@ -569,7 +569,7 @@ async def test_snapshot_names_everything() -> None:
         await world.join("bob", single=False)
         collected = asyncio.ensure_future(world.hub.collect_stats())
         await world.settle()
-        snapshot = world.room.snapshot(await collected)
+        snapshot = await world.room.snapshot(await collected)
         assert (snapshot.sid, snapshot.name) == ("RM_1", "lobby")
         first, second = snapshot.participants
         assert (first.identity, first.state, first.topology) == ("alice", "active", "single")

@@ -108,7 +108,7 @@ async def test_an_address_of_another_machine_is_explained() -> None:
 
 async def test_a_failing_engine_leaves_no_listener() -> None:
     class Broken(MediaDouble):
-        def start(self, node: object) -> None:
+        def start(self, node: object, telemetry: object) -> None:
             raise LkpyError("unavailable", "no media")  # type: ignore[arg-type]
 
     server = Server(config(), Broken())

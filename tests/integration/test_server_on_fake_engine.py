@@ -9,6 +9,7 @@ import pytest
 from livekit import api
 from livekit.protocol import models, rtc
 
+from lkpy.auth.grants import Grants
 from lkpy.engine.fake import FakeEngine
 from lkpy.server.app import Server
 from lkpy.server.media import EnginePlane
@@ -168,7 +169,7 @@ async def test_leaving(server: Harness) -> None:
 
 async def test_statistics_show_the_room(server: Harness) -> None:
     await join(server, "alice")
-    token = server.token(room_list=True, room_admin=True)
+    token = server.token_for(Grants(stats=True))
     status, body = await server.get("/lkpy/v1/stats?format=json", token)
     assert status == 200
     snapshot = json.loads(body)

@@ -107,6 +107,38 @@ async def test_what_we_publish_is_seen_and_heard(call: Call, clips: dict[str, li
     assert loudest == pytest.approx(TONE, abs=3)
 
 
+class Elsewhere:
+    """A pair that the agent nominates later; what is sent on it stays here."""
+
+    def __init__(self) -> None:
+        self.protocol = self.transport = self
+        self.remote_addr = ("192.0.2.9", 9)
+        self.sent: list[bytes] = []
+
+    def sendto(self, datagram: bytes, address: tuple[str, int]) -> None:
+        assert address == self.remote_addr
+        self.sent.append(datagram)
+
+
+async def test_media_follows_the_nominated_pair(call: Call, clips: dict[str, list]) -> None:
+    call.ours.add_track("audio", "cid", "TR_a", clips["audio"])
+    await call.negotiate()
+    await until(lambda: call.ours.out.totals.packets > 5)
+    other = Elsewhere()
+    connection = call.ours.link._connection
+    first, connection._nominated[1] = connection._nominated[1], other
+    # RTP, and RTCP of both directions: sender reports and what a receiver owes.
+    call.ours.link.send_rtcp(b"\x80\xc9\0\1\0\0\0\1")
+    await until(lambda: len(other.sent) > 20)
+    connection._nominated[1] = first
+    kinds = {192 <= datagram[1] <= 223 for datagram in other.sent}
+    assert kinds == {True, False}
+    stayed = len(other.sent)
+    sent = call.ours.out.totals.packets
+    await until(lambda: call.ours.out.totals.packets > sent + 5)
+    assert len(other.sent) == stayed
+
+
 async def test_lost_packets_of_ours_are_sent_again(call: Call, clips: dict[str, list]) -> None:
     call.ours.add_track("video", "cid", "TR_v", clips["video"])
     call.ours.out.send_rtp = lossy(call.ours.out.send_rtp, 0.1)

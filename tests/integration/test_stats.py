@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
+from typing import Any
 
 import aiohttp
 import pytest
 
+from lkpy.auth.grants import Grants
 from lkpy.stats.v1 import stats_pb2
 from tests.control_plane import Harness, receive, running
 from tests.patience import PATIENCE_S
@@ -22,7 +25,7 @@ async def server():
 
 @pytest.fixture
 def token(server: Harness) -> str:
-    return server.token(room_list=True, room_admin=True)
+    return server.token_for(Grants(stats=True))
 
 
 async def test_protobuf_by_default(server: Harness, token: str) -> None:
@@ -49,21 +52,74 @@ async def test_json_on_request(server: Harness, token: str) -> None:
         assert (await response.json())["server"]["state"] == "serving"
 
 
-async def test_needs_both_grants(server: Harness) -> None:
-    denied = (401, "permissions denied")
-    assert await server.get(STATS) == denied
-    assert await server.get(STATS, server.token(room_list=True)) == denied
-    assert await server.get(STATS, server.token(room_admin=True)) == denied
+DENIED = (401, "permissions denied")
+
+
+async def seen(server: Harness, **video: Any) -> dict[str, list[str]]:
+    """Rooms and who is in them, as such a token is told."""
+    status, body = await server.get(f"{STATS}?format=json", server.token(**video))
+    assert status == 200, body
+    told = json.loads(body)
+    assert bool(told["server"].get("participants")) is bool(video.get("room_list"))
+    return {
+        room["name"]: [who["identity"] for who in room["participants"]] for room in told["rooms"]
+    }
+
+
+async def test_a_token_sees_what_the_api_would_tell_it(server: Harness) -> None:
+    for room in ("one", "two"):
+        await receive(await server.join(server.token(f"in {room}", room_join=True, room=room)))
+    one = {"room_admin": True, "room": "one"}
+    assert await seen(server, **one) == {"one": ["in one"]}
+    assert await seen(server, room_list=True) == {"one": [], "two": []}
+    assert await seen(server, room_list=True, **one) == {"one": ["in one"], "two": []}
+    # Whom ListParticipants refuses every room is told of none.
+    assert await seen(server, room_list=True, room_admin=True) == {"one": [], "two": []}
+    for video in (one, {"room_list": True, "room_admin": True}):
+        token = server.token(**video)
+        assert (await server.twirp("ListParticipants", {"room": "two"}, token))[0] == 401
+
+
+async def test_other_tokens_see_nothing(server: Harness) -> None:
+    assert await server.get(STATS) == DENIED
+    for video in ({"room_join": True, "room": "one"}, {"room_admin": True}, {"room_create": True}):
+        assert await server.get(STATS, server.token(**video)) == DENIED
 
 
 async def test_in_development_this_machine_needs_no_token() -> None:
     async with running({"development": True}) as server:
         assert (await server.get(f"{STATS}?format=json"))[0] == 200
-        for header in ("X-Forwarded-For", "Origin"):
-            url = server.url(STATS)
-            async with server.http.get(url, headers={header: "http://192.0.2.1"}) as response:
-                assert response.status == 401
-        assert (await server.get(STATS, server.token(room_list=True)))[0] == 401
+        assert (await server.get(STATS, server.token()))[0] == 401
+
+
+@pytest.mark.parametrize("path", [STATS, "/debug/rooms", "/debug/pprof/cmdline"])
+async def test_row_w12_what_needs_no_token_is_for_this_machine_only(path: str) -> None:
+    """No proxy, no web page, and no name that an attacker made to resolve to loopback."""
+    async with running({"development": True}) as server:
+        port = server.server.url.rpartition(":")[2]
+        for header in (
+            {"X-Forwarded-For": "192.0.2.1"},
+            {"Origin": "https://evil.example"},
+            {"Host": f"evil.example:{port}"},
+            {"Host": "192.0.2.1"},
+            {"Host": "localhost.evil.example"},
+            {"Host": "[::2]"},
+            {"Host": "a b"},
+            {"Sec-Fetch-Site": "cross-site"},
+        ):
+            async with server.http.get(server.url(path), headers=header) as response:
+                assert response.status in (400, 401, 403), header
+        for host in ("localhost", "127.0.0.1", "[::1]", "LOCALHOST."):
+            headers = {"Host": f"{host}:{port}"}
+            async with server.http.get(server.url(path), headers=headers) as response:
+                assert response.status == 200, host
+
+
+async def test_the_command_line_is_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "orig_argv", ["lkpy", "server", "--keys", "devkey: CANARY", "--dev"])
+    async with running({"development": True}) as server:
+        status, shown = await server.get("/debug/pprof/cmdline")
+        assert (status, shown.split("\0")) == (200, ["lkpy", "server", "--keys", "*" * 8, "--dev"])
 
 
 async def test_stream(server: Harness, token: str) -> None:

@@ -194,6 +194,27 @@ async def test_a_failing_receiver_is_asked_again_and_order_is_kept() -> None:
 
 
 @pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_no_receiver(status: int) -> None:
+    """Row C5: whoever answers for the URL does not choose who else gets the event (nor may it name
+    an address inside); the event is not lost to an answer that nobody read."""
+    async with receiving() as inside, receiving() as receiver:
+        receiver.headers = {"Location": inside.url}
+        receiver.statuses = [status]
+        async with notifying(receiver.url) as (sender, metrics):
+            sender.notify(started())
+            await receiver.wait(2)
+            receiver.statuses = [status] * 10
+            sender.notify(started("other"))
+            await receiver.wait(7)
+            await sender.stop()
+        assert inside.requests == []
+        assert {body for _, body in receiver.requests[:2]} == {receiver.requests[0][1]}
+        assert metrics.dispatch.value("failure", "") == 1
+        assert metrics.dispatch.value("success", "") == 1
+
+
+@pytest.mark.usefixtures("quick_retries")
 async def test_a_receiver_that_keeps_failing_is_given_up() -> None:
     async with receiving() as receiver, notifying(receiver.url) as (sender, metrics):
         receiver.statuses = [500] * 5

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from rich.cells import cell_len
 
 from lkpy.errors import LkpyError
 from lkpy.top.app import TopApp
 from lkpy.top.source import PATH, StatsSource
 from lkpy.top.table import LineTable
 from tests.top_snapshots import snapshot
+from tests.unit.test_top_model import hostile
 
 
 @pytest.fixture
@@ -128,3 +131,57 @@ async def test_once_and_its_errors(stats_url: str) -> None:
     assert refused.value.hint
     with pytest.raises(LkpyError, match="not an lkpy server"):
         await StatsSource(stats_url + "/elsewhere").once()
+
+
+async def test_the_view_follows_the_cursor_when_rows_change_places(stats_url: str) -> None:
+    """With more rows than lines, the row under the cursor is on the screen, and is what opens."""
+    app = TopApp(StatsSource(stats_url), interval_ms=1000)
+    async with app.run_test(size=(80, 20)) as pilot:
+        await shown(app, pilot, "room-1")
+        table = app.query_one(LineTable)
+        order = list(range(100))
+        dice = random.Random(7)
+        for turn in range(12):
+            observed = snapshot(rooms=100, subscribers=0)
+            dice.shuffle(order)
+            for room, rank in zip(observed.rooms, order, strict=True):
+                room.bitrate_out_bps = 1000.0 * (rank + 1)
+            app._take(observed)
+            if turn == 0:
+                await pilot.press(*"jjjjj")
+                followed = table.selected
+            await pilot.pause()
+            assert table.selected == followed
+            lines = screen(app)
+            index = next(i for i, row in enumerate(table._rows) if row.key == followed)
+            line = 4 + index - table.scroll_offset.y
+            assert 4 <= line < 19, "the cursor is on the screen"
+            name = table._rows[index].cells[0]
+            assert lines[line].split()[0] == name
+        await pilot.press("enter")
+        assert any(f"PARTICIPANTS  {name}  " in text for text in screen(app))
+
+
+async def test_the_last_column_keeps_its_last_character(stats_url: str) -> None:
+    app = TopApp(StatsSource(stats_url), interval_ms=1000)
+    async with app.run_test(size=(80, 20)) as pilot:
+        await shown(app, pilot, "room-1")
+        app._take(snapshot(rooms=60, subscribers=0))
+        await pilot.pause()
+        table = app.query_one(LineTable)
+        titles = [table._columns[index].title for index, _ in table._layout]
+        assert screen(app)[3].split()[-1] == titles[-1].split()[-1]
+        assert table.scrollable_content_region.width == 79
+
+
+async def test_names_that_would_steer_a_terminal(stats_url: str) -> None:
+    app = TopApp(StatsSource(stats_url), interval_ms=1000)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shown(app, pilot, "room-1")
+        app._take(hostile())
+        await pilot.press("enter")
+        await pilot.pause()
+        lines = screen(app)
+        assert r"\x1b]0;PWN" in lines[2]
+        assert all(line.isprintable() for line in lines)
+        assert all(cell_len(line) <= 80 for line in lines)

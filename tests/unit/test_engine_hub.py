@@ -23,6 +23,8 @@ from lkpy.engine.api import (
     IceStateChanged,
     OpenDataChannel,
     ReceiverLayersChanged,
+    WorkerFailed,
+    WorkerStalled,
 )
 from lkpy.engine.fake import FakeEngine
 from lkpy.engine.hub import EngineHub
@@ -161,3 +163,19 @@ def test_the_fake_engine_refuses_data_tracks_as_the_engine_does(engine: FakeEngi
     assert (engine.data_tracks, list(engine.data_down_tracks)) == ({}, [20])
     engine.submit([CloseTransport(2)])
     assert engine.data_down_tracks == {}
+
+
+def test_what_happens_to_workers_goes_to_who_looks_after_them(
+    engine: FakeEngine, hub: EngineHub
+) -> None:
+    seen: list[Event] = []
+    stalled = WorkerStalled(0, True, 5000)
+    engine.inject(stalled)
+    hub.dispatch()
+    hub.on_worker = seen.append
+    engine.submit([CreateTransport(1, 1, IceParameters("u", "p"))])
+    engine.fail_worker(1)
+    engine.inject(stalled)
+    hub.dispatch()
+    assert seen == [WorkerFailed(1, "panic", True), stalled]
+    assert not engine.transports

@@ -7,6 +7,7 @@ import json
 import logging
 
 import pytest
+from aiohttp.http_exceptions import BadHttpMessage
 
 from lkpy.server.telemetry import log
 
@@ -61,3 +62,38 @@ def test_other_libraries_speak_from_warnings_up(stream: io.StringIO) -> None:
     assert "chatter" not in stream.getvalue()
     assert "secret" not in stream.getvalue()
     assert "trouble" in stream.getvalue()
+
+
+def test_a_logger_of_one_subject(stream: io.StringIO) -> None:
+    log.configure(level="debug", as_json=True, stream=stream)
+    about = log.About(logging.getLogger("lkpy.test"), room="r", participant="alice")
+    about.info("joined")
+    about.also(pID="PA_x").warning("slow", extra=log.fields(track="TR_x"))
+    first, second = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert (first["room"], first["participant"]) == ("r", "alice")
+    assert [second[key] for key in ("room", "participant", "pID", "track")] == [
+        "r", "alice", "PA_x", "TR_x",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_secrets_in_an_exception_are_taken_out(stream: io.StringIO, as_json: bool) -> None:
+    log.configure(level="debug", as_json=as_json, stream=stream)
+    error = ValueError("https://u:CANARY@h/x?sig=CANARY access_token=CANARY")
+    logging.getLogger("somebody.else").error("failed", exc_info=error)
+    assert "failed" in stream.getvalue()
+    assert "CANARY" not in stream.getvalue()
+    if as_json:
+        assert json.loads(stream.getvalue())["msg"] == "failed"
+
+
+def test_aiohttp_does_not_repeat_what_is_no_request(stream: io.StringIO) -> None:
+    log.configure(level="info", stream=stream)
+    server = logging.getLogger("aiohttp.server")
+    for error in (BadHttpMessage("a piece of CANARY"), ValueError("inner")):
+        server.error("Error handling request from %s", "192.0.2.7", exc_info=error)
+    text = stream.getvalue()
+    assert "INFO    refused what is no HTTP request error=BadHttpMessage\n" in text
+    assert "ValueError: inner" in text
+    assert "CANARY" not in text
+    assert "192.0.2.7" not in text

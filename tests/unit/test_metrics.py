@@ -198,7 +198,8 @@ def test_calls(metrics: ServerMetrics) -> None:
 def test_connection_quality(metrics: ServerMetrics) -> None:
     good = rtc.ConnectionQualityInfo(quality=models.ConnectionQuality.GOOD, score=3.5)
     best = rtc.ConnectionQualityInfo(quality=models.ConnectionQuality.EXCELLENT, score=4.5)
-    metrics(QualityMeasured((good, best)))
+    metrics(QualityMeasured(good))
+    metrics(QualityMeasured(best))
     assert [v for s, _, v in metrics.quality_rating.samples() if s == "_bucket"] == [0, 1, 2, 2]
     assert [v for s, _, v in metrics.quality_score.samples() if s == "_sum"] == [8]
 
@@ -275,10 +276,10 @@ def snapshot(
     return stats_pb2.Snapshot(rooms=rooms, workers=[worker])
 
 
-def test_packets_are_counted_by_differences() -> None:
+async def test_packets_are_counted_by_differences() -> None:
     media = MediaMetrics()
-    media.update(snapshot(100))
-    media.update(snapshot(150, again=5))
+    await media.update(snapshot(100))
+    await media.update(snapshot(150, again=5))
     assert media.packets.value("incoming", "initial", "") == 150
     assert media.bytes.value("incoming", "initial", "") == 15_000
     assert media.packets.value("outgoing", "initial", "") == 150
@@ -290,32 +291,32 @@ def test_packets_are_counted_by_differences() -> None:
     assert media.refused.value("datagram_stun") == 2
 
 
-def test_what_is_gone_stays_counted() -> None:
+async def test_what_is_gone_stays_counted() -> None:
     media = MediaMetrics()
-    media.update(snapshot(100))
-    media.update(stats_pb2.Snapshot())
-    media.update(snapshot(10, sid="PA_2"))
+    await media.update(snapshot(100))
+    await media.update(stats_pb2.Snapshot())
+    await media.update(snapshot(10, sid="PA_2"))
     assert media.packets.value("incoming", "initial", "") == 110
     assert not [key for key in media._totals if key[0] == "PA_1"]
 
 
-def test_there_is_as_much_as_there_is() -> None:
+async def test_there_is_as_much_as_there_is() -> None:
     media = MediaMetrics()
-    media.update(snapshot(1))
+    await media.update(snapshot(1))
     assert media.participants.value() == 1
     assert media.published.value("VIDEO") == media.subscribed.value("VIDEO") == 1
-    media.update(stats_pb2.Snapshot())
+    await media.update(stats_pb2.Snapshot())
     assert media.participants.value() == 0
     assert [value for *_, value in media.published.samples()] == [0]
 
 
-def test_quality_is_observed_per_interval() -> None:
+async def test_quality_is_observed_per_interval() -> None:
     media = MediaMetrics()
     labels = ("incoming", "CAMERA", "VIDEO", "")
-    media.sample(snapshot(100, lost=1))
-    media.sample(snapshot(200, lost=11))
-    media.sample(snapshot(200, lost=11))
-    media.sample(snapshot(300, lost=9))
+    await media.sample(snapshot(100, lost=1))
+    await media.sample(snapshot(200, lost=11))
+    await media.sample(snapshot(200, lost=11))
+    await media.sample(snapshot(300, lost=9))
     assert media.loss.count(*labels) == 3
     sums = {suffix: v for suffix, pairs, v in media.loss.samples() if pairs[0][1] == "incoming"}
     assert sums["_sum"] == 11
@@ -324,11 +325,11 @@ def test_quality_is_observed_per_interval() -> None:
     assert media.rtt.count("outgoing", "CAMERA", "VIDEO", "") == 0
 
 
-def test_loss_that_was_taken_back_is_not_counted_down() -> None:
+async def test_loss_that_was_taken_back_is_not_counted_down() -> None:
     media = MediaMetrics()
-    media.update(snapshot(100, lost=10))
-    media.update(snapshot(200, lost=8))
-    media.update(snapshot(300, lost=9))
+    await media.update(snapshot(100, lost=10))
+    await media.update(snapshot(200, lost=8))
+    await media.update(snapshot(300, lost=9))
     assert media.lost.value("incoming", "CAMERA", "VIDEO", "") == 11
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
+import time
 
 from livekit.protocol import agent_dispatch, egress, models, rtc
 from livekit.protocol import room as room_pb
 
-from lkpy.server.http.proto_json import full_dict, write_json
+from lkpy.server.http.proto_json import full_dict, in_slices, write_json
 
 
 def test_every_field_is_there_in_its_order() -> None:
@@ -46,3 +49,57 @@ def test_values_that_json_forms_otherwise() -> None:
 def test_text_is_not_escaped() -> None:
     assert write_json({"name": "é", "n": [1]}) == '{"name":"é","n":[1]}'.encode()
     assert json.loads(write_json({"q": '"'})) == {"q": '"'}
+
+
+def _everybody(count: int) -> room_pb.ListParticipantsResponse:
+    track = models.TrackInfo(sid="TR_x", name="camera", codecs=[models.SimulcastCodecInfo()])
+    return room_pb.ListParticipantsResponse(
+        participants=[
+            models.ParticipantInfo(
+                sid=f"PA_{number}",
+                identity=f"ü {number}",
+                attributes={"k": "v"},
+                permission=models.ParticipantPermission(can_publish_sources=[1, 2]),
+                tracks=[track] * (40 if number == 1 else 2),
+            )
+            for number in range(count)
+        ]
+    )
+
+
+async def test_slices_are_the_same_text() -> None:
+    for message in (
+        _everybody(0),
+        _everybody(3),
+        _everybody(100),
+        room_pb.ListRoomsResponse(rooms=[models.Room(name=str(n)) for n in range(50)]),
+        room_pb.CreateRoomRequest(
+            name="a",
+            agents=[agent_dispatch.RoomAgentDispatch(agent_name=str(n)) for n in range(20)],
+        ),
+        models.Room(name="alone", enabled_codecs=[models.Codec(mime=str(n)) for n in range(30)]),
+    ):
+        whole = write_json(full_dict(message))
+        sliced = await in_slices(message, full_dict)
+        assert json.loads(sliced) == json.loads(whole)
+        assert list(json.loads(sliced)) == list(json.loads(whole)), "in the same order"
+
+
+async def test_everybody_has_a_turn_while_a_long_list_is_written() -> None:
+    everybody = _everybody(2000)
+    turns: list[float] = []
+
+    async def others() -> None:
+        while True:
+            turns.append(time.thread_time())
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    began = time.thread_time()
+    written = await in_slices(everybody, full_dict)
+    spent = time.thread_time() - began
+    task.cancel()
+    assert len(written) > 1_000_000
+    longest = max(after - before for before, after in itertools.pairwise(turns))
+    assert longest < 0.02 < spent

@@ -253,7 +253,7 @@ def test_others_words_do_not_reach_the_terminal_raw() -> None:
     )
     assert "\x1b" not in text
     assert "\x07" not in text
-    assert "a[2Jb c" in text
+    assert r"a\x1b[2Jb c" in text
 
 
 def test_a_picture_never_scrolls() -> None:

@@ -537,40 +537,46 @@ def test_own_metadata_has_limits(field: dict[str, object], message: str) -> None
 
 
 class Member:
-    def __init__(self, *, dependent: bool = False, publisher: bool = False) -> None:
+    def __init__(self, sid: str, *, dependent: bool = False, publisher: bool = False) -> None:
+        self.sid = sid
         self.is_dependent = dependent
         self.is_publisher = publisher
         self.is_recorder = dependent
 
 
-def test_idle_time() -> None:
+def test_when_nobody_is_there_the_room_knows_when_it_ends() -> None:
     state = RoomState(models.Room(empty_timeout=10, departure_timeout=2), 100.0)
-    assert not state.expired(109.9)
-    assert state.expired(110.0)
-    agent = Member(dependent=True)
-    state.entered(agent)
-    state.recount([agent])
-    state.left(105.0)
-    assert not state.expired(108.0), "nobody who counts was here"
-    somebody = Member()
-    state.entered(somebody)
-    state.recount([somebody, agent])
-    assert not state.expired(1000.0)
-    state.recount([agent])
-    state.left(1000.0)
-    assert not state.expired(1001.9)
-    assert state.expired(1002.0)
+    assert state.expires_at() == 110.0
+    agent = Member("agent", dependent=True)
+    state.count(agent)
+    assert state.expires_at() == 110.0
+    state.left(105.0, agent)
+    assert state.expires_at() == 110.0, "nobody who counts was here"
+    state.count(agent)
+    somebody = Member("somebody")
+    state.count(somebody)
+    assert state.expires_at() is None
+    state.left(1000.0, somebody)
+    assert state.expires_at() == 1002.0
 
 
-def test_counts() -> None:
+def test_counts_follow_each_member() -> None:
     state = RoomState(models.Room(max_participants=2), 0.0)
-    assert state.recount([Member(publisher=True), Member(dependent=True)])
+    publisher, agent = Member("p"), Member("a", dependent=True)
+    assert not state.count(publisher)
+    assert state.count(agent), "the agent records"
+    publisher.is_publisher = True
+    assert not state.count(publisher)
+    assert not state.count(publisher), "it is counted once"
     assert (state.info.num_participants, state.info.num_publishers) == (1, 1)
     assert not state.full
-    assert not state.recount([Member(), Member(), Member(dependent=True)])
+    state.count(Member("q"))
     assert state.full
-    assert state.recount([])
+    assert state.left(1.0, agent)
     assert not state.info.active_recording
+    assert not state.left(1.0, publisher)
+    assert not state.left(1.0, publisher), "it left once"
+    assert (state.info.num_participants, state.info.num_publishers) == (1, 0)
 
 
 # -- updates, timers, signals ---------------------------------------------------------------------

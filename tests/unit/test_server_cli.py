@@ -11,7 +11,7 @@ import yaml
 from lkpy.auth.token import verify
 from lkpy.clock import SystemClock
 from lkpy.server.config_load import load
-from lkpy.server.config_print import format_duration
+from lkpy.server.config_print import as_dict, as_yaml, format_duration
 from lkpy.server.config_types import parse_duration
 from tests.unit.test_cli import lkpy
 
@@ -147,3 +147,27 @@ def test_every_option_is_listed() -> None:
 @pytest.mark.parametrize("seconds", [0, 0.0005, 0.25, 1, 1.5, 90, 3600, 3661, 5400])
 def test_durations_are_written_as_they_are_read(seconds: float) -> None:
     assert parse_duration(format_duration(seconds)) == pytest.approx(seconds)
+
+
+def test_config_shows_no_secret_of_presets_and_urls() -> None:
+    text = """
+keys: {k: CANARYCANARYCANARYCANARYCANARYCANARY}
+webhook: {api_key: k, urls: ["https://user:CANARY@hooks.example/x?token=CANARY"]}
+
+room:
+  room_configurations:
+    p:
+      metadata: shown
+      egress:
+        room:
+          file_outputs:
+            - {filepath: a, s3: {access_key: CANARY, secret: CANARY, bucket: b}}
+          stream_outputs: [{urls: ["rtmp://live.example/app/CANARY"]}]
+        participant: {file_outputs: [{filepath: a, gcp: {credentials: CANARY}}]}
+        tracks: {filepath: a, azure: {account_name: n, account_key: CANARY}}
+"""
+    loaded = load(config_body=text)
+    for shown in (as_yaml(loaded), json.dumps(as_dict(loaded))):
+        assert "CANARY" not in shown
+        assert "hooks.example/x" in shown
+        assert "********" in shown

@@ -229,7 +229,17 @@ def test_limits_below_zero_are_none() -> None:
 def test_short_secrets_are_named() -> None:
     loaded = load(config_body="keys: {k: short}")
     assert loaded.warnings == ("secret of API key 'k' is shorter than 32 characters",)
-    assert load(config_body="keys: {k: short}\ndevelopment: true").warnings == ()
+    assert load(overrides={"development": Override(True, "--dev")}).warnings == ()
+    here = "development: true\nbind_addresses: [127.0.0.1]\n"
+    assert load(config_body=here + "keys: {k: short}").warnings == ()
+
+
+@pytest.mark.parametrize("rest", ["", "keys: {devkey: secret}", "keys: {k: short}"])
+def test_row_j7_short_secrets_that_others_can_try(rest: str) -> None:
+    """A development server on an address that others reach is told of like any other."""
+    text = "development: true\nbind_addresses: [0.0.0.0]\n" + rest
+    (warning,) = load(config_body=text).warnings
+    assert "is shorter than 32 characters" in warning
 
 
 def test_the_key_file_must_be_private(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,6 +114,21 @@ def test_a_run_can_be_shown_again(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
     assert page.read_text().startswith("<!doctype html>")
     assert "<testsuite " in xml.read_text()
+
+
+def test_a_terminal_without_utf_8_gets_the_verdict_too(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(built()))
+    done = subprocess.run(
+        [sys.executable, "-m", "lkpy", "sim", "report", str(path)],
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "? join.p95 < 100ms" in done.stdout
+    assert "SLO breached" in done.stdout
 
 
 def test_what_is_no_run_cannot_be_shown(tmp_path: Path) -> None:

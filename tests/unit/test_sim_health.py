@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from lkpy.sim.health import Health, socket_drops
+import errno
+import resource
+
+from lkpy.errors import Code, LkpyError
+from lkpy.sim.health import (
+    Health,
+    ProcessorWait,
+    descriptor_shortage,
+    own_fault,
+    socket_drops,
+)
 from lkpy.sim.histogram import Histogram
 
 HEAD = (
@@ -54,13 +64,86 @@ def test_each_limit_is_a_fault() -> None:
         assert word in fault
 
 
-def test_a_single_hiccup_is_no_fault() -> None:
+TICK = 0.02
+
+
+def ticking(seconds: float, *stalls: tuple[float, float]) -> Health:
+    """A process whose loop ticks for so long, and is late as told: (at, for how long)."""
     health = healthy()
-    health.lag.record(0.5)
+    health.lag = Histogram()
+    at, waiting = 0.0, sorted(stalls)
+    while at < seconds:
+        late = waiting.pop(0)[1] if waiting and at >= waiting[0][0] else 0.001
+        health.ticked(at + late, late, TICK)
+        at += TICK + (late if late > TICK else 0.0)
+    return health
+
+
+def test_a_single_hiccup_is_no_fault() -> None:
+    health = ticking(60, (30, 0.5))
     assert health.faults() == []
+    assert health.lag_max_s == 0.5
+
+
+def test_one_long_stall_is_seen_whatever_the_percentile() -> None:
+    health = ticking(3600, (1800, 1.5))
+    (fault,) = health.faults()
+    assert "stood still for 1.5 s, until second 1802 (75 ticks missed" in fault
+
+
+def test_ticks_that_never_came_count_in_the_percentile() -> None:
+    health = ticking(25, (9, 8.0))
+    assert (health.lag.percentile(99) or 0) > 5
+    assert health.ticks_missed == 400
+    assert health.stalled_s == 8.0
+    assert any("p99" in fault for fault in health.faults())
+
+
+def test_a_process_may_be_saturated_while_clients_join_and_not_for_long() -> None:
+    health = healthy()
+    for second in range(60):
+        health.used(1.0 if second < 5 else 0.5)
+    assert health.faults() == []
+    for _ in range(10):
+        health.used(0.99)
+    (fault,) = health.faults()
+    assert "a whole core in 15 of 70 s" in fault
+
+
+def test_what_this_machine_lacks_is_its_own_fault() -> None:
+    def refused(error: OSError) -> LkpyError:
+        try:
+            try:
+                raise error
+            except OSError:
+                raise LkpyError(Code.UNAVAILABLE, "cannot connect") from None
+        except LkpyError as wrapped:
+            return wrapped
+
+    assert own_fault(refused(OSError(errno.EMFILE, "Too many open files"))) == "too many open files"
+    assert own_fault(refused(OSError(errno.ECONNREFUSED, "Connection refused"))) is None
+    assert own_fault(None) is None
+    health = healthy()
+    health.exhausted["too many open files"] = 3
+    (fault,) = health.faults()
+    assert fault == "too many open files (3 clients failed by it)"
+
+
+def test_descriptors_are_counted_before_they_run_out() -> None:
+    assert descriptor_shortage(10, 1024) is None
+    assert descriptor_shortage(10_000, resource.RLIM_INFINITY) is None
+    assert "664 open files" in (descriptor_shortage(150, 128) or "")
+
+
+def test_waiting_for_a_processor_is_told_per_call() -> None:
+    wait = ProcessorWait()
+    assert 0 <= wait.read() < 60
+    assert ProcessorWait(2**22 + 1).read() == 0
 
 
 def test_the_wire_form_keeps_everything() -> None:
     health = healthy()
     health.socket_drops, health.samples_dropped = 7, 3
+    health.exhausted["no buffer space available"] = 2
+    health.ticked(5.0, 2.0, TICK)
     assert Health.from_dict(health.to_dict()).to_dict() == health.to_dict()

@@ -19,9 +19,10 @@ from lkpy.sim.health import Health
 from lkpy.sim.histogram import Histogram
 from lkpy.sim.metrics import Summary
 from lkpy.sim.report import document, files, html, junit, terminal
-from lkpy.sim.runner import EXIT_CODES, Event, RunResult, Sample, Status
+from lkpy.sim.result import EXIT_CODES, Event, RunResult, Sample, Status
 from lkpy.sim.scenario import Report
 from lkpy.sim.server_stats import ServerSample
+from lkpy.sim.silence import Silence
 from lkpy.sim.target import Target
 from lkpy.sim.worker import SAMPLE_COUNTERS
 
@@ -181,10 +182,86 @@ def test_junit_has_a_case_per_slo() -> None:
     assert len(list(broken.iter("error"))) == 1
 
 
+def died() -> dict[str, Any]:
+    made = result(Status.SERVER_DIED)
+    made.reasons = ["the embedded server was killed by signal 9\n  | \x1b[31mlast words"]
+    made.server_died_at = 2.5
+    made.silences = [Silence(1, "stage-0-0", 0, "microphone", 1.25, 2.0)]
+    made.events += [Event(2.0, f"audience-{n}", "the connection was lost") for n in range(40)]
+    made.verdicts = slo.evaluate(
+        [*made.scenario.judged_slos(), slo.parse("silences == 1", [])], made.lookup
+    )
+    return document.build(made)
+
+
+def test_a_dead_server_and_silences_are_in_every_report() -> None:
+    made = died()
+    assert (made["status"], made["exit_code"], made["server_died_at_s"]) == ("server_died", 99, 2.5)
+    assert made["silences"] == [
+        {
+            "client": "audience-1",
+            "publisher": "audience-0",
+            "track": "stage-0-0",
+            "source": "microphone",
+            "from_s": 1.25,
+            "to_s": 2.0,
+            "publisher_was": "sending",
+        }
+    ]
+    implied = [item["text"] for item in made["slos"] if item["implied"]]
+    assert implied == ["errors == 0"]
+    page = html.render(made)
+    assert 'class="status server_died">the server died<' in page
+    assert "\x1b" not in page
+    suite = Xml.fromstring(junit.render(made))[0]
+    run = next(case for case in suite.iter("testcase") if case.get("name") == "run")
+    assert [(child.tag, child.get("message")) for child in run][:1] == [
+        ("failure", "the server died")
+    ]
+    assert "2.0 s  audience-0 and 39 more: the connection was lost" in (
+        run.findtext("system-out") or ""
+    )
+    assert any(case.get("name") == "errors == 0 (implied)" for case in suite.iter("testcase"))
+    text = printed(made)
+    assert "audience-0 and 39 more: the connection was lost" in text
+    assert "✗ errors == 0 (implied)   1" in text
+    assert text.rstrip().endswith("the server died")
+    assert "\x1b" not in text
+
+
+def printed(made: dict[str, Any], width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width, no_color=True, highlight=False)
+    terminal.show(console, made)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_no_figure_is_cut_in_a_narrow_place() -> None:
+    made = built()
+    made["metrics"]["audience"] |= {"packets": 1_234_567_890, "packets_residual": 12_345_678}
+    text = printed(made, width=60)
+    assert "1,234,567,890" in text
+    assert "12,345,678" in text
+    assert "…" not in text
+
+
+def test_a_file_that_cannot_be_written_spares_the_others(tmp_path: Path) -> None:
+    (tmp_path / "run.html").mkdir()
+    paths, failures = files.write(built(), Report(), tmp_path)
+    assert sorted(paths) == ["json", "junit"]
+    (failure,) = failures
+    assert failure.startswith(f"cannot write {tmp_path / 'run.html'}: ")
+    full = Report(json="/dev/full", html="again.html")
+    paths, failures = files.write(built(), full, tmp_path)
+    assert sorted(paths) == ["html", "junit"]
+    assert failures == ["cannot write /dev/full: no space left on device"]
+
+
 def test_files_are_written_where_the_scenario_says(tmp_path: Path) -> None:
     where = files.directory(Report(directory=str(tmp_path / "{name}")), "talk")
     files.prepare(where)
-    paths = files.write(built(), Report(), where)
+    paths, failures = files.write(built(), Report(), where)
+    assert failures == []
     assert sorted(p.name for p in where.iterdir()) == ["junit.xml", "run.html", "run.json"]
     assert document.read(paths["json"].read_text("utf-8"), "run.json")["name"] == "talk"
     assert files.directory(Report(), "talk", tmp_path) == tmp_path

@@ -77,3 +77,16 @@ def test_each_question_is_asked_with_its_group() -> None:
     slos = [slo.parse(text, GROUPS) for text in ("stage.joined == 1", "ttff.p99 < 2s")]
     slo.evaluate(slos, lambda *question: asked.append(question) or (1.0, 1))
     assert asked == [("stage", "joined", None), (None, "ttff", "p99")]
+
+
+def test_no_errors_are_allowed_unless_the_scenario_says_so() -> None:
+    def implied(*texts: str) -> list[str]:
+        names = ["stage", "crowd"]
+        return [made.text for made in slo.implied([slo.parse(t, names) for t in texts], names)]
+
+    assert implied() == ["errors == 0"]
+    assert implied("join.p95 < 1s") == ["errors == 0"]
+    assert implied("errors <= 5") == []
+    assert implied("crowd.errors < 3") == ["stage.errors == 0"]
+    assert implied("crowd.errors < 3", "stage.errors == 1") == []
+    assert all(made.implied for made in slo.implied([], ["stage"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from rich.cells import cell_len
 
 from lkpy.stats.v1 import stats_pb2 as stats
 from lkpy.top import model, plain, units, views
@@ -159,3 +160,50 @@ def test_text_lists_rooms_then_their_participants() -> None:
     lines = list(plain.as_text(snapshot()))
     assert sum("viewer-1" in line for line in lines) == 2
     assert max(map(len, lines)) <= plain.WIDTH
+
+
+HOSTILE = "\x1b]0;PWN\a\x9b31m\n\u202eevil👩\u200d👩日本語e\u0301"
+
+
+def hostile() -> stats.Snapshot:
+    """Everything that a client, or whoever mints its token, can name."""
+    observed = snapshot()
+    observed.server.version = HOSTILE
+    for room in observed.rooms:
+        room.name = HOSTILE
+        for who in room.participants:
+            who.identity = who.name = who.sdk = who.sdk_version = HOSTILE
+            for track in who.published:
+                track.name = track.source = track.mime_type = HOSTILE
+                for layer in track.layers:
+                    layer.rid = HOSTILE
+            for down in who.subscribed:
+                down.publisher_identity = down.source = down.mime_type = HOSTILE
+    return observed
+
+
+def test_what_clients_call_themselves_reaches_no_terminal() -> None:
+    observed = hostile()
+    paths = [model.Path(), model.Path("RM_0"), model.Path("RM_0", "PA_0_pub")]
+    paths += [model.Path("RM_0", who.sid) for who in observed.rooms[0].participants]
+    shown = [*model.header(observed, model.History()), *plain.as_text(observed)]
+    for path in paths:
+        table = views.build(observed, path, model.History())
+        assert table is not None
+        shown.append(table.title)
+        layout = model.fit(table.columns, 100)
+        width = sum(width for _, width in layout) + len(layout) - 1
+        for row in table.rows:
+            shown.extend(row.cells)
+            text = model.line(table.columns, layout, row.cells)
+            assert cell_len(text) == width, "wide characters move no column"
+            shown.append(text)
+    assert all(text.isprintable() for text in shown)
+    assert plain.as_json(observed).replace("\n", "").isprintable()
+
+
+def test_a_received_track_has_its_name() -> None:
+    table = views.build(snapshot(), model.Path("RM_0", "PA_0_0"), model.History(), ascii_only=True)
+    assert table is not None
+    received = [row for row in table.rows if row.values[0] == "down"]
+    assert [row.cells[:2] for row in received] == [("v", "camera")]

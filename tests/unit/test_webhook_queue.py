@@ -73,7 +73,7 @@ def test_attempts_end_after_the_last_retry() -> None:
     [
         (None, True),
         (200, False),
-        (302, False),
+        (302, True),
         (401, False),
         (404, False),
         (429, True),

@@ -13,7 +13,8 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
 
-from lkpy.cli.room.show import attributes_text, one_line
+from lkpy.cli.room.show import attributes_text
+from lkpy.text import one_line
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from lkpy.sim.peers.peer import PeerSettings
 from lkpy.sim.plan import ClientPlan
 from lkpy.sim.scenario import Group, Publish, PublishAudio, PublishVideo, Subscribe
 from lkpy.sim.target import Target
+from lkpy.text import one_line
 
 JOIN_TIMEOUT_S = 15.0
 _TICK_S = 0.05
@@ -56,6 +57,8 @@ class Joining:
 async def run(chosen: Credentials, joining: Joining) -> None:
     """Be in the room until Ctrl-C. Raises :class:`LkpyError` when the server ends it."""
     # Encoded at the first use, which takes seconds: Ctrl-C has its usual meaning meanwhile.
+    if any(cache.missing(track) for track in _tracks(joining)):
+        output.status("making media, once for this machine")
     clips = [_clips(track) for track in _tracks(joining)]
     async with until_interrupted() as stop:
         participant = _Participant(chosen, joining, clips)
@@ -146,7 +149,7 @@ class _Participant:
             return refused_key(self._chosen, reason)
         if reason.startswith("<"):
             return NoSuchServiceError(url, "it answers with a web page", 404)
-        reason = show.one_line(reason)[:_REASON_MAX]
+        reason = one_line(reason)[:_REASON_MAX]
         if self._sent_away.is_set():
             reason = "the server sent this participant away"
         if self.client.join_response is None:

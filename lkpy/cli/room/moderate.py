@@ -154,4 +154,8 @@ def rpc(
     call = room_call("PerformRpc", request, admin(room), timeout_s=timeout + TIMEOUT_S)
     subject = f"method {method!r} of participant {identity!r} in room {room!r}"
     answer = server.call(call, subject)
-    server.done(answer.payload, answer)
+    # Programs get it as it came; on a terminal it must not act.
+    from lkpy.text import printable
+
+    payload = printable(answer.payload) if sys.stdout.isatty() else answer.payload
+    server.done(payload, answer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,14 +12,11 @@ from typing import Any
 
 from google.protobuf.message import Message
 from livekit.protocol import models
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
-from lkpy.cli.output import use_colour
-from lkpy.sim.units import printable
+from lkpy.cli.output import WIDE, use_colour
+from lkpy.text import fitted, json_text, one_line
 from lkpy.top import units
-
-WIDE = 1000
-"""Columns where there is no terminal: nothing is cut."""
 
 
 def plain(message: Message) -> dict[str, Any]:
@@ -53,7 +49,7 @@ def _value(field: Any, value: Any) -> Any:  # noqa: ANN401 - a descriptor has tw
 
 def compact(value: object) -> str:
     """A JSON document on one line, for streams of them."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json_text(value)
 
 
 # -- tables -------------------------------------------------------------------------------------
@@ -92,19 +88,11 @@ def lines(table: Table, width: int | None = None) -> list[str]:
     for row in cells:
         parts = []
         for title, cell in zip(table.titles, row, strict=True):
-            fitted = _cut(cell, widths[title])
-            gap = " " * (widths[title] - cell_len(fitted))
-            parts.append(gap + fitted if title in table.numbers else fitted + gap)
+            parts.append(fitted(cell, widths[title], left=title not in table.numbers))
         drawn.append("  ".join(parts).rstrip())
     if use_colour(sys.stdout):
         drawn[0] = f"\x1b[2m{drawn[0]}\x1b[0m"
     return drawn
-
-
-def _cut(text: str, width: int) -> str:
-    if cell_len(text) <= width:
-        return text
-    return f"{set_cell_size(text, width - 1).rstrip()}…"
 
 
 def rooms_table(rooms: Iterable[models.Room], now: float) -> Table:
@@ -168,11 +156,6 @@ def tracks_table(tracks: Iterable[models.TrackInfo]) -> Table:
     ]
     titles = ("track", "type", "source", "codec", "size", "muted", "name")
     return Table(titles, rows, yielding=("name",))
-
-
-def one_line(text: str) -> str:
-    """Others' words without what would move the cursor."""
-    return printable(text).replace("\n", " ").replace("\t", " ")
 
 
 # -- one thing ----------------------------------------------------------------------------------

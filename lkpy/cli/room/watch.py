@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from lkpy.cli import output
 from lkpy.server_url import UnreachableError
+from lkpy.text import one_line
 
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _HOME, _TO_END_OF_LINE, _TO_END_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -109,7 +110,7 @@ async def _on_terminal(
         async for message, problem in _again(first, fetch, interval_s, stop):
             lines = render(message)
             size = shutil.get_terminal_size()
-            footer = problem or f"every {interval_s:g} s, Ctrl-C ends"
+            footer = one_line(problem) or f"every {interval_s:g} s, Ctrl-C ends"
             sys.stdout.write(picture(lines, footer[: size.columns], size.lines))
             sys.stdout.flush()
     for line in lines:

@@ -26,7 +26,9 @@ from livekit.protocol import models
 
 from lkpy.errors import LkpyError
 from lkpy.limits import PROFILE_DEFAULT_S, PROFILE_MAX_S
+from lkpy.server.http.local import from_this_machine
 from lkpy.server.http.service import path_of, text
+from lkpy.server.telemetry.redact import redact_arguments
 from lkpy.stats.v1 import stats_pb2
 
 _PPROF = "/debug/pprof/"
@@ -66,7 +68,10 @@ class DebugService:
         }
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Any debug path."""
+        """Any debug path, for somebody at this machine: what is told here helps whoever looks for a
+        way in. livekit-server answers everybody."""
+        if not from_this_machine(request):
+            return text(403, "debug routes answer this machine only\n")
         handler = self.routes.get(path_of(request))
         return text(404, "404 page not found\n") if handler is None else await handler(request)
 
@@ -88,7 +93,7 @@ class DebugService:
         return text(200, "".join(lines) + "profile takes ?seconds= and, for a table, ?debug=1\n")
 
     async def _cmdline(self, _request: web.Request) -> web.StreamResponse:
-        return text(200, "\0".join(sys.orig_argv))
+        return text(200, "\0".join(redact_arguments(sys.orig_argv)))
 
     async def _heap(self, _request: web.Request) -> web.StreamResponse:
         kinds = Counter(type(item).__qualname__ for item in gc.get_objects())

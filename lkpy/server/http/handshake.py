@@ -16,6 +16,8 @@ DEFLATE = "permessage-deflate; server_no_context_takeover; client_no_context_tak
 """The only form of RFC 7692 that LiveKit's library offers: no window is kept between messages."""
 
 _VERSION = "13"
+_LINE_MAX = 1024
+"""Of a header that is a list; whoever sends a longer one means nothing good."""
 
 
 def wants_upgrade(headers: CIMultiDictProxy[str]) -> bool:
@@ -64,7 +66,7 @@ def canonical(request: web.Request) -> web.Request:
 
 def _tokens(headers: CIMultiDictProxy[str], name: str) -> Iterator[str]:
     for line in headers.getall(name, ()):
-        yield from (token.strip().lower() for token in line.split(","))
+        yield from (token.strip().lower() for token in line[:_LINE_MAX].split(","))
 
 
 def _is_key(key: str) -> bool:

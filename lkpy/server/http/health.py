@@ -1,7 +1,8 @@
-"""The health route: whether the server's own loop still turns."""
+"""The health route: whether the server's own loop and its media workers still turn."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -22,15 +23,21 @@ class HasNode(Protocol):
 
 
 class Health:
-    """``GET /``: 200 while the node's statistics are fresh, 406 when they are not."""
+    """``GET /``: 200 while the node's statistics are fresh and its media engine works, else 406."""
 
-    def __init__(self, router: HasNode, clock: Clock) -> None:
+    def __init__(
+        self, router: HasNode, clock: Clock, trouble: Callable[[], str] = lambda: ""
+    ) -> None:
         self._router = router
         self._clock = clock
+        self._trouble = trouble
 
     async def serve(self, _request: web.Request, _token: Verified | None) -> web.StreamResponse:
         """Answer a load balancer."""
         node = self._router.node
+        trouble = self._trouble()
+        if trouble:
+            return text(406, f"Not Ready\n{trouble}")
         if node.is_fresh(self._clock.wall()):
             return text(200, "OK")
         updated = datetime.fromtimestamp(node.stats.updated_at, UTC)

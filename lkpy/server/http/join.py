@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
@@ -24,8 +25,12 @@ from lkpy.limits import Limits
 from lkpy.server.http.auth import PermissionDenied
 from lkpy.server.rooms.allocator import set_room_configuration
 from lkpy.server.rtc.session import StartSession
+from lkpy.server.telemetry.log import fields
+from lkpy.server.telemetry.redact import holds_secrets
 from lkpy.signal import join_request, user_agent
 from lkpy.signal.join_request import JoinParameters
+
+logger = logging.getLogger(__name__)
 
 NO_PERMISSION = "no permissions to access the room"
 
@@ -70,6 +75,7 @@ def validate(
     allocator.validate_create_room(room, grants)
     allocator.check_node_limits()
     grants = _with_own_metadata(grants, video, parameters)
+    warn_of_credentials(grants, room)
 
     create_room = room_pb.CreateRoomRequest(name=room, room_preset=grants.room_preset)
     set_room_configuration(create_room, grants.room_config)
@@ -98,6 +104,16 @@ def validate(
         publisher_offer=parameters.publisher_offer,
         api_key=token.api_key,
     )
+
+
+def warn_of_credentials(grants: Grants, room: RoomName) -> None:
+    """A token is no secret from its holder: whoever joins with it can read the credentials of the
+    storage that its room is recorded to."""
+    if grants.room_config is not None and holds_secrets(grants.room_config):
+        logger.warning(
+            "a token carries credentials that its client can read: use a room preset",
+            extra=fields(room=room, participant=grants.identity),
+        )
 
 
 def client_address(request: web.Request) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
 import logging
 import posixpath
@@ -13,9 +12,9 @@ from aiohttp import hdrs, web
 from lkpy.auth.token import TokenError, Verified
 from lkpy.clock import Clock
 from lkpy.errors import LkpyError
-from lkpy.limits import HTTP_BODY_TIMEOUT_S, Limits
-from lkpy.server.http import cors
-from lkpy.server.http.auth import authenticate
+from lkpy.limits import Limits
+from lkpy.server.http import auth, cors, form, guard
+from lkpy.server.http.body import TOO_LARGE, BodyRefused, read_body
 from lkpy.server.telemetry.log import fields
 
 logger = logging.getLogger(__name__)
@@ -67,33 +66,47 @@ class HttpService:
         return application
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
+        connection = guard.began(request)
+        if connection is None:  # it has ended meanwhile
+            return text(400, "")
         try:
-            return await self._handle(request)
-        except TimeoutError:
-            return text(408, "request body took too long")
+            return guard.closing(connection, await self._answer(request, connection))
+        finally:
+            connection.answered()
+
+    async def _answer(
+        self, request: web.Request, connection: guard.Connection
+    ) -> web.StreamResponse:
+        try:
+            return await self._handle(request, connection)
+        except BodyRefused as refused:
+            return text(refused.status, refused.reason)
         except web.HTTPRequestEntityTooLarge:
-            return text(413, "request body too large")
+            return text(413, TOO_LARGE)
         except web.HTTPException:
             raise
         except LkpyError as error:
             return text(error.http_status, error.message)
+        except ConnectionError:
+            # Nobody is there any more to read an answer.
+            logger.debug("client went away", extra=fields(path=path_of(request)))
+            return text(400, "")
         except Exception:
             # A request must not take the server down; its client learns no details.
             logger.exception("handling a request failed", extra=fields(path=path_of(request)))
             return text(500, "")
 
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
+    async def _handle(
+        self, request: web.Request, connection: guard.Connection
+    ) -> web.StreamResponse:
         if cors.is_preflight(request.method, request.headers):
+            connection.accept_nothing()
             return web.Response(status=204)
         gate = self._gates.get(path_of(request))
         if gate is not None and (refused := await gate()) is not None:
             return refused
-        if (request.content_length or 0) > self._limits.max_api_request_body_size:
-            return text(413, "request body too large")
-        if request.can_read_body:
-            await _read_body(request)
         try:
-            token = await authenticate(request, self._keys, now=self._clock.wall())
+            token = await self._admit(request, connection)
         except TokenError as error:
             logger.info("refused a token", extra=fields(path=path_of(request), error=error.message))
             return text(401, error.message)
@@ -102,6 +115,27 @@ class HttpService:
         if clean != path:
             return _redirect(request, clean)
         return await self._handler(path)(request, token)
+
+    async def _admit(self, request: web.Request, connection: guard.Connection) -> Verified | None:
+        """Verify the token, then read the body: of somebody unknown only a short one, in which a
+        form's token may be. Raises :class:`TokenError`, :class:`BodyRefused`."""
+        form.check_query(request)
+        length = request.content_length or 0
+        if length > self._limits.max_api_request_body_size:
+            raise BodyRefused(413, TOO_LARGE)
+        now, keys = self._clock.wall(), self._keys
+        if auth.may_be_in_body(request):
+            await _read_unauthenticated(request, connection, length)
+            token = auth.authenticate(request, await form.values(request), keys, now=now)
+            connection.accept()
+            return token
+        token = auth.authenticate(request, request.query, keys, now=now)
+        if token is None and request.body_exists:
+            # LiveKit looks at some bodies before it looks for a token.
+            await _read_unauthenticated(request, connection, length)
+        connection.accept()
+        await read_body(request)
+        return token
 
     def _handler(self, path: str) -> Handler:
         handler = self._routes.get(path)
@@ -116,6 +150,9 @@ class HttpService:
         # Which software answers helps only those who look for its holes.
         response.headers.popall(hdrs.SERVER, None)
         if response.status == _SWITCHING_PROTOCOLS:
+            connection = guard.guarding(request)
+            if connection is not None:
+                connection.leave()
             return
         if cors.is_preflight(request.method, request.headers):
             response.headers.update(cors.preflight_headers(request.headers))
@@ -131,10 +168,13 @@ def path_of(request: web.BaseRequest) -> str:
     return path[1:] if path.startswith("//") else path
 
 
-async def _read_body(request: web.Request) -> None:
-    """Read a body in time; aiohttp keeps it for the handler. Raises :class:`TimeoutError`."""
-    async with asyncio.timeout(HTTP_BODY_TIMEOUT_S):
-        await request.read()
+async def _read_unauthenticated(
+    request: web.Request, connection: guard.Connection, length: int
+) -> None:
+    if not connection.room_for(length):
+        raise BodyRefused(401, "a body of this size needs a token in a header or in the query")
+    connection.read_unauthenticated()
+    await read_body(request)
 
 
 def clean_path(path: str) -> str:

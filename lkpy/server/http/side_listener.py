@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from lkpy.errors import LkpyError
-from lkpy.server.http.deadline import DeadlineSite
+from lkpy.server.http import guard
 from lkpy.server.http.listener import listen
 from lkpy.server.http.service import path_of, text
 from lkpy.server.telemetry.log import fields
@@ -21,8 +21,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class SideListener:
     """Serves one handler on a port of its own: no tokens, no CORS, GET and HEAD."""
 
-    def __init__(self, handler: Handler, addresses: Sequence[str], port: int) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        addresses: Sequence[str],
+        port: int,
+        unauthenticated: guard.Unauthenticated,
+    ) -> None:
         self._handler = handler
+        self._unauthenticated = unauthenticated
         self._addresses = addresses
         self._port = port
         self._runner: web.AppRunner | None = None
@@ -36,16 +43,10 @@ class SideListener:
         application = web.Application()
         application.router.add_route("*", "/{path:.*}", self._serve)
         # Whoever asks for a profile and goes away wants it no more.
-        self._runner = web.AppRunner(
-            application,
-            access_log=None,
-            handle_signals=False,
-            handler_cancellation=True,
-            shutdown_timeout=0.1,
-        )
+        self._runner = guard.runner(application, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         for listener in sockets:
-            await DeadlineSite(self._runner, listener).start()
+            await guard.GuardedSite(self._runner, listener, self._unauthenticated).start()
 
     async def stop(self) -> None:
         """Listen no more. Idempotent."""
@@ -54,6 +55,18 @@ class SideListener:
             self._runner = None
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
+        connection = guard.began(request)
+        if connection is None:
+            return text(400, "")
+        try:
+            connection.accept_nothing()
+            return guard.closing(connection, await self._answer(request))
+        finally:
+            connection.answered()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if request.method not in ("GET", "HEAD"):
+            return web.Response(status=405, headers={hdrs.ALLOW: "GET, HEAD"})
         try:
             return await self._handler(request)
         except LkpyError as error:

@@ -19,10 +19,13 @@ from google.protobuf.message import DecodeError, Message
 from lkpy.auth.grants import Grants
 from lkpy.auth.token import Verified
 from lkpy.errors import Code, LkpyError, TwirpError
-from lkpy.server.http.proto_json import full_dict, write_json
+from lkpy.limits import API_JSON_MAX, API_VALUES_MAX
+from lkpy.server.http import proto_json
+from lkpy.server.http.proto_json import write_json
 from lkpy.server.http.service import path_of
 from lkpy.server.telemetry.events import NO_TELEMETRY, ApiCalled
 from lkpy.server.telemetry.log import fields
+from lkpy.signal import weight
 from lkpy.signal.codec import parse_json
 
 logger = logging.getLogger(__name__)
@@ -102,7 +105,7 @@ class TwirpService:
             # One call's failure stays its own; the client learns no details.
             logger.exception("API call failed", extra=fields(path=path_of(request)))
             return _error(Code.INTERNAL, "internal error", 500)
-        return _encode(answer, request.content_type), ""
+        return await _encode(answer, request.content_type), ""
 
     def _route(self, request: web.Request) -> MethodDescriptor:
         path = path_of(request)
@@ -144,20 +147,27 @@ def _timeout_s(request: web.Request) -> float | None:
 
 def _decode(method: MethodDescriptor, body: bytes, content_type: str) -> Message:
     call: Message = message_factory.GetMessageClass(method.input_type)()
+    as_json = content_type == _JSON
+    if as_json and len(body) > API_JSON_MAX:
+        raise web.HTTPRequestEntityTooLarge(API_JSON_MAX, len(body))
     try:
-        if content_type == _JSON:
+        if as_json:
+            weight.check_json(body, max_values=API_VALUES_MAX)
             parse_json(body, call)
         else:
+            weight.check_protobuf(body, call, max_values=API_VALUES_MAX)
             call.ParseFromString(body)
-    except (DecodeError, json_format.ParseError) as error:
-        form = "json" if content_type == _JSON else "protobuf"
+    except (weight.TooMuchError, DecodeError, json_format.ParseError) as error:
+        form = "json" if as_json else "protobuf"
         raise TwirpError(Code.MALFORMED, f"the {form} request could not be decoded") from error
     return call
 
 
-def _encode(answer: Message, content_type: str) -> web.Response:
-    as_json = content_type == _JSON
-    body = write_json(full_dict(answer)) if as_json else answer.SerializeToString()
+async def _encode(answer: Message, content_type: str) -> web.Response:
+    if content_type == _JSON:
+        body = await proto_json.in_slices(answer, proto_json.full_dict)
+    else:
+        body = answer.SerializeToString()
     return web.Response(body=body, content_type=content_type)
 
 

@@ -76,7 +76,7 @@ class WhipService:
             case "OPTIONS":
                 return _options()
             case "POST":
-                return await self._answer(self._create(request, token), request)
+                return await self._answer(self._create(request, token), request, token)
             case _:
                 return await not_found(request, token)
 
@@ -89,19 +89,28 @@ class WhipService:
             case "GET" | "HEAD":
                 return web.Response(status=204)
             case "PATCH":
-                return await self._answer(self._patch(request, token, sid), request)
+                return await self._answer(self._patch(request, token, sid), request, token)
             case "DELETE":
-                return await self._answer(self._delete(token, sid), request)
+                return await self._answer(self._delete(token, sid), request, token)
             case _:
                 return await not_found(request, token)
 
-    async def _answer(self, work: Awaitable[web.Response], request: web.Request) -> web.Response:
+    async def _answer(
+        self, work: Awaitable[web.Response], request: web.Request, token: Verified | None
+    ) -> web.Response:
         try:
             return await work
         except LkpyError as error:
+            video = None if token is None else token.grants.video
             logger.warning(
                 "refused a WHIP request",
-                extra=fields(method=request.method, status=error.http_status, error=error.message),
+                extra=fields(
+                    room=video.room if video is not None else None,
+                    participant=token.grants.identity if token is not None else None,
+                    method=request.method,
+                    status=error.http_status,
+                    error=error.message,
+                ),
             )
             body = json.dumps({"error": error.message}, separators=(",", ":"))
             return _body(error.http_status, f"{body}\n", "application/json")

@@ -75,6 +75,7 @@ def validate(
     join.check_identity(grants.identity, limits)
     wanted = _wanted(request.headers.get(CLIENT_INFO, ""))
     sdp, offer = _offer(body)
+    join.warn_of_credentials(grants, room)
 
     create_room = room_pb.CreateRoomRequest(name=room, room_preset=grants.room_preset)
     set_room_configuration(create_room, grants.room_config)

@@ -86,6 +86,13 @@ class ManagedRoom(Protocol):
     async def join(self, session: StartSession, sink: MessageSink, source: MessageSource) -> None:
         """Take a participant in, or resume one."""
 
+    @property
+    def size(self) -> int:
+        """Participants, whatever their kind."""
+
+    def has(self, identity: ParticipantIdentity) -> bool:
+        """Whether somebody with this identity is in the room."""
+
     def participants(self) -> Sequence[models.ParticipantInfo]:
         """Everybody in the room."""
 

@@ -89,7 +89,7 @@ class RoomManager(Generic[R_co]):
 
     async def _resume(self, start: StartSession, sink: MessageSink, source: MessageSource) -> None:
         room = self.room(start.room)
-        if room is not None and self._has_participant(start.room, start.identity):
+        if room is not None and room.has(start.identity):
             try:
                 await room.join(start, sink, source)
             except LkpyError:
@@ -113,10 +113,6 @@ class RoomManager(Generic[R_co]):
         size = attributes_size(start.grants.attributes)
         if self._limits.max_attributes_size and size > self._limits.max_attributes_size:
             raise LkpyError(Code.INVALID_ARGUMENT, "attribute size exceeds limits")
-
-    def _has_participant(self, name: RoomName, identity: ParticipantIdentity) -> bool:
-        room = self.room(name)
-        return room is not None and self._store.load_participant(name, identity) is not None
 
     # -- rooms ----------------------------------------------------------------------------------
 
@@ -192,7 +188,7 @@ class RoomManager(Generic[R_co]):
 
     def num_participants(self) -> int:
         """Participants of all rooms, whatever their kind."""
-        return sum(len(room.participants()) for room in self.rooms)
+        return sum(room.size for room in self.rooms)
 
     def _live(self, name: RoomName) -> R_co:
         room = self.room(name)

@@ -38,7 +38,8 @@ class LocalStore:
         """All rooms, or those of ``names`` that exist."""
         if not names:
             return list(self._rooms.values())
-        return [room for name, room in self._rooms.items() if name in set(names)]
+        wanted = set(names)
+        return [room for name, room in self._rooms.items() if name in wanted]
 
     def store_participant(self, room: RoomName, info: models.ParticipantInfo) -> None:
         """Create or replace a participant of an existing room."""

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from lkpy.errors import Code, LkpyError
 from lkpy.limits import MESSAGE_CHANNEL_SIZE
+from lkpy.server.routing.wakes import wake
 
 M = TypeVar("M", bound=Message)
 
@@ -42,6 +43,8 @@ class MessageChannel(Generic[M]):
         self._size = size
         self._messages: deque[M] = deque()
         self._wake = asyncio.Event()
+        self._waited_for = False
+        """The reader waits and nobody has woken it."""
         self._closed = False
         self._reason = ""
         self._on_close: Callable[[], object] | None = None
@@ -58,7 +61,9 @@ class MessageChannel(Generic[M]):
             self.close("full")
             raise ChannelFull(self._name)
         self._messages.append(message)
-        self._wake.set()
+        if self._waited_for:
+            self._waited_for = False
+            wake(self._wake)
 
     def close(self, reason: str = "") -> None:
         """End the stream after what is queued. Idempotent."""
@@ -103,5 +108,6 @@ class MessageChannel(Generic[M]):
             if self._closed:
                 raise StopAsyncIteration
             self._wake.clear()
+            self._waited_for = True
             await self._wake.wait()
         return self._messages.popleft()

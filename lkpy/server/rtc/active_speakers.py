@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from livekit.protocol import models
+from livekit.protocol import models, rtc
 
 from lkpy.clock import Clock
 from lkpy.engine.api import AudioLevels
 from lkpy.server.rtc.options import AudioOptions
+from lkpy.server.rtc.signals import speakers_changed
 from lkpy.server.rtc.speakers import Speakers
 from lkpy.server.rtc.timers import Timers
+from lkpy.slices import Slices
 
 if TYPE_CHECKING:
     from lkpy.server.rtc.participant import Participant
@@ -30,12 +32,14 @@ class ActiveSpeakers:
         options: AudioOptions,
         members: Callable[[], Iterable[Participant]],
         timers: Timers,
+        slices: Slices,
         clock: Clock,
     ) -> None:
         self._speakers = Speakers(options)
         self._window_s = options.update_interval_ms / 1000
         self._members = members
         self._timers = timers
+        self._slices = slices
         self._clock = clock
         self._heard: dict[str, tuple[int, int]] = {}
 
@@ -73,15 +77,25 @@ class ActiveSpeakers:
         level = self.level(publisher.sid)
         if level is not None:
             speaker = models.SpeakerInfo(sid=publisher.sid, level=level, active=True)
-            participant.signals.speakers([speaker])
+            participant.signals.speakers(speakers_changed([speaker]))
 
     def tell_all(self, changes: list[models.SpeakerInfo]) -> None:
-        """Tell everybody of those whom it receives, and of itself."""
-        for participant in self._members():
+        """Tell everybody of those whom it receives, and of itself: one message for all who hear
+        the same."""
+        messages: dict[tuple[str, ...], rtc.SignalResponse] = {}
+
+        def tell(participant: Participant) -> None:
             received = participant.subscribing.receives_from
-            participant.signals.speakers(
-                [c for c in changes if c.sid == participant.sid or received(c.sid)]
-            )
+            heard = [c for c in changes if c.sid == participant.sid or received(c.sid)]
+            if not heard:
+                return
+            key = tuple(change.sid for change in heard)
+            message = messages.get(key)
+            if message is None:
+                message = messages[key] = speakers_changed(heard)
+            participant.signals.speakers(message)
+
+        self._slices.for_each(self._members(), tell)
 
     def _end_window(self) -> None:
         heard, self._heard = self._heard, {}

@@ -13,6 +13,7 @@ from lkpy.limits import SUBSCRIBER_UPDATE_INTERVAL_S, UPDATE_CHUNK
 from lkpy.server.rtc.client_info import takes_sessions_by_identity
 from lkpy.server.rtc.timers import Timers
 from lkpy.server.rtc.updates import UpdateQueue, responses
+from lkpy.slices import Slices
 
 if TYPE_CHECKING:
     from lkpy.server.rtc.participant import Participant
@@ -25,12 +26,14 @@ class Announcements:
         self,
         members: Callable[[], Iterable[Participant]],
         timers: Timers,
+        slices: Slices,
         clock: Clock,
         *,
         target_size: int = UPDATE_CHUNK,
     ) -> None:
         self._members = members
         self._timers = timers
+        self._slices = slices
         self._clock = clock
         self._target_size = target_size
         self._waiting = UpdateQueue()
@@ -75,7 +78,8 @@ class Announcements:
         return now + SUBSCRIBER_UPDATE_INTERVAL_S - since
 
     def _flush(self) -> None:
-        self.send(self._members(), responses(self._waiting.take(), self._target_size))
+        messages = responses(self._waiting.take(), self._target_size)
+        self._slices.for_each(self._members(), lambda member: self.send([member], messages))
 
     def send(
         self, receivers: Iterable[Participant], messages: Iterable[rtc.SignalResponse]

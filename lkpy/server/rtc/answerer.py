@@ -212,7 +212,7 @@ class Answerer:
         section.track = section.receiver = section.info = None
         if track is not None:
             if receiver is not None:
-                self._engine.submit(CloseReceiver(receiver))
+                self._engine.release(CloseReceiver(receiver))
             answer.closed.append(ClosedSection(track.mid, track.kind, track.cid, receiver))
 
     # -- what we send -----------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from lkpy.server.rtc.quality_score import (
 )
 from lkpy.server.rtc.stats_index import StatsIndex
 from lkpy.server.telemetry.events import NO_TELEMETRY, QualityMeasured, Telemetry
+from lkpy.slices import Slices
 
 if TYPE_CHECKING:
     from lkpy.server.rtc.media_track import MediaTrack, Source
@@ -68,10 +69,12 @@ class ConnectionQuality:
     def __init__(
         self,
         members: Callable[[], Iterable[Participant]],
+        slices: Slices,
         clock: Clock,
         telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         self._members = members
+        self._slices = slices
         self._clock = clock
         self._telemetry = telemetry
         self._streams: dict[int, _Stream] = {}
@@ -83,16 +86,25 @@ class ConnectionQuality:
         index = StatsIndex.of(stats)
         active = [p for p in self._members() if p.state == models.ParticipantInfo.State.ACTIVE]
         streams: dict[int, _Stream] = {}
-        before = self._infos
-        self._infos = {p.sid: self._participant(p, index, streams) for p in active}
-        self._streams = streams
-        self._telemetry.tell(QualityMeasured(tuple(self._infos.values())))
-        if any(
-            sid not in before or before[sid].quality != info.quality
-            for sid, info in self._infos.items()
-        ):
-            for participant in active:
-                self._send(participant, [participant.sid, *participant.subscribing.publishers])
+        infos: dict[str, rtc.ConnectionQualityInfo] = {}
+
+        def score(participant: Participant) -> None:
+            info = infos[participant.sid] = self._participant(participant, index, streams)
+            self._telemetry.tell(QualityMeasured(info))
+
+        def end() -> None:
+            before, self._infos, self._streams = self._infos, infos, streams
+            if any(
+                sid not in before or before[sid].quality != info.quality
+                for sid, info in infos.items()
+            ):
+                self._slices.for_each(active, self._tell)
+
+        self._slices.for_each(active, score)
+        self._slices.then(end)
+
+    def _tell(self, participant: Participant) -> None:
+        self._send(participant, [participant.sid, *participant.subscribing.publishers])
 
     def tell(self, participant: Participant, publisher: Participant) -> None:
         """Tell one participant of a publisher that it has begun to receive."""

@@ -53,6 +53,9 @@ class ConnectivityOwner(Protocol):
     def now(self) -> float:
         """Monotonic seconds."""
 
+    def log_fields(self) -> dict[str, object]:
+        """For log lines about it."""
+
     def give_up(
         self, reason: models.DisconnectReason, action: rtc.LeaveRequest.Action | None
     ) -> None:
@@ -166,7 +169,7 @@ class Connectivity:
         if self._lost or self._owner.closed:
             return
         self._lost = True
-        logger.info("peer connection lost: %s", why)
+        logger.info("peer connection lost: %s", why, extra=self._owner.log_fields())
         if not self._can_come_back:
             self._owner.give_up(Reason.CONNECTION_TIMEOUT, None)
             return

@@ -15,10 +15,12 @@ from typing import Protocol
 from livekit.protocol import rtc
 
 from lkpy.engine.api import CloseDataDownTrack, CreateDataDownTrack
-from lkpy.engine.hub import EngineHub
+from lkpy.limits import RECONCILE_INTERVAL_S
 from lkpy.server.rtc.data_tracks import DataTrack
+from lkpy.server.rtc.ice_dtls import EngineLink
 from lkpy.server.rtc.signals import SignalSender
 from lkpy.server.rtc.subscriptions import ActionKind, Availability, Resolution, Subscriptions
+from lkpy.server.rtc.timers import Timers
 from lkpy.server.rtc.transport_manager import TransportManager
 
 _HANDLES = 1 << 16
@@ -26,6 +28,10 @@ _HANDLES = 1 << 16
 
 class DataSubscriber(Protocol):
     """The participant, as its subscriptions see it."""
+
+    @property
+    def sid(self) -> str:
+        """Participant sid."""
 
     @property
     def identity(self) -> str:
@@ -59,15 +65,17 @@ class DataSubscriptions:
     def __init__(
         self,
         owner: DataSubscriber,
-        hub: EngineHub,
+        engine: EngineLink,
         signals: SignalSender,
         transports: TransportManager,
+        timers: Timers,
         find: Callable[[str], DataTrack | None],
     ) -> None:
         self._owner = owner
-        self._hub = hub
+        self._engine = engine
         self._signals = signals
         self._transports = transports
+        self._timers = timers
         self._find = find
         # No description is negotiated that should lose one track before it gains another.
         self._wishes = Subscriptions(settle_s=0.0)
@@ -115,6 +123,7 @@ class DataSubscriptions:
         To be called when a permission has changed: what is not allowed ends, but stays wanted.
         """
         changed = False
+        sids = None if sids is None else list(sids)
         for action in self._wishes.reconcile(self._owner.now(), self._resolve, sids):
             match action.kind:
                 case ActionKind.SUBSCRIBE:
@@ -128,8 +137,11 @@ class DataSubscriptions:
                     pass
         if changed:
             self._send_handles()
+        if self._wishes.any_unsettled(sids):
+            at = self._owner.now() + RECONCILE_INTERVAL_S
+            self._timers.set_if_absent((self._owner.sid, "retry data"), at, self._retry)
 
-    def retry(self) -> None:
+    def _retry(self) -> None:
         """Try again what was not possible."""
         sids = self._wishes.unsettled()
         if sids:
@@ -181,7 +193,7 @@ class DataSubscriptions:
             return False
         self._handles.discard(received.handle)
         if received.engine_id is not None:
-            self._hub.submit(CloseDataDownTrack(received.engine_id))
+            self._engine.release(CloseDataDownTrack(received.engine_id))
         return True
 
     def attach(self) -> None:
@@ -192,8 +204,8 @@ class DataSubscriptions:
     def _attach(self, received: DataSubscription) -> None:
         transport, source = self._transports.primary, received.track.engine_id
         if received.engine_id is None and source is not None and transport.created:
-            received.engine_id = self._hub.new_id()
-            self._hub.submit(
+            received.engine_id = self._engine.new_id()
+            self._engine.submit(
                 CreateDataDownTrack(received.engine_id, transport.id, source, received.handle)
             )
 

@@ -13,9 +13,9 @@ from typing import Protocol
 from livekit.protocol import models, rtc
 
 from lkpy.engine.api import CloseDataTrack, CreateDataTrack
-from lkpy.engine.hub import EngineHub
 from lkpy.ids import DATA_TRACK_PREFIX, new_id
 from lkpy.limits import MAX_DATA_TRACKS, Limits
+from lkpy.server.rtc.ice_dtls import EngineLink
 from lkpy.server.rtc.subscriber_permissions import SubscriberPermissions
 from lkpy.server.rtc.transport import PeerTransport
 
@@ -58,9 +58,9 @@ class DataTrack:
 class DataTracks:
     """The published data tracks of one participant, in the order of their publication."""
 
-    def __init__(self, publisher: Publisher, hub: EngineHub, transport: PeerTransport) -> None:
+    def __init__(self, publisher: Publisher, engine: EngineLink, transport: PeerTransport) -> None:
         self._publisher = publisher
-        self._hub = hub
+        self._engine = engine
         self._transport = transport
         self._tracks: dict[int, DataTrack] = {}
         """By the publisher's handle."""
@@ -113,7 +113,7 @@ class DataTracks:
         # LiveKit looks for the lower 16 bits only.
         track = self._tracks.pop(handle & _MAX_HANDLE, None)
         if track is not None and track.engine_id is not None and self._transport.created:
-            self._hub.submit(CloseDataTrack(track.engine_id))
+            self._engine.release(CloseDataTrack(track.engine_id))
         return track
 
     def clear(self) -> list[DataTrack]:
@@ -129,8 +129,8 @@ class DataTracks:
         if not waiting or not self._transport.created:
             return False
         for track in waiting:
-            track.engine_id = self._hub.new_id()
-            self._hub.submit(
+            track.engine_id = self._engine.new_id()
+            self._engine.submit(
                 CreateDataTrack(track.engine_id, self._transport.id, track.info.pub_handle)
             )
         return True

@@ -207,4 +207,4 @@ class DownTracks:
         handle.mime_type = ""
         if handle.forwarding:
             handle.forwarding = False
-            self._engine.submit(CloseDownTrack(handle.id))
+            self._engine.release(CloseDownTrack(handle.id))

@@ -8,8 +8,8 @@ back.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from typing import Generic, TypeVar
 
 from livekit.protocol import models
 
@@ -17,19 +17,34 @@ from lkpy.limits import DYNACAST_INITIAL_S
 
 OFF, LOW, HIGH = models.VideoQuality.OFF, models.VideoQuality.LOW, models.VideoQuality.HIGH
 
-N = TypeVar("N")
 
-
-class _Codec(Generic[N]):
+class _Codec:
     """One codec's subscribers."""
 
     def __init__(self, initial_at: float | None) -> None:
-        self.needs: dict[str, N] = {}
+        self.needs: dict[str, models.VideoQuality] = {}
         """By subscriber sid; who needs nothing is not in it."""
+        self._needing: Counter[models.VideoQuality] = Counter()
+        """How many need which quality."""
         self.initial_at = initial_at
         """Until then nothing is known as long as nobody has subscribed."""
         self.known = False
         self.regressed_to: str | None = None
+
+    def need(self, subscriber: str, quality: models.VideoQuality) -> None:
+        """A subscriber needs at most ``quality``; OFF: nothing."""
+        before = self.needs.pop(subscriber, None)
+        if before is not None:
+            self._needing[before] -= 1
+        if quality != OFF:
+            self.needs[subscriber] = quality
+            self._needing[quality] += 1
+
+    @property
+    def most(self) -> models.VideoQuality:
+        """What somebody needs and nobody needs more than; OFF without subscribers."""
+        needed = (quality for quality, count in self._needing.items() if count)
+        return max(needed, default=OFF, key=_rank)
 
 
 class VideoDynacast:
@@ -40,7 +55,7 @@ class VideoDynacast:
 
     def __init__(self, pause_delay_s: float) -> None:
         self._pause_delay_s = pause_delay_s
-        self._codecs: dict[str, _Codec[models.VideoQuality]] = {}
+        self._codecs: dict[str, _Codec] = {}
         self._needed: dict[str, models.VideoQuality] = {}
         self._committed: dict[str, models.VideoQuality] = {}
         self._pause_at: float | None = None
@@ -52,7 +67,7 @@ class VideoDynacast:
         """The codec is published. Repeated: nothing."""
         self._get_or_create(now, mime)
 
-    def _get_or_create(self, now: float, mime: str) -> _Codec[models.VideoQuality]:
+    def _get_or_create(self, now: float, mime: str) -> _Codec:
         codec = self._codecs.get(mime)
         if codec is None:
             codec = self._codecs[mime] = _Codec(now + DYNACAST_INITIAL_S)
@@ -66,15 +81,12 @@ class VideoDynacast:
         if codec.regressed_to is not None:
             self.subscriber(now, codec.regressed_to, subscriber, quality)
             return
-        if quality == OFF:
-            codec.needs.pop(subscriber, None)
-        else:
-            codec.needs[subscriber] = quality
+        codec.need(subscriber, quality)
         self._need(now, mime)
 
     def _need(self, now: float, mime: str, *, initial: bool = False) -> None:
         codec = self._codecs[mime]
-        quality = max(codec.needs.values(), default=OFF, key=_rank)
+        quality = codec.most
         if codec.known and quality == self._needed.get(mime) and not initial:
             return
         codec.known = True
@@ -93,11 +105,11 @@ class VideoDynacast:
         self._needed.setdefault(to, HIGH)
         self._update(now)
         codec.regressed_to, codec.initial_at = to, None
-        needs, codec.needs = codec.needs, {}
         target = self._get_or_create(now, to)
-        for subscriber, quality in needs.items():
+        for subscriber, quality in list(codec.needs.items()):
+            codec.need(subscriber, OFF)
             known = target.needs.get(subscriber, OFF)
-            target.needs[subscriber] = max(known, quality, key=_rank)
+            target.need(subscriber, max(known, quality, key=_rank))
         self._begin(now, target)
 
     def restart(self, now: float) -> None:
@@ -107,7 +119,7 @@ class VideoDynacast:
             if codec.regressed_to is None:
                 self._begin(now, codec)
 
-    def _begin(self, now: float, codec: _Codec[models.VideoQuality]) -> None:
+    def _begin(self, now: float, codec: _Codec) -> None:
         codec.known = False
         codec.initial_at = now + DYNACAST_INITIAL_S
 

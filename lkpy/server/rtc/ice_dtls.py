@@ -60,6 +60,9 @@ class EngineLink(Protocol):
     def submit(self, *commands: Command) -> None:
         """Queue commands."""
 
+    def release(self, *commands: Command) -> None:
+        """Queue commands that only give back; never raises."""
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteEnd:
@@ -333,4 +336,4 @@ class IceDtls:
         if not self._closed:
             self._closed = True
             if self._created:
-                self._engine.submit(CloseTransport(self.id))
+                self._engine.release(CloseTransport(self.id))

@@ -18,7 +18,7 @@ def join_response(
     *,
     room: models.Room,
     participant: models.ParticipantInfo,
-    others: Iterable[models.ParticipantInfo],
+    others: bytes,
     node: NodeInfo,
     ice_servers: Iterable[rtc.ICEServer],
     publish_codecs: Iterable[models.Codec],
@@ -26,13 +26,14 @@ def join_response(
     subscriber_primary: bool,
     sif_trailer: bytes,
     any_path: bool,
-) -> rtc.JoinResponse:
+) -> rtc.SignalResponse:
     """Describe the room to a participant that enters it. Without ``any_path`` it has had trouble
-    to connect and should not publish before it has."""
-    return rtc.JoinResponse(
+    to connect and should not publish before it has. ``others``: see
+    :meth:`lkpy.server.rtc.roster.Roster.others`."""
+    response = rtc.SignalResponse()
+    join = rtc.JoinResponse(
         room=room,
         participant=participant,
-        other_participants=others,
         server_version=node.version,
         server_region=node.region,
         ice_servers=ice_servers,
@@ -45,6 +46,9 @@ def join_response(
         enabled_publish_codecs=_ordered(publish_codecs),
         fast_publish=participant.permission.can_publish and any_path,
     )
+    response.join.CopyFrom(join)
+    response.join.MergeFromString(others)
+    return response
 
 
 def reconnect_response(

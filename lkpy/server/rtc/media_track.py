@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from livekit.protocol import models
 
@@ -27,6 +28,13 @@ class Source:
     """What a subscriber has to accept one of."""
 
 
+class Subscriber(Protocol):
+    """Who receives a track, as the track sees it."""
+
+    def refresh(self, track: MediaTrack, /) -> None:
+        """The track's description changed."""
+
+
 @dataclass(slots=True, eq=False)
 class MediaTrack:
     """A published track."""
@@ -47,6 +55,8 @@ class MediaTrack:
     """Its media has begun."""
     seen: bool = False
     """Its publisher was told that somebody subscribed."""
+    _subscribers: dict[str, Subscriber] = field(default_factory=dict)
+    """Who receives it, by sid."""
 
     @property
     def sid(self) -> str:
@@ -56,6 +66,21 @@ class MediaTrack:
     def kind(self) -> MediaKind:
         audio = self.info.type == models.TrackType.AUDIO
         return MediaKind.AUDIO if audio else MediaKind.VIDEO
+
+    # -- subscribers ------------------------------------------------------------------------------
+
+    @property
+    def subscribers(self) -> list[Subscriber]:
+        """Who receives it."""
+        return list(self._subscribers.values())
+
+    def subscribed(self, sid: str, subscriber: Subscriber) -> None:
+        """A participant receives it from now on."""
+        self._subscribers[sid] = subscriber
+
+    def unsubscribed(self, sid: str) -> None:
+        """A participant receives it no more. Idempotent."""
+        self._subscribers.pop(sid, None)
 
     # -- publishing -------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from livekit.protocol import models, rtc
 
 from lkpy.engine.api import (
+    Command,
     CommandFailed,
     DataChannelClosed,
     DataChannelOpened,
@@ -20,6 +21,7 @@ from lkpy.engine.api import (
     StreamStatesChanged,
     TransportClosed,
 )
+from lkpy.errors import LkpyError
 from lkpy.ids import PARTICIPANT_PREFIX, ParticipantID, ParticipantIdentity, new_id
 from lkpy.server.rtc.claims import Claims
 from lkpy.server.rtc.client_configuration import (
@@ -36,6 +38,7 @@ from lkpy.server.rtc.connectivity import Connectivity
 from lkpy.server.rtc.data_blobs import DataBlobs
 from lkpy.server.rtc.data_subscriptions import DataSubscriptions
 from lkpy.server.rtc.data_tracks import DataTracks
+from lkpy.server.rtc.engine_session import EngineSession
 from lkpy.server.rtc.ice_path import IcePath
 from lkpy.server.rtc.join_offer import JoinOffer
 from lkpy.server.rtc.media_sections import DownTrackHandle
@@ -55,7 +58,7 @@ from lkpy.server.rtc.track_dynacast import TrackDynacast
 from lkpy.server.rtc.transport_manager import TransportManager
 from lkpy.server.rtc.transport_types import TransportOptions
 from lkpy.server.telemetry.events import TransportChanged
-from lkpy.server.telemetry.log import about, fields
+from lkpy.server.telemetry.log import fields, subject
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +78,9 @@ class Participant:
         sink: MessageSink,
         room: ParticipantRoom,
         enabled_codecs: tuple[models.Codec, ...],
+        engine: EngineSession,
     ) -> None:
+        self._engine = engine
         self.session = session
         self.claims = claims
         self._sid = ParticipantID(new_id(PARTICIPANT_PREFIX))
@@ -85,7 +90,7 @@ class Participant:
         self.joined_at = room.clock.wall()
         self.disconnect_reason = Reason.UNKNOWN_REASON
         self.room = room
-        self._record = ParticipantRecord(self)
+        self.record = ParticipantRecord(self)
         self._has_published = False
         self.active_since: float | None = None
         self.subscriber_permissions = SubscriberPermissions()
@@ -101,7 +106,7 @@ class Participant:
         sync_streams = room.settings.sync_streams and supports_sync_streams(self.client)
         self.transports = TransportManager(
             self,
-            room.hub,
+            engine,
             self.signals,
             room.timers,
             worker=room.worker,
@@ -153,7 +158,7 @@ class Participant:
         )
         self.publishing = Publishing(
             self,
-            room.hub,
+            engine,
             self.signals,
             self.transports,
             PublishedTracks(mimes, claims.may_publish),
@@ -175,9 +180,9 @@ class Participant:
             client=self.client,
             sync_streams=sync_streams,
         )
-        self.data_tracks = DataTracks(self, room.hub, self.transports.publisher)
+        self.data_tracks = DataTracks(self, engine, self.transports.publisher)
         self.data_subscriptions = DataSubscriptions(
-            self, room.hub, self.signals, self.transports, room.data_tracks.find
+            self, engine, self.signals, self.transports, room.timers, room.data_tracks.find
         )
 
     def _playout_delay(self) -> PlayoutDelay | None:
@@ -253,7 +258,11 @@ class Participant:
 
     def to_proto(self) -> models.ParticipantInfo:
         """The participant as others see it; the same object until something changes."""
-        return self._record.to_proto()
+        return self.record.to_proto()
+
+    def log_fields(self, track: str | None = None) -> dict[str, object]:
+        """For log lines about it."""
+        return fields(room=self.room.name, participant=self.identity, pID=self._sid, track=track)
 
     @property
     def configuration(self) -> models.ClientConfiguration | None:
@@ -262,7 +271,7 @@ class Participant:
 
     def touch(self) -> None:
         """Something in :meth:`to_proto` changed: a newer version from now on."""
-        self._record.touch()
+        self.record.touch()
 
     def _set_state(self, state: State) -> None:
         if state > self.state:
@@ -271,11 +280,11 @@ class Participant:
 
     # -- life -------------------------------------------------------------------------------------
 
-    def enter(self, join: rtc.JoinResponse, *, subscribe: Iterable[str]) -> None:
+    def enter(self, join: rtc.SignalResponse, *, subscribe: Iterable[str]) -> None:
         """Send the first responses in LiveKit's order and begin to connect. Tracks in ``subscribe``
         are in the first description already."""
         session = self.session
-        self.signals.open(rtc.SignalResponse(join=join))
+        self.signals.open(join)
         self._set_state(State.JOINED)
         for request in session.add_track_requests:
             self.publishing.add_track(request)
@@ -288,6 +297,14 @@ class Participant:
                 return
         self.transports.start(self.now())
         self.connectivity.start()
+        self._engine.entered(self._engine_refused)
+
+    def _engine_refused(self, command: Command, error: LkpyError) -> None:
+        """What the engine does not know of would never flow, without a word: the client comes back
+        with a fresh session."""
+        name = type(command).__name__
+        transport = self.transports.publisher.id
+        self._deliver(CommandFailed(name, transport, error.code, error.message))
 
     def resume(self, first: Iterable[rtc.SignalResponse]) -> None:
         """The client is back on another signal connection: bring it up to date and repair the
@@ -302,8 +319,8 @@ class Participant:
         self.room.close_participant(self, reason, action)
 
     def close(self, reason: Reason, action: Action | None) -> list[MediaTrack]:
-        """End everything, once; the room does the rest. Without ``action`` the client is told
-        nothing. Returns the tracks that go with it."""
+        """End everything, once, whatever the engine does; the room does the rest. Without
+        ``action`` the client is told nothing. Returns the tracks that go with it."""
         if self.closed:
             return []
         self.disconnect_reason = reason
@@ -315,6 +332,7 @@ class Participant:
         gone = self.publishing.close()
         self.subscribing.close()
         self.transports.close()
+        self._engine.close()
         self._set_state(State.DISCONNECTED)
         return gone
 
@@ -335,7 +353,7 @@ class Participant:
 
     def handle_event(self, event: Event) -> None:
         """Handle an event about one of this participant's transports or receivers."""
-        with about(participant=self.identity, pID=self.sid):
+        with subject(participant=self.identity, pID=self.sid):
             self._handle_event(event)
 
     def _handle_event(self, event: Event) -> None:
@@ -385,7 +403,7 @@ class Participant:
 
     def negotiation_failed(self, why: str) -> None:
         """The client has to join afresh."""
-        logger.info("negotiation failed: %s", why)
+        logger.info("negotiation failed: %s", why, extra=self.log_fields())
         self.room.close_participant(self, Reason.STATE_MISMATCH, Action.RECONNECT)
 
     def down_tracks_settled(
@@ -411,7 +429,7 @@ class Participant:
 
     def publication_failed(self, sid: str) -> None:
         """The client does not send a track that it has announced; it may have to join afresh."""
-        logger.warning("track is not sent", extra=fields(participant=self.identity, track=sid))
+        logger.warning("track is not sent", extra=self.log_fields(track=sid))
         if self.room.options.reconnect_on_publication_error:
             self.room.close_participant(self, Reason.STATE_MISMATCH, Action.RECONNECT)
 
@@ -451,7 +469,7 @@ class Participant:
 
     def subscription_failed(self, sid: str) -> None:
         """The client does not negotiate a track; it may have to join afresh."""
-        logger.warning("track is not bound", extra=fields(participant=self.identity, track=sid))
+        logger.warning("track is not bound", extra=self.log_fields(track=sid))
         if self.room.options.reconnect_on_subscription_error:
             self.room.close_participant(self, Reason.STATE_MISMATCH, Action.RECONNECT)
 

@@ -93,7 +93,12 @@ class ParticipantData:
         self.overflows += 1
         self._telemetry.tell(MessageDropped("data_channel"))
         if self.overflows % 100 == 1:
-            logger.warning("reliable data dropped: %d bytes are waiting", event.buffered)
+            waiting = event.buffered
+            logger.warning(
+                "reliable data dropped: %d bytes are waiting",
+                waiting,
+                extra=self._owner.log_fields(),
+            )
 
     def _changed(self, event: DataChannelOpened | DataChannelClosed) -> None:
         before = self.outgoing(reliable=True)
@@ -101,6 +106,7 @@ class ParticipantData:
             self._channels.opened(event)
         else:
             self._channels.closed(event)
+        self._room.changed(self._owner)
         channel = self.outgoing(reliable=True)
         if channel == before:
             return

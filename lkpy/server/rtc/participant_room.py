@@ -9,7 +9,7 @@ from livekit.protocol import models, rtc
 from lkpy.clock import Clock
 from lkpy.engine.api import Event
 from lkpy.engine.hub import EngineHub
-from lkpy.ids import ParticipantIdentity
+from lkpy.ids import ParticipantIdentity, RoomName
 from lkpy.server.rtc.ice_preference import IcePreferences
 from lkpy.server.rtc.options import RoomOptions, RoomSettings
 from lkpy.server.rtc.room_data import RoomData
@@ -18,6 +18,7 @@ from lkpy.server.rtc.room_tracks import RoomTracks
 from lkpy.server.rtc.simulation import ResumeFaults
 from lkpy.server.rtc.timers import Timers
 from lkpy.server.telemetry.events import Telemetry
+from lkpy.slices import Slices
 
 if TYPE_CHECKING:
     from lkpy.server.rtc.participant import Participant
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 class ParticipantRoom(Protocol):
     """The room, as its participants see it."""
 
+    name: RoomName
     hub: EngineHub
     timers: Timers
+    slices: Slices
     clock: Clock
     options: RoomOptions
     settings: RoomSettings

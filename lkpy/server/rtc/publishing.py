@@ -9,7 +9,8 @@ from typing import Protocol
 from livekit.protocol import models, rtc
 
 from lkpy.engine.api import CloseReceiver, MediaKind, ReceiverLayersChanged, UpdateReceiver
-from lkpy.engine.hub import EngineHub, Handler
+from lkpy.engine.hub import Handler
+from lkpy.server.rtc.engine_session import EngineSession
 from lkpy.server.rtc.media_sections import MediaSectionTrack
 from lkpy.server.rtc.media_track import MediaTrack
 from lkpy.server.rtc.publication_watch import PublicationWatch
@@ -63,7 +64,7 @@ class Publishing:
     def __init__(
         self,
         owner: PublishingOwner,
-        hub: EngineHub,
+        engine: EngineSession,
         signals: SignalSender,
         transports: TransportManager,
         tracks: PublishedTracks,
@@ -75,7 +76,7 @@ class Publishing:
         video_by_media: bool = False,
     ) -> None:
         self._owner = owner
-        self._hub = hub
+        self._engine = engine
         self._signals = signals
         self._transports = transports
         self._deliver = deliver
@@ -84,7 +85,7 @@ class Publishing:
         self._watch = PublicationWatch(owner, timers, owner.publication_failed)
         self._video_by_media = video_by_media
         """The client's video is known by its first packet, not by its description."""
-        self._clock_group = hub.new_id()
+        self._clock_group = engine.new_id()
         self.tracks = tracks
 
     # -- signals ----------------------------------------------------------------------------------
@@ -126,7 +127,9 @@ class Publishing:
         if not muted:
             self._dynacast.unmuted(sid)
         if changed:
-            self._hub.submit(*(UpdateReceiver(source.receiver, muted) for source in track.sources))
+            self._engine.submit(
+                *(UpdateReceiver(source.receiver, muted) for source in track.sources)
+            )
             self._changed(track)
         return track.info
 
@@ -166,7 +169,7 @@ class Publishing:
         """Follow what a client's offer began and ended."""
         for section in result.closed:
             if section.receiver is not None:
-                self._hub.unbind(section.receiver)
+                self._engine.unbind(section.receiver)
             track = self.tracks.section_closed(section.mid)
             if track is None:
                 continue
@@ -184,9 +187,9 @@ class Publishing:
                 clock_group=self._clock_group,
                 screen_share=info.source == models.TrackSource.SCREEN_SHARE,
             )
-            self._hub.bind(identifier, self._deliver)
+            self._engine.bind(identifier, self._deliver)
             if info.muted:
-                self._hub.submit(UpdateReceiver(identifier, muted=True))
+                self._engine.submit(UpdateReceiver(identifier, muted=True))
             return identifier
 
         joined = self.tracks.publish(section, receiver)
@@ -232,8 +235,8 @@ class Publishing:
     def unpublish(self, track: MediaTrack) -> None:
         """Take a track away from its publisher and say so."""
         for source in track.sources:
-            self._hub.unbind(source.receiver)
-            self._hub.submit(CloseReceiver(source.receiver))
+            self._engine.unbind(source.receiver)
+            self._engine.release(CloseReceiver(source.receiver))
         track.sources.clear()
         self._signals.track_unpublished(track.sid)
         self._unpublished(track)
@@ -260,7 +263,7 @@ class Publishing:
         gone = []
         for track in self.tracks:
             for source in track.sources:
-                self._hub.unbind(source.receiver)
+                self._engine.unbind(source.receiver)
             self.tracks.remove(track.sid)
             self._dynacast.unpublished(track.sid)
             if track.announced:

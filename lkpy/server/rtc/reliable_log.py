@@ -92,9 +92,14 @@ class ReliableLog:
     def trim(self, now: float) -> None:
         """Forget what is too old or too much."""
         while self._packets and (
-            self._bytes > RELIABLE_REPLAY_BYTES or now - self._packets[0].at > RELIABLE_REPLAY_S
+            self._bytes > RELIABLE_REPLAY_BYTES or now - self._packets[0].at >= RELIABLE_REPLAY_S
         ):
             self._bytes -= len(self._packets.popleft().packet.payload)
+
+    @property
+    def trims_at(self) -> float | None:
+        """When the oldest packet will be too old."""
+        return self._packets[0].at + RELIABLE_REPLAY_S if self._packets else None
 
     def catch_up(self, now: float, reader: ReliableReader, sid: str, identity: str) -> list[Routed]:
         """What the participant missed, in order; it has a channel from now on."""

@@ -17,11 +17,7 @@ from lkpy.engine.api import AudioLevels, DataReceived, Event, StatsCollected
 from lkpy.engine.hub import EngineHub
 from lkpy.errors import LkpyError
 from lkpy.ids import ParticipantIdentity, RoomID, RoomName
-from lkpy.limits import (
-    RECONCILE_INTERVAL_S,
-    ROOM_IDLE_CHECK_S,
-    TOKEN_REFRESH_S,
-)
+from lkpy.limits import TOKEN_REFRESH_S
 from lkpy.server.rtc.active_speakers import ActiveSpeakers
 from lkpy.server.rtc.announcements import Announcements
 from lkpy.server.rtc.connection_quality import ConnectionQuality
@@ -38,6 +34,7 @@ from lkpy.server.rtc.room_task import RoomTask
 from lkpy.server.rtc.room_tracks import RoomTracks
 from lkpy.server.rtc.room_updates import RoomUpdates
 from lkpy.server.rtc.room_whip import RoomWhip
+from lkpy.server.rtc.roster import Roster
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
 from lkpy.server.rtc.signals import Action
 from lkpy.server.rtc.simulation import ResumeFaults
@@ -106,6 +103,7 @@ class Room:
         self.sid = RoomID(info.sid)
         self._task = RoomTask(info.name, clock)
         self.timers = self._task.timers
+        self.slices = self._task.slices
         self.closed: asyncio.Event = self._task.stopped
         self._state = RoomState(info, clock.now())
         self._observer = observer
@@ -115,14 +113,21 @@ class Room:
         self.data_tracks = RoomDataTracks(self)
         self.ice_preferences = IcePreferences()
         self.resume_faults = ResumeFaults()
-        self.data = RoomData(hub, self._participants.values, clock, telemetry)
+        self.data = RoomData(hub, self._participants, self.timers, clock, telemetry)
+        self.roster = Roster(lambda: (who.record for who in self._participants.values()))
         self._announcements = Announcements(
-            self.members, self.timers, clock, target_size=options.update_batch_target_size
+            self.members,
+            self.timers,
+            self.slices,
+            clock,
+            target_size=options.update_batch_target_size,
         )
         self._updates = RoomUpdates(self._state.info, self.timers, clock, self._tell)
-        self._speakers = ActiveSpeakers(options.audio, self.members, self.timers, clock)
+        self._speakers = ActiveSpeakers(
+            options.audio, self.members, self.timers, self.slices, clock
+        )
         self.tell_speakers = self._speakers.tell_all
-        self._quality = ConnectionQuality(self.members, clock, telemetry)
+        self._quality = ConnectionQuality(self.members, self.slices, clock, telemetry)
         self.tracks.greetings += [self._speakers.tell, self._quality.tell]
         self._stats = RoomStats(clock)
         self.api = RoomApi(self)
@@ -131,10 +136,7 @@ class Room:
 
     def start(self) -> None:
         """Begin the room's task."""
-        self._task.every("idle", ROOM_IDLE_CHECK_S, self._check_idle)
-        self._task.every("reconcile", RECONCILE_INTERVAL_S, self.tracks.retry)
-        self._task.every("reconcile data", RECONCILE_INTERVAL_S, self.data_tracks.retry)
-        self._task.every("token", TOKEN_REFRESH_S, self._refresh_tokens)
+        self._end_if_nobody_comes()
         self._task.start()
         self.telemetry.tell(RoomStarted(self))
 
@@ -172,8 +174,9 @@ class Room:
     def admit(self, participant: Participant) -> None:
         """Somebody is in the room from now on."""
         self._participants[participant.identity] = participant
-        self._state.entered(participant)
-        self.count()
+        self.count(participant)
+        self.data.changed(participant)
+        self._refresh_token_later(participant)
 
     def deliver(self, participant: Participant, event: Event) -> None:
         """Take an engine event; what a peer can send without end may be lost, the rest may not."""
@@ -203,21 +206,24 @@ class Room:
         if participant.closed:
             return
         gone = participant.close(reason, action)
+        data_tracks = participant.data_tracks.clear()
         if self._participants.get(participant.identity) is participant:
             del self._participants[participant.identity]
-        self.tracks.forget(track.sid for track in gone)
-        self.data_tracks.forget(participant.data_tracks.clear())
+        urgent = self._state.left(self.clock.now(), participant)
+        self._sessions.ended(participant, reason)
+        self.data.left(participant)
+        self.resume_faults.forget(participant.identity)
+        self._speakers.forget(participant.sid)
+        if not self.closed.is_set():
+            self.tracks.forget(track.sid for track in gone)
+            self.data_tracks.forget(data_tracks)
+            self._counted(urgent=urgent)
+            if reason == Reason.DUPLICATE_IDENTITY:
+                self._announcements.replaced(participant)
+            else:
+                self._announcements.announce(participant)
         for track in gone:
             self.telemetry.tell(TrackUnpublished(self, participant, track.info))
-        self._speakers.forget(participant.sid)
-        self._state.left(self.clock.now())
-        self.count()
-        if reason == Reason.DUPLICATE_IDENTITY:
-            self._announcements.replaced(participant)
-        else:
-            self._announcements.announce(participant)
-        self.resume_faults.forget(participant.identity)
-        self._sessions.ended(participant, reason)
         self._observer.participant_left(self, participant.to_proto())
         self.telemetry.tell(ParticipantLeft(self, participant))
         logger.info(
@@ -230,10 +236,25 @@ class Room:
             ),
         )
 
-    def _check_idle(self) -> None:
-        self.data.log.trim(self.clock.now())
-        if self._state.expired(self.clock.now()):
-            self._close(Reason.ROOM_CLOSED, Action.DISCONNECT)
+    def media_lost(self, worker: int) -> None:
+        """The media worker failed: everybody has to join afresh, on ``worker``."""
+        self.worker = worker
+        self._task.inbox.post(self._send_back)
+
+    def _send_back(self) -> None:
+        def send_back(participant: Participant) -> None:
+            self.close_participant(participant, Reason.STATE_MISMATCH, Action.RECONNECT)
+
+        self.slices.for_each(self.members(), send_back)
+
+    def _end_if_nobody_comes(self) -> None:
+        """Who is here changed, and with it when the room is to end."""
+        at = self._state.expires_at()
+        if at is None:
+            self.timers.cancel("idle")
+        else:
+            close = partial(self._close, Reason.ROOM_CLOSED, Action.DISCONNECT)
+            self.timers.set("idle", at, close)
 
     async def close(
         self,
@@ -248,9 +269,17 @@ class Room:
         await self._task.join()
 
     def _close(self, reason: models.DisconnectReason, action: rtc.LeaveRequest.Action) -> None:
-        for participant in self.members():
-            self.close_participant(participant, reason, action)
+        """Nobody enters any more from now on, and nothing else happens to those who are here but
+        that they leave: in the order in which they came, and others have their turn meanwhile."""
+        if self.closed.is_set():
+            return
         self._task.stop()
+        self.slices.for_each(
+            self.members(), lambda participant: self.close_participant(participant, reason, action)
+        )
+        self.slices.then(self._ended)
+
+    def _ended(self) -> None:
         self.telemetry.tell(RoomEnded(self))
         self._observer.room_closed(self)
 
@@ -260,6 +289,7 @@ class Room:
         """A participant's state changed: the others hear of it, of those who only watch later."""
         self._observer.participant_changed(self, participant.to_proto())
         self._announcements.announce(participant)
+        self.data.changed(participant)
         if participant.state == State.ACTIVE:
             self.telemetry.tell(ParticipantActive(self, participant))
             if participant.session.auto_subscribe:
@@ -273,7 +303,7 @@ class Room:
 
     def claims_changed(self, participant: Participant) -> None:
         """A participant's claims changed: everybody hears of it, and its token says so."""
-        self.count()
+        self.count(participant)
         self.info_changed(participant)
         self.refresh_token(participant)
 
@@ -281,9 +311,12 @@ class Room:
         """It does not speak any more."""
         self._speakers.silence(participant.sid)
 
-    def count(self) -> None:
-        """Who is here changed."""
-        urgent = self._state.recount(self._participants.values())
+    def count(self, participant: Participant) -> None:
+        """A participant came, or what it counts as changed."""
+        self._counted(urgent=self._state.count(participant))
+
+    def _counted(self, *, urgent: bool) -> None:
+        self._end_if_nobody_comes()
         self._observer.room_updated(self)
         self._updates.changed(urgent=urgent)
 
@@ -296,9 +329,12 @@ class Room:
         token = self._refresh_token(grants, key)
         participant.signals.send(rtc.SignalResponse(refresh_token=token))
 
-    def _refresh_tokens(self) -> None:
-        for participant in self.members():
+    def _refresh_token_later(self, participant: Participant) -> None:
+        def again() -> None:
+            self._refresh_token_later(participant)
             self.refresh_token(participant)
+
+        self.timers.set((participant.sid, "token"), self.clock.now() + TOKEN_REFRESH_S, again)
 
     # -- the API ----------------------------------------------------------------------------------
 
@@ -309,6 +345,10 @@ class Room:
     def participant(self, identity: ParticipantIdentity) -> Participant | None:
         """Who has this identity."""
         return self._participants.get(identity)
+
+    def has(self, identity: ParticipantIdentity) -> bool:
+        """Whether somebody with this identity is in the room."""
+        return identity in self._participants
 
     def set_metadata(self, metadata: str) -> None:
         """Change the room's metadata and tell everybody."""
@@ -330,7 +370,8 @@ class Room:
         """Score everybody's connection quality; call it once per window."""
         self._task.inbox.offer(partial(self._quality.measure, stats))
 
-    def snapshot(self, stats: Sequence[StatsCollected]) -> stats_pb2.Room:
-        """The room with its participants and tracks, for the statistics route."""
+    async def snapshot(self, stats: Sequence[StatsCollected]) -> stats_pb2.Room:
+        """The room with its participants and tracks, for the statistics route. It is as it was at
+        the beginning, or changed a little meanwhile."""
         participants = list(self._participants.values())
-        return self._stats.room(self._state.info, participants, self._speakers.level, stats)
+        return await self._stats.room(self._state.info, participants, self._speakers.level, stats)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from lkpy.server.rtc.data_tracks import DataTrack
+from lkpy.slices import Slices
 
 if TYPE_CHECKING:
     from lkpy.server.rtc.participant import Participant
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
 class DataTracksOwner(Protocol):
     """The room, as its data tracks see it."""
 
+    slices: Slices
+
     def members(self) -> Iterable[Participant]:
         """Everybody in the room."""
 
-    def count(self) -> None:
-        """The number of publishers may have changed."""
+    def count(self, participant: Participant) -> None:
+        """What the participant counts as may have changed."""
 
     def info_changed(self, participant: Participant) -> None:
         """Everybody hears of the participant."""
@@ -43,15 +46,18 @@ class RoomDataTracks:
         participant.set_publisher(True)
         participant.touch()
         self._tracks[track.sid] = track
-        self._owner.count()
+        self._owner.count(participant)
         self._owner.info_changed(participant)
-        for other in self._owner.members():
-            if other is participant:
-                continue
+
+        def offer(other: Participant) -> None:
+            if other is participant or other.closed:
+                return
             if other.active and other.session.auto_subscribe_data_track:
                 other.data_subscriptions.want([track.sid])
             else:
                 other.data_subscriptions.reconcile([track.sid])
+
+        self._for_everybody(offer)
 
     def unpublished(self, participant: Participant, tracks: Iterable[DataTrack]) -> None:
         """The others hear that tracks are gone, and receive them no more."""
@@ -63,8 +69,7 @@ class RoomDataTracks:
         """Tracks are gone without a word about each."""
         gone = [track.sid for track in tracks if self._tracks.pop(track.sid, None) is not None]
         if gone:
-            for other in self._owner.members():
-                other.data_subscriptions.lost(gone)
+            self._for_everybody(lambda other: other.data_subscriptions.lost(gone))
 
     # -- subscribing ------------------------------------------------------------------------------
 
@@ -77,17 +82,13 @@ class RoomDataTracks:
     def permission_updated(self, publisher: Participant) -> None:
         """A publisher changed who may subscribe to its tracks."""
         sids = [track.sid for track in publisher.data_tracks]
-        for other in self._owner.members():
-            other.data_subscriptions.reconcile(sids)
+        self._for_everybody(lambda other: other.data_subscriptions.reconcile(sids))
 
     def attach(self, participant: Participant) -> None:
         """A participant's connection may have come to be, which what it sends or receives needs."""
         if participant.data_tracks.attach():
-            for other in self._owner.members():
-                other.data_subscriptions.attach()
+            self._for_everybody(lambda other: other.data_subscriptions.attach())
         participant.data_subscriptions.attach()
 
-    def retry(self) -> None:
-        """Everybody tries again what was not possible before."""
-        for other in self._owner.members():
-            other.data_subscriptions.retry()
+    def _for_everybody(self, action: Callable[[Participant], None]) -> None:
+        self._owner.slices.for_each(self._owner.members(), action)

@@ -14,10 +14,10 @@ from typing import Protocol
 from livekit.protocol import models, rtc
 
 from lkpy.errors import Code, LkpyError
-from lkpy.ids import RoomName
 from lkpy.server.rtc.claims import Claims
 from lkpy.server.rtc.client_info import supports_reconnect_response
 from lkpy.server.rtc.departures import Departures
+from lkpy.server.rtc.engine_session import EngineSession
 from lkpy.server.rtc.handlers import handle_request
 from lkpy.server.rtc.ice_preference import IcePreference
 from lkpy.server.rtc.inbox import Inbox
@@ -25,6 +25,7 @@ from lkpy.server.rtc.join_response import join_response, reconnect_response
 from lkpy.server.rtc.options import NodeInfo
 from lkpy.server.rtc.participant import Participant, Reason
 from lkpy.server.rtc.participant_room import ParticipantRoom
+from lkpy.server.rtc.roster import Roster
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
 from lkpy.server.rtc.signal_reader import SignalReader
 from lkpy.server.rtc.signals import Action, refuse_resume
@@ -41,7 +42,7 @@ _FAST_START = 8
 class SessionRoom(ParticipantRoom, TelemetryRoom, Protocol):
     """The room, as its sessions see it."""
 
-    name: RoomName
+    roster: Roster
 
     @property
     def info(self) -> models.Room:
@@ -110,9 +111,14 @@ class RoomSessions:
         claims = Claims(session.grants, session.name)
         if room.full and not claims.is_dependent:
             raise LkpyError(Code.RESOURCE_EXHAUSTED, "room has exceeded its max participants")
-        others = [p.to_proto() for p in room.members() if not p.hidden]
+        others = room.roster.others()
         codecs = tuple(room.info.enabled_codecs)
-        participant = Participant(session, claims, sink, room, codecs)
+        engine = EngineSession(room.hub)
+        try:
+            participant = Participant(session, claims, sink, room, codecs, engine)
+        except BaseException:
+            engine.close()
+            raise
         room.admit(participant)
         try:
             self._enter(participant, others)
@@ -121,7 +127,7 @@ class RoomSessions:
             raise
         return participant
 
-    def _enter(self, participant: Participant, others: list[models.ParticipantInfo]) -> None:
+    def _enter(self, participant: Participant, others: bytes) -> None:
         room = self._room
         join = join_response(
             room=room.info_told,
@@ -169,8 +175,11 @@ class RoomSessions:
             )
             first.append(rtc.SignalResponse(reconnect=reconnect))
             first += responses(self._departures.seen_by(participant), target)
-        here = [p.to_proto() for p in room.members() if p is participant or not p.hidden]
-        first += responses(here, target)
+        if participant.hidden:
+            here = [p.to_proto() for p in room.members() if p is participant or not p.hidden]
+            first += responses(here, target)
+        else:
+            first += room.roster.updates(target)
         first.append(rtc.SignalResponse(room_update=rtc.RoomUpdate(room=room.info)))
         participant.resume(first)
         room.refresh_token(participant)

@@ -17,6 +17,7 @@ from lkpy.server.rtc.stats_index import StatsIndex
 from lkpy.server.rtc.subscribed_tracks import SubscribedTrack
 from lkpy.server.rtc.transport import PeerTransport
 from lkpy.signal.enum_names import enum_name
+from lkpy.slices import paced
 from lkpy.stats.v1 import stats_pb2
 
 
@@ -27,23 +28,26 @@ class RoomStats:
         self._clock = clock
         self._frames: dict[tuple[int, int], tuple[float, int, float]] = {}
 
-    def room(
+    async def room(
         self,
         info: models.Room,
         participants: Sequence[Participant],
         level: Callable[[str], float | None],
         stats: Sequence[StatsCollected],
     ) -> stats_pb2.Room:
-        """The whole room."""
+        """The whole room, in slices."""
         index = StatsIndex.of(stats)
-        counts = self._subscribers(participants)
+        counts: Counter[str] = Counter()
+        async for participant in paced(participants):
+            self._count(participant, counts)
         room = stats_pb2.Room(
             sid=info.sid,
             name=info.name,
             created_at_ms=info.creation_time_ms,
             max_participants=info.max_participants,
-            participants=[self._participant(p, level, index, counts) for p in participants],
         )
+        async for participant in paced(participants):
+            room.participants.append(self._participant(participant, level, index, counts))
         room.bitrate_in_bps = sum(p.bitrate_in_bps for p in room.participants)
         room.bitrate_out_bps = sum(p.bitrate_out_bps for p in room.participants)
         live = {(layer.receiver, layer.spatial) for ls in index.layers.values() for layer in ls}
@@ -52,14 +56,11 @@ class RoomStats:
         return room
 
     @staticmethod
-    def _subscribers(participants: Sequence[Participant]) -> dict[str, int]:
-        counts: Counter[str] = Counter()
-        for participant in participants:
-            for subscribed in participant.subscribing.tracks:
-                counts[subscribed.track.sid] += 1
-            for received in participant.data_subscriptions.received:
-                counts[received.track.sid] += 1
-        return counts
+    def _count(participant: Participant, counts: Counter[str]) -> None:
+        for subscribed in participant.subscribing.tracks:
+            counts[subscribed.track.sid] += 1
+        for received in participant.data_subscriptions.received:
+            counts[received.track.sid] += 1
 
     def _participant(
         self,

@@ -9,24 +9,25 @@ from typing import Any, TypeVar
 
 from lkpy.clock import Clock
 from lkpy.errors import Blame, Code, LkpyError
+from lkpy.limits import ROOM_CLOSE_S
 from lkpy.server.rtc.inbox import Inbox
 from lkpy.server.rtc.timers import Timers
-from lkpy.server.telemetry.log import about
+from lkpy.server.telemetry.log import subject
+from lkpy.slices import Slices
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_BURST = 64
-"""Messages after which the rest of the process has its turn."""
-
 
 class RoomTask:
-    """An inbox, timers, and the loop that serves both until :meth:`stop`."""
+    """An inbox, timers, and the loop that serves both until :meth:`stop`. What a message or a
+    timer has left to :attr:`slices` is done before the next of either, also after :meth:`stop`."""
 
     def __init__(self, name: str, clock: Clock) -> None:
         self.inbox = Inbox()
         self.timers = Timers()
+        self.slices = Slices(self.wake)
         self.stopped = asyncio.Event()
         self._name = name
         self._clock = clock
@@ -94,20 +95,36 @@ class RoomTask:
             future.cancel()
 
     async def _run(self) -> None:
-        about(room=self._name).begin()
-        handled = 0
+        subject(room=self._name).begin()
+        self.slices.begin()
         while not self.stopped.is_set():
-            while (due := self.timers.due(self._clock.now())) is not None:
+            if self.slices.waiting or self.slices.spent:
+                await self.slices.rest()
+            elif (due := self.timers.due(self._clock.now())) is not None:
                 self._do(due)
-            deadline = self.timers.next_deadline()
-            message = await self.inbox.take(
-                None if deadline is None else max(0.0, deadline - self._clock.now())
-            )
-            if message is not None:
+            elif (message := await self._next_message()) is not None:
                 self._do(message)
-            handled += 1
-            if handled % _BURST == 0:
-                await asyncio.sleep(0)
+        await self._end()
+
+    async def _end(self) -> None:
+        """What the last message has left to do. It ends, however busy the process is."""
+        deadline = self._clock.now() + ROOM_CLOSE_S
+        while self.slices.waiting:
+            if self._clock.now() < deadline:
+                await self.slices.rest()
+            else:
+                self.slices.hurry()
+
+    async def _next_message(self) -> Callable[[], None] | None:
+        """A message, or None when a timer is due before one comes."""
+        if len(self.inbox):
+            return await self.inbox.take(None)
+        deadline = self.timers.next_deadline()
+        message = await self.inbox.take(
+            None if deadline is None else max(0.0, deadline - self._clock.now())
+        )
+        self.slices.begin()
+        return message
 
     def _do(self, message: Callable[[], None]) -> None:
         """A fault while handling one message is logged and costs that message only."""

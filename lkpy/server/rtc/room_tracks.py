@@ -15,6 +15,7 @@ from lkpy.server.telemetry.events import (
     TrackSubscribed,
     TrackUnpublished,
 )
+from lkpy.slices import Slices
 
 if TYPE_CHECKING:
     from lkpy.server.rtc.participant import Participant
@@ -29,12 +30,13 @@ class TracksOwner(TelemetryRoom, Protocol):
     """The room, as its tracks see it."""
 
     telemetry: Telemetry
+    slices: Slices
 
     def members(self) -> Iterable[Participant]:
         """Everybody in the room."""
 
-    def count(self) -> None:
-        """The number of publishers may have changed."""
+    def count(self, participant: Participant) -> None:
+        """What the participant counts as may have changed."""
 
     def info_changed(self, participant: Participant) -> None:
         """Everybody hears of the participant."""
@@ -70,21 +72,23 @@ class RoomTracks:
     def published(self, participant: Participant, track: MediaTrack) -> None:
         """Join step 13: the others hear of a track, and those who want everything get it."""
         self._tracks[track.sid] = (participant, track)
-        self._owner.count()
+        self._owner.count(participant)
         self._owner.info_changed(participant)
         self._owner.telemetry.tell(TrackPublished(self._owner, participant, track.info))
-        for other in self._owner.members():
-            if other is participant:
-                continue
+
+        def offer(other: Participant) -> None:
+            if other is participant or other.closed:
+                return
             if other.state == State.ACTIVE and other.session.auto_subscribe:
                 other.subscribing.want([track.sid])
             else:
                 other.subscribing.reconcile([track.sid])
 
+        self._owner.slices.for_each(self._owner.members(), offer)
+
     def changed(self, participant: Participant, track: MediaTrack) -> None:
         """A track's description changed: its subscribers' wishes may mean other layers."""
-        for other in self._owner.members():
-            other.subscribing.refresh(track)
+        self._owner.slices.for_each(track.subscribers, lambda subscriber: subscriber.refresh(track))
         self._owner.info_changed(participant)
 
     def unpublished(self, participant: Participant, track: MediaTrack) -> None:
@@ -99,8 +103,9 @@ class RoomTracks:
         """Tracks are gone without a word about each."""
         gone = [sid for sid in sids if self._tracks.pop(sid, None) is not None]
         if gone:
-            for other in self._owner.members():
-                other.subscribing.lost(gone)
+            self._owner.slices.for_each(
+                self._owner.members(), lambda other: other.subscribing.lost(gone)
+            )
 
     # -- subscribing ------------------------------------------------------------------------------
 
@@ -114,8 +119,9 @@ class RoomTracks:
         }
         publisher.subscriber_permissions.update(permission, identities.get)
         sids = [track.sid for track in publisher.publishing.tracks if track.announced]
-        for other in self._owner.members():
-            other.subscribing.reconcile(sids)
+        self._owner.slices.for_each(
+            self._owner.members(), lambda other: other.subscribing.reconcile(sids)
+        )
 
     def receiving(self, subscriber: Participant, publisher: Participant) -> None:
         """The first track of a publisher is subscribed to: what is said of the publisher from
@@ -130,8 +136,3 @@ class RoomTracks:
             track.seen = True
             publisher.signals.track_subscribed(track.sid)
         self._owner.telemetry.tell(TrackSubscribed(subscriber, track.info))
-
-    def retry(self) -> None:
-        """Everybody tries again what was not possible before."""
-        for participant in self._owner.members():
-            participant.subscribing.retry()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterable
 
 from livekit.protocol import models, rtc
 
@@ -32,6 +33,11 @@ def leave(
     else:
         request.can_reconnect = action == Action.RECONNECT
     return rtc.SignalResponse(leave=request)
+
+
+def speakers_changed(speakers: Iterable[models.SpeakerInfo]) -> rtc.SignalResponse:
+    """Changes of who speaks, for all who are to hear the same."""
+    return rtc.SignalResponse(speakers_changed=rtc.SpeakersChanged(speakers=speakers))
 
 
 def refuse_resume(sink: MessageSink, client: models.ClientInfo) -> None:
@@ -86,10 +92,10 @@ class SignalSender:
         if action != Action.RESUME or self._client.protocol >= _LEAVE_ACTION:
             self.send(leave(self._client, reason, action))
 
-    def speakers(self, speakers: list[models.SpeakerInfo]) -> None:
-        """Changes of who speaks."""
-        if speakers and self._client.protocol >= _SPEAKERS_CHANGED:
-            self.send(rtc.SignalResponse(speakers_changed=rtc.SpeakersChanged(speakers=speakers)))
+    def speakers(self, changes: rtc.SignalResponse) -> None:
+        """Changes of who speaks, as :func:`speakers_changed` makes them."""
+        if self._client.protocol >= _SPEAKERS_CHANGED:
+            self.send(changes)
 
     def track_unpublished(self, sid: str) -> None:
         """The server unpublished a track; older clients are told to mute it."""

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Protocol
 from livekit.protocol import models, rtc
 
 from lkpy.engine.api import MediaKind, StreamStatesChanged
-from lkpy.limits import MAX_RECEIVED_TRACKS, MAX_RECEIVED_TRACKS_SINGLE_PC, Limits
+from lkpy.limits import (
+    MAX_RECEIVED_TRACKS,
+    MAX_RECEIVED_TRACKS_SINGLE_PC,
+    RECONCILE_INTERVAL_S,
+    Limits,
+)
 from lkpy.server.rtc.client_info import supports_codec_change, supports_packet_trailer
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.media_track import MediaTrack
-from lkpy.server.rtc.signals import SignalSender
+from lkpy.server.rtc.signals import SignalSender, speakers_changed
 from lkpy.server.rtc.stream_states import stream_state_update
 from lkpy.server.rtc.subscribed_tracks import Followed, SubscribedTrack, SubscribedTracks
 from lkpy.server.rtc.subscriptions import (
@@ -187,6 +192,7 @@ class Subscribing:
         """
         now = self._owner.now()
         changed = relieved = False
+        sids = None if sids is None else list(sids)
         actions = self._subscriptions.reconcile(
             now, self._resolve, sids, active_since=self._owner.active_since
         )
@@ -211,8 +217,12 @@ class Subscribing:
             self._timers.set_if_absent(key, self._subscriptions.retry_at(), self.reconcile)
         elif relieved:
             self.reconcile()
+        if self._subscriptions.any_unsettled(sids):
+            self._timers.set_if_absent(
+                (self._owner.sid, "retry"), now + RECONCILE_INTERVAL_S, self._retry
+            )
 
-    def retry(self) -> None:
+    def _retry(self) -> None:
         """Try again what was not possible, and look after what takes long."""
         sids = self._subscriptions.unsettled()
         if sids:
@@ -256,6 +266,7 @@ class Subscribing:
         publisher, track = found
         first = not self._tracks.receives_from(publisher.sid)
         self._tracks.add(publisher, track, self._subscriptions.settings(sid))
+        track.subscribed(self._owner.sid, self)
         if first:
             self._owner.receiving(publisher)
         self._telemetry.tell(TrackSubscribeRequested(self._owner, track.info))
@@ -265,10 +276,12 @@ class Subscribing:
         subscribed = self._tracks.remove(sid)
         if subscribed is None:
             return False
+        subscribed.track.unsubscribed(self._owner.sid)
         publisher = subscribed.publisher.sid
         if not self._tracks.receives_from(publisher):
             # Who speaks is told of publishers that are received; this one is no more.
-            self._signals.speakers([models.SpeakerInfo(sid=publisher, level=0, active=False)])
+            silent = models.SpeakerInfo(sid=publisher, level=0, active=False)
+            self._signals.speakers(speakers_changed([silent]))
         return True
 
     def _failed(self, sid: str, error: models.SubscriptionError) -> None:
@@ -321,4 +334,6 @@ class Subscribing:
 
     def close(self) -> None:
         """The participant leaves."""
+        for subscribed in self._tracks.all:
+            subscribed.track.unsubscribed(self._owner.sid)
         self._tracks.close()

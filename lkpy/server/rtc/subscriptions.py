@@ -163,6 +163,11 @@ class Subscriptions:
         """Tracks whose subscription is under way or not possible so far."""
         return [sid for sid, track in self._tracks.items() if not track.settled]
 
+    def any_unsettled(self, sids: Iterable[str] | None = None) -> bool:
+        """Whether there are such tracks, among ``sids`` or at all."""
+        tracks = self._tracks.values() if sids is None else map(self._tracks.get, sids)
+        return any(track is not None and not track.settled for track in tracks)
+
     def retry_at(self) -> float:
         """When to reconcile again because of subscriptions that are being closed."""
         return self._closing_until

@@ -11,7 +11,8 @@ _SPARE = 64
 
 
 class Timers:
-    """At most one deadline per key; setting a key again moves its deadline.
+    """At most one deadline per key; setting a key again moves its deadline. A key that is a tuple
+    belongs to whom it begins with.
 
     What is outdated is forgotten when there is more of it than of what is set: clients decide how
     often and how far away some deadlines are."""
@@ -19,12 +20,16 @@ class Timers:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Hashable]] = []
         self._set: dict[Hashable, tuple[int, Callable[[], None]]] = {}
+        self._owned: dict[Hashable, set[Hashable]] = {}
+        """Keys by owner."""
         self._numbers = itertools.count()
 
     def set(self, key: Hashable, at: float, callback: Callable[[], None]) -> None:
         """Call ``callback`` at ``at``, and not when ``key`` was due before."""
         number = next(self._numbers)
         self._set[key] = (number, callback)
+        if isinstance(key, tuple):
+            self._owned.setdefault(key[0], set()).add(key)
         heapq.heappush(self._heap, (at, number, key))
         if len(self._heap) > 2 * len(self._set) + _SPARE:
             self._heap = [entry for entry in self._heap if self._is_current(entry)]
@@ -42,11 +47,11 @@ class Timers:
 
     def cancel(self, key: Hashable) -> None:
         """Forget the key. Idempotent."""
-        self._set.pop(key, None)
+        self._take(key)
 
     def cancel_of(self, owner: Hashable) -> None:
-        """Forget every key that is a tuple beginning with ``owner``."""
-        for key in [k for k in self._set if isinstance(k, tuple) and k[0] == owner]:
+        """Forget every key of ``owner``. Idempotent."""
+        for key in self._owned.pop(owner, ()):
             del self._set[key]
 
     def next_deadline(self) -> float | None:
@@ -62,5 +67,15 @@ class Timers:
         at = self.next_deadline()
         if at is None or at > now:
             return None
-        _, _, key = heapq.heappop(self._heap)
-        return self._set.pop(key)[1]
+        return self._take(heapq.heappop(self._heap)[2])
+
+    def _take(self, key: Hashable) -> Callable[[], None] | None:
+        number_and_callback = self._set.pop(key, None)
+        if number_and_callback is None:
+            return None
+        if isinstance(key, tuple):
+            owned = self._owned[key[0]]
+            owned.discard(key)
+            if not owned:
+                del self._owned[key[0]]
+        return number_and_callback[1]

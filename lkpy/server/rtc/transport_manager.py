@@ -13,10 +13,9 @@ from typing import Protocol
 from livekit.protocol import models, rtc
 
 from lkpy.engine.api import Event, OpenDataChannel
-from lkpy.engine.hub import EngineHub
-from lkpy.errors import LkpyError
 from lkpy.sdp import SdpError, SdpTooLarge
 from lkpy.server.rtc.answerer import TrackLookup
+from lkpy.server.rtc.engine_session import EngineSession
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.signals import SignalSender
 from lkpy.server.rtc.timers import Timers
@@ -41,6 +40,9 @@ class TransportOwner(Protocol):
     def sid(self) -> str:
         """Participant sid."""
 
+    def now(self) -> float:
+        """Monotonic seconds."""
+
     def negotiation_failed(self, why: str) -> None:
         """The client has to join afresh."""
 
@@ -56,7 +58,7 @@ class TransportManager:
     def __init__(
         self,
         owner: TransportOwner,
-        hub: EngineHub,
+        engine: EngineSession,
         signals: SignalSender,
         timers: Timers,
         *,
@@ -68,7 +70,7 @@ class TransportManager:
         deliver: Callable[[Event], None],
     ) -> None:
         self._owner = owner
-        self._hub = hub
+        self._engine = engine
         self._signals = signals
         self._timers = timers
         self._subscriber_primary = subscriber_primary
@@ -78,14 +80,14 @@ class TransportManager:
 
         def make(target: rtc.SignalTarget) -> PeerTransport:
             transport = PeerTransport(
-                hub,
+                engine,
                 worker=worker,
                 target=target,
                 single_pc=single_pc,
                 client=client,
                 options=options,
             )
-            hub.bind(transport.id, deliver)
+            engine.bind(transport.id, deliver)
             return transport
 
         self.publisher = make(rtc.SignalTarget.PUBLISHER)
@@ -132,7 +134,7 @@ class TransportManager:
         if self.subscriber is None or not self._subscriber_primary:
             return
         labels = (LOSSY, DATA_TRACK) if self._data_tracks else (LOSSY,)
-        self._hub.submit(
+        self._engine.submit(
             OpenDataChannel(self.subscriber.id, RELIABLE),
             *(
                 OpenDataChannel(self.subscriber.id, label, ordered=False, max_retransmits=0)
@@ -230,7 +232,10 @@ class TransportManager:
         if deadline is None:
             self._timers.cancel(key)
         else:
-            self._timers.set(key, deadline, partial(self.drive, deadline, transport))
+            self._timers.set(key, deadline, partial(self._drive_again, transport))
+
+    def _drive_again(self, transport: PeerTransport) -> None:
+        self.drive(self._owner.now(), transport)
 
     def _send_candidates(self, transport: PeerTransport) -> None:
         for trickle in transport.local_trickles():
@@ -239,9 +244,5 @@ class TransportManager:
     def close(self) -> None:
         """Close every transport. Idempotent."""
         for transport in self.all:
-            self._hub.unbind(transport.id)
-            try:
-                transport.close()
-            except LkpyError as error:
-                # The participant has to go even if the engine does not answer any more.
-                logger.warning("could not close transport: %s", error)
+            self._engine.unbind(transport.id)
+            transport.close()

@@ -150,9 +150,9 @@ class TrackSubscribeFailed:
 
 @dataclass(frozen=True, slots=True)
 class QualityMeasured:
-    """The connection quality of everybody in a room, once per window."""
+    """The connection quality of a participant, once per window."""
 
-    qualities: tuple[rtc.ConnectionQualityInfo, ...]
+    quality: rtc.ConnectionQualityInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +162,26 @@ class DataStreamBegan:
     header: models.DataStream.Header
     destinations: int
     """Participants it names; 0: everybody."""
+
+
+# -- the media engine -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MediaWorkerFailed:
+    """A worker of the media engine lost everything that was on it."""
+
+    worker: int
+    replaced: bool
+    """It goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaWorkerStalled:
+    """A turn of a worker does not end, or has ended after all."""
+
+    worker: int
+    stalled: bool
 
 
 # -- routes ---------------------------------------------------------------------------------------
@@ -239,6 +259,8 @@ TelemetryEvent: TypeAlias = (
     | TrackSubscribeFailed
     | QualityMeasured
     | DataStreamBegan
+    | MediaWorkerFailed
+    | MediaWorkerStalled
     | SignalConnected
     | SignalFailed
     | JoinHandled

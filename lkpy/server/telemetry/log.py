@@ -1,7 +1,9 @@
 """Structured logs with LiveKit's keys, as ``key=value`` text or as JSON lines.
 
 A message is a constant sentence; what it is about goes into fields. Tokens, network addresses and
-metadata belong in neither. What all lines of a task are about it says once, with :class:`about`.
+metadata belong in neither; what looks like a secret all the same (mostly in an exception's text) is
+taken out of the finished line. What all lines of a task are about it says once, with
+:class:`subject`.
 """
 
 from __future__ import annotations
@@ -9,14 +11,16 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, TextIO
 
+from lkpy.server.telemetry.redact import redact
+
 _FIELDS = "lkpy_fields"
-_ABOUT: ContextVar[Mapping[str, Any]] = ContextVar("lkpy_about", default=MappingProxyType({}))
+_SUBJECT: ContextVar[Mapping[str, Any]] = ContextVar("lkpy_subject", default=MappingProxyType({}))
 
 
 def fields(
@@ -41,9 +45,9 @@ def fields(
     return {_FIELDS: {k: v for k, v in (named | others).items() if v is not None}}
 
 
-class about:
-    """``with about(participant=identity):`` gives these fields to every line that is logged inside,
-    also by parts that do not know them; :meth:`begin` to every line of the running task."""
+class subject:
+    """``with subject(participant=identity):`` gives these fields to every line that is logged
+    inside, also by parts that do not know them; :meth:`begin` to every line of the running task."""
 
     __slots__ = ("_named", "_token")
 
@@ -53,18 +57,44 @@ class about:
 
     def begin(self) -> None:
         """From now on."""
-        _ABOUT.set({**_ABOUT.get(), **self._named})
+        _SUBJECT.set({**_SUBJECT.get(), **self._named})
 
     def __enter__(self) -> None:
-        self._token = _ABOUT.set({**_ABOUT.get(), **self._named})
+        self._token = _SUBJECT.set({**_SUBJECT.get(), **self._named})
 
     def __exit__(self, *_: object) -> None:
         if self._token is not None:
-            _ABOUT.reset(self._token)
+            _SUBJECT.reset(self._token)
+
+
+class About(logging.LoggerAdapter[logging.Logger]):
+    """A logger for one subject: ``About(logger, room=…, participant=…, pID=…)`` puts its fields
+    before those of each call."""
+
+    def __init__(self, logger: logging.Logger, **subject: Any) -> None:  # noqa: ANN401 - see fields
+        super().__init__(logger, fields(**subject))
+
+    def also(self, **subject: Any) -> About:  # noqa: ANN401 - see fields
+        """The same with more fields."""
+        return About(self.logger, **(_given(self.extra) | subject))
+
+    def process(
+        self,
+        msg: Any,  # noqa: ANN401 - logging's own
+        kwargs: MutableMapping[str, Any],
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        """Add the subject to what is logged."""
+        own = kwargs.get("extra")
+        kwargs["extra"] = {_FIELDS: _given(self.extra) | _given(own)}
+        return msg, kwargs
+
+
+def _given(extra: Any) -> dict[str, Any]:  # noqa: ANN401 - logging's own
+    return dict((extra or {}).get(_FIELDS, {}))
 
 
 def _record_fields(record: logging.LogRecord) -> dict[str, Any]:
-    values: dict[str, Any] = {**_ABOUT.get(), **getattr(record, _FIELDS, {})}
+    values: dict[str, Any] = {**_SUBJECT.get(), **getattr(record, _FIELDS, {})}
     if record.exc_info and record.exc_info[0] is not None:
         values["exception"] = logging.Formatter().formatException(record.exc_info)
     return values
@@ -89,7 +119,7 @@ class TextFormatter(logging.Formatter):
         exception = values.pop("exception", None)
         pairs = "".join(f" {key}={_quote(value)}" for key, value in values.items())
         line = f"{_time(record)} {record.levelname:<7} {record.getMessage()}{pairs}"
-        return line if exception is None else f"{line}\n{exception}"
+        return redact(line if exception is None else f"{line}\n{exception}")
 
 
 class JsonFormatter(logging.Formatter):
@@ -103,7 +133,23 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "msg": record.getMessage(),
         }
-        return json.dumps(head | _record_fields(record), ensure_ascii=False, default=str)
+        return redact(json.dumps(head | _record_fields(record), ensure_ascii=False, default=str))
+
+
+class _BadRequests(logging.Filter):
+    """aiohttp logs requests that it cannot parse as errors, with their sender's address and a piece
+    of them, which may be the middle of a token. What remains is that there was one."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if any(kind.__name__ == "HttpProcessingError" for kind in type(error).__mro__):
+            record.levelno, record.levelname = logging.INFO, "INFO"
+            record.msg, record.args, record.exc_info = "refused what is no HTTP request", (), None
+            record.__dict__.update(fields(error=type(error).__name__))
+            return logging.getLogger("lkpy").isEnabledFor(logging.INFO)
+        if record.args:
+            record.msg, record.args = record.msg.partition(" from %s")[0], ()
+        return True
 
 
 def configure(*, level: str = "info", as_json: bool = False, stream: TextIO | None = None) -> None:
@@ -116,3 +162,5 @@ def configure(*, level: str = "info", as_json: bool = False, stream: TextIO | No
     logging.getLogger("lkpy").setLevel(level.upper())
     # aiohttp's access log would repeat tokens in query strings.
     logging.getLogger("aiohttp.access").setLevel(logging.CRITICAL)
+    server = logging.getLogger("aiohttp.server")
+    server.filters[:] = [_BadRequests()]

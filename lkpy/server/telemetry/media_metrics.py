@@ -1,4 +1,4 @@
-"""What is counted of media, from the totals that snapshots carry. Pure.
+"""What is counted of media, from the totals that snapshots carry.
 
 Counters of the process are kept by differences, since the totals of what closes are gone. Sources:
 livekit-server ``pkg/telemetry/stats.go`` and ``pkg/telemetry/prometheus/packets.go``.
@@ -6,11 +6,13 @@ livekit-server ``pkg/telemetry/stats.go`` and ``pkg/telemetry/prometheus/packets
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import sub
 
 from lkpy.server.telemetry.exposition import Counter, Gauge, Histogram, Instrument
+from lkpy.slices import paced
 from lkpy.stats.v1 import stats_pb2
 
 _LOSS_PERCENT = (0, 0.1, 0.3, 0.5, 0.7, 1, 5, 10, 40, 100)
@@ -82,10 +84,11 @@ class MediaMetrics:
             if isinstance(value, Instrument):
                 yield value
 
-    def update(self, snapshot: stats_pb2.Snapshot) -> None:
-        """Bring counters and gauges up to date."""
-        streams = list(_streams(snapshot))
-        for stream in streams:
+    async def update(self, snapshot: stats_pb2.Snapshot) -> None:
+        """Bring counters and gauges up to date, in slices: one at a time."""
+        totals: dict[_Key, tuple[int, ...]] = {}
+        async for stream in paced(_streams(snapshot)):
+            totals[stream.key] = stream.totals
             packets, size, again, nacks, plis, lost = _since(self._totals, stream)
             direction = stream.direction
             self.packets.add(direction, "initial", _COUNTRY, by=packets)
@@ -98,13 +101,15 @@ class MediaMetrics:
             ):
                 if by:
                     counter.add(*labels, by=by)
-        self._totals = {stream.key: stream.totals for stream in streams}
-        self._count(snapshot)
+        self._totals = totals
+        await self._count(snapshot)
 
-    def sample(self, snapshot: stats_pb2.Snapshot) -> None:
-        """Observe each stream's quality since the last time: once per interval, whoever scrapes."""
-        streams = list(_streams(snapshot))
-        for stream in streams:
+    async def sample(self, snapshot: stats_pb2.Snapshot) -> None:
+        """Observe each stream's quality since the last time, in slices: once per interval, whoever
+        scrapes."""
+        totals: dict[_Key, tuple[int, ...]] = {}
+        async for stream in paced(_streams(snapshot)):
+            totals[stream.key] = stream.totals
             packets, *_, lost = _since(self._sampled, stream)
             if packets:
                 self.loss.observe(lost / packets * 100, *stream.labels)
@@ -112,18 +117,21 @@ class MediaMetrics:
                     self.jitter.observe(int(stream.jitter_ms * 1000), *stream.labels)
                 if stream.rtt_ms > 0:
                     self.rtt.observe(stream.rtt_ms, *stream.labels)
-        self._sampled = {stream.key: stream.totals for stream in streams}
+        self._sampled = totals
 
-    def _count(self, snapshot: stats_pb2.Snapshot) -> None:
-        people = [person for room in snapshot.rooms for person in room.participants]
-        self.participants.set(to=len(people))
-        self.published.zero()
-        self.subscribed.zero()
-        for person in people:
-            for track in person.published:
-                self.published.add(track.kind.upper())
-            for down_track in person.subscribed:
-                self.subscribed.add(down_track.kind.upper())
+    async def _count(self, snapshot: stats_pb2.Snapshot) -> None:
+        participants = 0
+        published, subscribed = Tally[str](), Tally[str]()
+        people = (person for room in snapshot.rooms for person in room.participants)
+        async for person in paced(people):
+            participants += 1
+            published.update(track.kind for track in person.published)
+            subscribed.update(track.kind for track in person.subscribed)
+        self.participants.set(to=participants)
+        for gauge, tally in ((self.published, published), (self.subscribed, subscribed)):
+            gauge.zero()
+            for kind, count in tally.items():
+                gauge.add(kind.upper(), by=count)
         workers = snapshot.workers
         self.datagrams.set(INCOMING, to=sum(w.datagrams_received for w in workers))
         self.datagrams.set(OUTGOING, to=sum(w.datagrams_sent for w in workers))

@@ -171,9 +171,8 @@ class ServerMetrics:
             case TrackSubscribeRequested() | TrackSubscribed() | TrackSubscribeFailed():
                 self._subscribe(event, now)
             case QualityMeasured():
-                for quality in event.qualities:
-                    self.quality_rating.observe(quality.quality)
-                    self.quality_score.observe(quality.score)
+                self.quality_rating.observe(event.quality.quality)
+                self.quality_score.observe(event.quality.score)
             case DataStreamBegan():
                 self._stream(event)
             case SignalConnected():

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from lkpy.clock import Clock
 from lkpy.errors import LkpyError
 from lkpy.limits import MEDIA_SAMPLE_INTERVAL_S
+from lkpy.server.background import background
 from lkpy.server.telemetry.exposition import Counter, Gauge, render
 from lkpy.server.telemetry.log import fields
 from lkpy.server.telemetry.media_metrics import MediaMetrics
 from lkpy.server.telemetry.metrics import ServerMetrics
 from lkpy.server.telemetry.process_metrics import InterfaceMetrics, ProcessMetrics
+from lkpy.server.telemetry.trouble_metrics import TroubleMetrics
 from lkpy.server.telemetry.webhook_metrics import WebhookMetrics
 from lkpy.stats.v1 import stats_pb2
 
@@ -44,8 +46,17 @@ class Scraper:
         self._webhook_queue = Gauge(
             "lkpy_webhook_queue_length", (), "Events that wait to be sent, of all URLs."
         )
+        self._http_held = Gauge(
+            "lkpy_http_unauthenticated_bytes", (), "Held for clients that have shown no token yet."
+        )
+        self._http_refused = Counter(
+            "lkpy_http_refused_total", ("reason",), "HTTP connections that broke a bound."
+        )
         self._labels = {"node_id": node_id, "node_type": "SERVER"}
+        self.trouble = TroubleMetrics()
         self._media = MediaMetrics()
+        self._updating = asyncio.Lock()
+        """Held by one of those who bring it up to date: they let others have their turn."""
         self._process = ProcessMetrics()
         self._interfaces = InterfaceMetrics()
         self._webhooks = webhooks
@@ -54,7 +65,7 @@ class Scraper:
 
     def start(self) -> None:
         """Begin to sample, on the running loop."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="media metrics")
+        self._task = background("media metrics", self._run)
 
     async def stop(self) -> None:
         """Sample no more. Idempotent."""
@@ -68,8 +79,9 @@ class Scraper:
             await asyncio.sleep(MEDIA_SAMPLE_INTERVAL_S)
             snapshot = await self._snapshot()
             if snapshot is not None:
-                self._media.update(snapshot)
-                self._media.sample(snapshot)
+                async with self._updating:
+                    await self._media.update(snapshot)
+                    await self._media.sample(snapshot)
 
     async def _snapshot(self) -> stats_pb2.Snapshot | None:
         try:
@@ -88,6 +100,8 @@ class Scraper:
         signal_connections: int,
         signal_closing: int,
         webhooks_queued: int,
+        http_held: int = 0,
+        http_refused: Mapping[str, int] | None = None,
     ) -> str:
         """Everything, in Prometheus' text format. An engine that does not answer leaves what was
         known of media before. ``signal_messages``: requests and responses so far."""
@@ -96,16 +110,21 @@ class Scraper:
         self._signal_connections.set(to=signal_connections)
         self._signal_closing.set(to=signal_closing)
         self._webhook_queue.set(to=webhooks_queued)
+        self._http_held.set(to=http_held)
+        for reason, times in (http_refused or {}).items():
+            self._http_refused.set(reason, to=times)
         snapshot = await self._snapshot()
         if snapshot is not None:
-            self._media.update(snapshot)
+            async with self._updating:
+                await self._media.update(snapshot)
         self._process.update()
         self._interfaces.update()
         instruments = itertools.chain(
             self.server.instruments(),
             self._media.instruments(),
+            self.trouble.instruments(),
             (self._signal_messages, self._signal_connections, self._signal_closing),
-            (self._webhook_queue,),
+            (self._webhook_queue, self._http_held, self._http_refused),
             (self._webhooks.dispatch, self._webhooks.queue_length, self._interfaces.packets),
         )
         return render(instruments, self._labels) + render(self._process.instruments(), {})

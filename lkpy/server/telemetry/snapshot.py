@@ -15,6 +15,7 @@ from lkpy.clock import Clock
 from lkpy.engine.api import StatsCollected
 from lkpy.errors import Blame, Code, LkpyError
 from lkpy.limits import STATS_INTERVAL_MIN_MS
+from lkpy.slices import paced
 from lkpy.stats.v1 import stats_pb2
 
 COLLECT_TIMEOUT_S = 2.0
@@ -24,7 +25,7 @@ COLLECT_TIMEOUT_S = 2.0
 class ObservedRoom(Protocol):
     """What this needs of a room."""
 
-    def snapshot(self, stats: Sequence[StatsCollected], /) -> stats_pb2.Room:
+    async def snapshot(self, stats: Sequence[StatsCollected], /) -> stats_pb2.Room:
         """The room with its participants and tracks."""
 
 
@@ -87,13 +88,12 @@ class SnapshotCollector:
             raise LkpyError(
                 Code.UNAVAILABLE, "media engine does not answer", blame=Blame.US
             ) from error
-        rooms = [room.snapshot(engine) for room in self._rooms()]
-        return stats_pb2.Snapshot(
-            timestamp_ms=int(self._clock.wall() * 1000),
-            server=self._server(engine, rooms),
-            rooms=rooms,
-            workers=[_worker(stats) for stats in engine],
-        )
+        snapshot = stats_pb2.Snapshot(workers=[_worker(stats) for stats in engine])
+        async for room in paced(list(self._rooms())):
+            snapshot.rooms.append(await room.snapshot(engine))
+        snapshot.timestamp_ms = int(self._clock.wall() * 1000)
+        snapshot.server.CopyFrom(self._server(engine, snapshot.rooms))
+        return snapshot
 
     def _server(
         self, engine: Sequence[StatsCollected], rooms: Sequence[stats_pb2.Room]

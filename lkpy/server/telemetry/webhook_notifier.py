@@ -30,7 +30,9 @@ from lkpy.limits import (
     WEBHOOK_TIMEOUT_S,
     WEBHOOK_TOKEN_TTL_S,
 )
+from lkpy.server.background import background
 from lkpy.server.telemetry.log import fields
+from lkpy.server.telemetry.redact import redact
 from lkpy.server.telemetry.webhook_events import EventFilter, resource_of
 from lkpy.server.telemetry.webhook_metrics import WebhookMetrics
 from lkpy.server.telemetry.webhook_queue import Delivery, Outcome, WebhookQueue
@@ -156,7 +158,9 @@ class WebhookNotifier:
             hdrs.CONTENT_TYPE: CONTENT_TYPE,
             hdrs.USER_AGENT: "LiveKit",
         }
-        async with self._client.post(url, data=message.body, headers=headers) as response:
+        # Whoever may answer for a URL may not choose who else gets the event.
+        post = self._client.post(url, data=message.body, headers=headers, allow_redirects=False)
+        async with post as response:
             retry_after = response.headers.get(hdrs.RETRY_AFTER, "")
             asked = response.status in _ASKS_FOR_TIME and _is_seconds(retry_after)
             return response.status, float(retry_after) if asked else None
@@ -177,7 +181,7 @@ class _Target:
         self._attempts: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="webhooks")
+        self._task = background("webhooks", self._run)
 
     def queue_message(self, message: Message) -> None:
         now = self._notifier.now()
@@ -232,10 +236,10 @@ class _Target:
         retry_after_s, error, recoverable = None, None, True
         try:
             status, retry_after_s = await self._notifier.post(self._url, delivery.item)
-        except (aiohttp.ClientConnectorCertificateError, aiohttp.TooManyRedirects) as failure:
-            error, recoverable = str(failure) or type(failure).__name__, False
+        except aiohttp.ClientConnectorCertificateError as failure:
+            error, recoverable = redact(str(failure)) or type(failure).__name__, False
         except (aiohttp.ClientError, OSError, TimeoutError) as failure:
-            error = str(failure) or type(failure).__name__
+            error = redact(str(failure)) or type(failure).__name__
         except Exception as failure:
             logger.exception("sending a webhook failed", extra=_about(delivery.item, self._url))
             error, recoverable = type(failure).__name__, False

@@ -62,11 +62,15 @@ class Due(Generic[T]):
 
 
 def is_recoverable(status: int | None) -> bool:
-    """Whether an attempt is worth repeating; None: there was no answer."""
+    """Whether an attempt is worth repeating; None: there was no answer. A redirect is not followed:
+    nobody has taken the event, and the next answer may be another."""
     if status is None:
         return True
-    return status == HTTPStatus.TOO_MANY_REQUESTS or (
-        status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED
+    redirects = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST
+    return (
+        redirects
+        or status == HTTPStatus.TOO_MANY_REQUESTS
+        or (status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED)
     )
 
 

@@ -100,6 +100,7 @@ class _Connection(aioice.Connection):
     ) -> None:
         super().__init__(ice_controlling=controlling)
         self.nominated_at: float | None = None
+        self.consent_expired = False
         self.socket_inode = 0
         self._family = family
         self._ours = addresses
@@ -158,8 +159,13 @@ class _Connection(aioice.Connection):
         if self.nominated_at is None and self._nominated:
             self.nominated_at = time.monotonic()
 
+    async def query_consent(self) -> None:
+        """Ask whether the server still wants our packets (RFC 7675), until it does not."""
+        await super().query_consent()
+        self.consent_expired = True
+
     def nominated_pair(self) -> CandidatePair | None:
-        """Return the pair that media takes."""
+        """Return the pair that media takes now."""
         return self._nominated.get(1)
 
 
@@ -190,7 +196,6 @@ class MediaLink:
         self._sctp: RTCSctpTransport | None = None
         self._channels: list[RTCDataChannel] = []
         self._candidates_ended = False
-        self._send: Callable[[bytes], None] | None = None
         self.on_closed: Callable[[str], None] | None = None
         """Called once when a connected link fails or is closed by the server."""
         self.on_data: Callable[[bytes], None] = lambda data: None
@@ -256,21 +261,27 @@ class MediaLink:
         if self._dtls.state != "connected":
             raise LinkError("DTLS failed")
         self.dtls_at = time.monotonic()
-        self._send = self._sender()
         self._dtls.on("statechange", self._state_changed)
 
     def _state_changed(self) -> None:
         if self._dtls.state in ("closed", "failed") and not self._closing:
             self._closing = True
             if self.on_closed is not None:
-                self.on_closed(f"DTLS {self._dtls.state}")
+                self.on_closed(
+                    "the server did not answer ICE consent checks"
+                    if self._connection.consent_expired
+                    else f"DTLS {self._dtls.state}"
+                )
 
-    def _sender(self) -> Callable[[bytes], None]:
+    def _send(self, datagram: bytes) -> None:
+        """Send on the pair that is nominated at this moment.
+
+        The agent may nominate another pair at any time (RFC 8445 8.1.1), and checks only that one
+        from then on: a server may forget the other.
+        """
         pair = self._connection.nominated_pair()
-        if pair is None:
-            raise LinkError("ICE lost its pair")
-        transport, remote = pair.protocol.transport, pair.remote_addr
-        return lambda datagram: transport.sendto(datagram, remote)
+        if pair is not None:
+            pair.protocol.transport.sendto(datagram, pair.remote_addr)
 
     async def open_channels(self) -> None:
         """Open ``_reliable`` and ``_lossy`` as LiveKit's clients do."""
@@ -301,13 +312,13 @@ class MediaLink:
 
     def send_rtp(self, packet: bytes) -> None:
         """Encrypt and send an RTP packet; dropped before DTLS is done."""
-        if self._send is not None and not self._closing:
+        if self.dtls_at is not None and not self._closing:
             self.packets_sent += 1
             self._send(self._dtls._tx_srtp.protect(packet))
 
     def send_rtcp(self, packet: bytes) -> None:
         """Encrypt and send an RTCP compound; dropped before DTLS is done."""
-        if self._send is not None and not self._closing:
+        if self.dtls_at is not None and not self._closing:
             self._send(self._dtls._tx_srtp.protect_rtcp(packet))
 
     async def close(self) -> None:

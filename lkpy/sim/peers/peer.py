@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lkpy.sim import rtp
@@ -201,6 +201,11 @@ class Peer:
         for item in self._published:
             if item.sender is not None and item.task is None:
                 item.task = asyncio.create_task(item.sender.run())
+                item.task.add_done_callback(self._sender_ended)
+
+    def _sender_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.on_failed(f"cannot send: {type(error).__name__}: {error}")
 
     def set_paused_layers(self, track_sid: str, paused: Mapping[int, bool]) -> None:
         """Pause or resume layers (0 is the smallest) of a published track."""
@@ -209,6 +214,14 @@ class Peer:
                 for index, stream in enumerate(item.sender.streams):
                     if index in paused:
                         stream.set_paused(paused[index])
+
+    def published(self) -> Iterator[tuple[str, tuple[int, bool]]]:
+        """Yield each track that the server takes: its name, (packets sent, all layers paused)."""
+        for item in self._published:
+            if item.task is not None and item.sender is not None:
+                streams = item.sender.streams
+                sent = sum(stream.packets for stream in streams)
+                yield item.section.track_id, (sent, all(stream.paused for stream in streams))
 
     def tick(self, now: float) -> None:
         """Do what is due."""

@@ -36,6 +36,7 @@ class Stream:
         "frames",
         "jitter",
         "kind",
+        "last_at",
         "last_sr",
         "last_sr_at",
         "last_timestamp",
@@ -66,6 +67,7 @@ class Stream:
         self.last_sr = 0
         self.last_sr_at = 0.0
         self.first_at = 0.0
+        self.last_at = 0.0
         self.first_frame_at: float | None = None
         self.until_decrypt = 0
         self.missing: dict[int, list[float]] = {}
@@ -88,6 +90,7 @@ class Stream:
     def arrived(self, sequence: int, now: float) -> bool:
         """Count a packet of this SSRC; tell whether it is not a repeat."""
         self.packets += 1
+        self.last_at = now
         if self.packets == 1:
             self._base = self._highest = sequence
             self.first_at = now

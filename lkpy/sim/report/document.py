@@ -15,7 +15,8 @@ from lkpy import __version__
 from lkpy.errors import ConfigError
 from lkpy.sim.metrics import METRICS, STATISTICS, Kind, Summary
 from lkpy.sim.plan import Load
-from lkpy.sim.runner import RunResult, Sample
+from lkpy.sim.result import RunResult, Sample
+from lkpy.sim.samples import MAX_EVENTS
 
 SCHEMA = "lkpy.sim/1"
 WHOLE = "all"
@@ -64,6 +65,8 @@ def build(result: RunResult) -> dict[str, Any]:
             for event in result.events
         ],
         "events_dropped": result.events_dropped,
+        "silences": _silences(result),
+        "server_died_at_s": _rounded(result.server_died_at),
     }
 
 
@@ -112,9 +115,30 @@ def _slos(result: RunResult) -> list[dict[str, Any]]:
             "observed": verdict.observed,
             "samples": verdict.samples,
             "passed": verdict.passed,
+            "implied": verdict.slo.implied,
         }
         for verdict in result.verdicts
     ]
+
+
+def _silences(result: RunResult) -> list[dict[str, Any]]:
+    clients = result.plan.clients
+    return [
+        {
+            "client": clients[silence.client].identity,
+            "publisher": clients[silence.publisher].identity,
+            "track": silence.track,
+            "source": silence.source,
+            "from_s": _rounded(silence.began),
+            "to_s": _rounded(silence.ended),
+            "publisher_was": "paused by the server" if silence.paused else "sending",
+        }
+        for silence in result.silences[:MAX_EVENTS]
+    ]
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return round(seconds, 3) if seconds is not None else None
 
 
 def _figures(summary: Summary) -> dict[str, Any]:
@@ -144,8 +168,11 @@ def _series(result: RunResult) -> dict[str, Any]:
         "groups": {name: _group_series(samples, name) for name in groups},
         "generator_cpu": [round(sum(sample.cpu), 3) for sample in samples],
         "generator_lag_ms": [round(sample.lag * 1000, 2) for sample in samples],
+        "generator_waited": [round(sample.waited, 3) for sample in samples],
+        "silent_tracks": [sample.silent_tracks for sample in samples],
         "server_t_s": [sample.at for sample in result.server_samples],
         "server_cpu": [round(sample.cpu_cores, 3) for sample in result.server_samples],
+        "server_waited": [round(sample.waited, 3) for sample in result.server_samples],
         "server_memory_mb": [
             round(sample.memory_bytes / 1e6, 1) for sample in result.server_samples
         ],
@@ -200,6 +227,11 @@ def _generator(result: RunResult) -> dict[str, Any]:
                 else None,
                 "packets": health.packets,
                 "lag_p99_ms": _milliseconds(health.lag.percentile(99)),
+                "lag_max_ms": _milliseconds(health.lag_max_s),
+                "lag_max_at_s": round(health.lag_max_at, 1),
+                "ticks_missed": health.ticks_missed,
+                "stalled_s": round(health.stalled_s, 3),
+                "saturated_s": health.saturated,
                 "late_p99_ms": _milliseconds(health.late.percentile(99)),
                 "socket_drops": health.socket_drops,
                 "frames_skipped": health.frames_skipped,

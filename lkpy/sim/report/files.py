@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,28 @@ def prepare(where: Path) -> None:
         ) from None
 
 
-def write(document: Mapping[str, Any], report: Report, where: Path) -> dict[str, Path]:
-    """Write all files; return their paths by kind."""
-    paths = {
-        "json": where / report.json_,
-        "html": where / report.html,
-        "junit": where / report.junit,
+def write(
+    document: Mapping[str, Any], report: Report, where: Path
+) -> tuple[dict[str, Path], list[str]]:
+    """Write all files; return the paths of those written by kind, and why the others were not."""
+    files: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
+        "json": (report.json_, _json),
+        "html": (report.html, html.render),
+        "junit": (report.junit, junit.render),
     }
-    paths["json"].write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    paths["html"].write_text(html.render(document), "utf-8")
-    paths["junit"].write_text(junit.render(document), "utf-8")
-    return paths
+    written: dict[str, Path] = {}
+    failures: list[str] = []
+    for kind, (name, render) in files.items():
+        path = where / name
+        try:
+            # Whoever cleaned up during a long run took the directory too.
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(render(document), "utf-8")
+            written[kind] = path
+        except OSError as error:
+            failures.append(f"cannot write {path}: {(error.strerror or str(error)).lower()}")
+    return written, failures
+
+
+def _json(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"

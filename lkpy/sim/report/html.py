@@ -13,6 +13,7 @@ from lkpy.sim import units
 from lkpy.sim.metrics import METRICS
 from lkpy.sim.report import words
 from lkpy.sim.report.document import WHOLE
+from lkpy.text import printable
 
 _RANGE_WIDTH = 220.0
 
@@ -74,7 +75,7 @@ def _header(document: Mapping[str, Any]) -> str:
 def _reasons(document: Mapping[str, Any]) -> str:
     if not document["reasons"]:
         return ""
-    lines = "".join(f"<p>{escape(reason)}</p>" for reason in document["reasons"])
+    lines = "".join(f"<p>{escape(printable(reason))}</p>" for reason in document["reasons"])
     return f'<section class="reasons">{lines}</section>'
 
 
@@ -112,7 +113,7 @@ def _slos(document: Mapping[str, Any]) -> str:
         mark, style = ("✓", "pass") if slo["passed"] else ("✗", "fail")
         rows.append(
             f'<tr><td><span class="mark {style}">{mark}</span>'
-            f"<code>{escape(slo['text'])}</code></td>"
+            f"<code>{escape(words.condition(slo))}</code></td>"
             f"<td>{escape(words.verdict(slo))}</td><td>{slo['samples']:,}</td></tr>"
         )
     head = "<tr><th>condition</th><th>observed</th><th>samples</th></tr>"
@@ -158,6 +159,9 @@ def _charts(document: Mapping[str, Any]) -> list[dict[str, Any]]:
         ("CPU cores used", "cores", 0.1, [generator, *([server] if server_times else [])]),
         ("Generator: longest wait for the event loop, per second", "milliseconds", 5, [lag]),
     ]
+    if any(series.get("silent_tracks", ())):
+        silent = {"name": "silent", "t": times, "v": series["silent_tracks"]}
+        charts.insert(1, ("Tracks that should flow and do not", "count", 1, [silent]))
     if any(series["server_memory_mb"]):
         charts.append(("Server memory", "megabytes", 10, [memory]))
     return [
@@ -229,15 +233,17 @@ def _processes(document: Mapping[str, Any]) -> str:
     rows = [
         f"<tr><td>process {index}</td><td>{p['cpu_cores']:.2f}</td><td>{p['packets']:,}</td>"
         f"<td>{_number(p['cpu_per_packet_us'], 'us')}</td><td>{_number(p['lag_p99_ms'], 'ms')}</td>"
+        f"<td>{_number(p.get('lag_max_ms'), 'ms')}</td><td>{p.get('ticks_missed', 0):,}</td>"
         f"<td>{_number(p['late_p99_ms'], 'ms')}</td><td>{p['socket_drops']:,}</td>"
         f"<td>{p['frames_skipped']:,}</td></tr>"
         for index, p in enumerate(document["generator"]["processes"])
     ]
     if not rows:
         return ""
-    titles = ("cores", "packets", "CPU per packet", "loop lag p99", "frames late p99")
+    titles = ("cores", "packets", "CPU per packet", "loop lag p99", "longest", "ticks missed")
     head = "<tr><th>generator</th>" + "".join(
-        f"<th>{title}</th>" for title in (*titles, "socket drops", "frames skipped")
+        f"<th>{title}</th>"
+        for title in (*titles, "frames late p99", "socket drops", "frames skipped")
     )
     return _section("Load generator", _table(head + "</tr>", rows))
 
@@ -250,9 +256,9 @@ def _events(document: Mapping[str, Any]) -> str:
     if not document["events"]:
         return ""
     rows = [
-        f'<tr><td>{event["at_s"]:.1f} s</td><td class="wrap">{escape(event["client"])}</td>'
-        f'<td class="wrap">{escape(event["text"])}</td></tr>'
-        for event in document["events"]
+        f'<tr><td>{at:.1f} s</td><td class="wrap">{escape(who)}</td>'
+        f'<td class="wrap">{escape(text)}</td></tr>'
+        for at, who, text in words.events(document)
     ]
     if document["events_dropped"]:
         more = f"and {document['events_dropped']} more"

@@ -11,14 +11,17 @@ from rich.text import Text
 
 from lkpy.sim.report import words
 from lkpy.sim.report.document import WHOLE
+from lkpy.text import printable
 
 MAX_EVENTS = 8
+WIDTH = 500
 _STYLES = {"passed": "bold green", "interrupted": "bold yellow"}
 
 
 def show(console: Console, document: Mapping[str, Any]) -> None:
-    """Print the result."""
-    console.print(render(document), soft_wrap=False)
+    """Print the result. Where the terminal is narrow lines go on in the next: no figure is cut."""
+    console.width = max(console.width, WIDTH)
+    console.print(render(document), soft_wrap=True)
 
 
 def render(document: Mapping[str, Any]) -> Group:
@@ -41,7 +44,9 @@ def render(document: Mapping[str, Any]) -> Group:
     parts.append(Text())
     parts.extend(_events(document))
     parts.extend(_verdicts(document))
-    parts.extend(Text(f"! {reason}", style="bold yellow") for reason in document["reasons"])
+    parts.extend(
+        Text(f"! {printable(reason)}", style="bold yellow") for reason in document["reasons"]
+    )
     status = str(document["status"])
     parts.append(Text(words.STATUS_WORDS[status], style=_STYLES.get(status, "bold red")))
     return Group(*parts)
@@ -68,7 +73,16 @@ def _names(document: Mapping[str, Any]) -> list[str]:
 def _groups(document: Mapping[str, Any]) -> Table:
     """The table of groups; it fits 80 columns as long as names and numbers are moderate."""
     table = _table("group")
-    for name in ("joined", "tracks", "packets", "lost", "residual", "PLI", "bitrate", "fps"):
+    for name in (
+        "joined",
+        "errors",
+        "tracks",
+        "packets",
+        "lost",
+        "residual",
+        "bitrate",
+        "fps",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for name in _names(document):
         figures = document["metrics"][name]
@@ -78,9 +92,9 @@ def _groups(document: Mapping[str, Any]) -> Table:
         table.add_row(
             name,
             joined,
+            Text(f"{figures['errors']:,}", style="red" if figures["errors"] else ""),
             *(words.count(figures, key) for key in ("tracks", "packets", "packets_lost")),
             Text(f"{residual:,}", style="red" if residual else ""),
-            f"{figures['pli']:,}",
             *(_mean(figures, key) for key in ("bitrate", "fps")),
         )
     return table
@@ -109,10 +123,9 @@ def _timings(document: Mapping[str, Any]) -> Table:
 
 
 def _events(document: Mapping[str, Any]) -> list[Text]:
-    events = document["events"]
+    events = words.events(document)
     lines = [
-        Text(f"{event['at_s']:7.1f} s  {event['client']}: {event['text']}", style="yellow")
-        for event in events[:MAX_EVENTS]
+        Text(f"{at:7.1f} s  {who}: {text}", style="yellow") for at, who, text in events[:MAX_EVENTS]
     ]
     hidden = len(events) - len(lines) + document["events_dropped"]
     if hidden:
@@ -127,7 +140,7 @@ def _verdicts(document: Mapping[str, Any]) -> list[Text]:
         lines.append(
             Text.assemble(
                 (f"{mark} ", style),
-                slo["text"],
+                words.condition(slo),
                 (f"   {words.verdict(slo)}", "dim"),
             )
         )

@@ -7,11 +7,13 @@ from typing import Any
 
 from lkpy.sim import units
 from lkpy.sim.metrics import METRICS, Dimension
+from lkpy.text import printable
 
 STATUS_WORDS: dict[str, str] = {
     "passed": "passed",
     "breached": "SLO breached",
-    "invalid": "invalid: the load generator did not keep up",
+    "server_died": "the server died",
+    "invalid": "invalid: no verdict on the server",
     "interrupted": "interrupted",
     "failed": "failed",
 }
@@ -36,6 +38,7 @@ COUNTERS = (
     "clients",
     "joined",
     "errors",
+    "silences",
     "tracks",
     "packets",
     "packets_lost",
@@ -82,10 +85,31 @@ def verdict(slo: Mapping[str, Any]) -> str:
     return value(slo["observed"], slo["dimension"])
 
 
+def condition(slo: Mapping[str, Any]) -> str:
+    """Return an SLO's text; what the scenario does not say is marked."""
+    return f"{slo['text']} (implied)" if slo.get("implied") else str(slo["text"])
+
+
+def events(document: Mapping[str, Any]) -> list[tuple[float, str, str]]:
+    """Return (second, who, what) of what went wrong; what many clients say alike is said once."""
+    alike: dict[str, list[Mapping[str, Any]]] = {}
+    for event in document["events"]:
+        alike.setdefault(event["text"], []).append(event)
+    lines = []
+    for text, found in alike.items():
+        who = str(found[0]["client"])
+        if len(found) > 1:
+            who += f" and {len(found) - 1} more"
+        lines.append((float(found[0]["at_s"]), printable(who), printable(text)))
+    return lines
+
+
 def headline(document: Mapping[str, Any]) -> str:
     """Return one sentence: who took part, and what came through."""
     figures = document["metrics"]["all"]
     loss = figures.get("residual_loss")
+    if not figures["clients"]:
+        return "nothing was measured"
     text = f"{figures['joined']} of {figures['clients']} participants joined"
     text += f", {figures['packets']:,} packets received"
     if loss is not None:
@@ -114,6 +138,8 @@ def generator_line(document: Mapping[str, Any]) -> str:
     count = len(processes)
     cpu = sum(process["cpu_cores"] for process in processes)
     lag = max(process["lag_p99_ms"] or 0.0 for process in processes)
+    worst = max(process.get("lag_max_ms") or 0.0 for process in processes)
     drops = sum(process["socket_drops"] for process in processes)
     plural = "es" if count > 1 else ""
-    return f"{count} process{plural}, {cpu:.2f} cores, lag p99 {lag:.1f} ms, {drops} drops"
+    lags = f"lag p99 {lag:.1f} ms (max {worst:.0f})"
+    return f"{count} process{plural}, {cpu:.2f} cores, {lags}, {drops} drops"

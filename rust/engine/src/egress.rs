@@ -67,6 +67,19 @@ pub struct OutputCounters {
     pub refused: u64,
 }
 
+impl std::ops::Add for OutputCounters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            send_calls: self.send_calls + other.send_calls,
+            would_block: self.would_block + other.would_block,
+            dropped: self.dropped + other.dropped,
+            refused: self.refused + other.refused,
+        }
+    }
+}
+
 /// Where batches go: sockets, or a test.
 pub trait PacketOutput {
     /// Sends the runs, which lie in `bytes`. Nothing is returned: what cannot be sent is lost and
@@ -87,6 +100,8 @@ pub(crate) struct Egress {
     runs: Vec<Run>,
     output: Box<dyn PacketOutput>,
     datagrams: u64,
+    /// What an output that this one replaces had counted.
+    before: OutputCounters,
 }
 
 impl Egress {
@@ -97,6 +112,7 @@ impl Egress {
             runs: Vec::with_capacity(256),
             output,
             datagrams: 0,
+            before: OutputCounters::default(),
         }
     }
 
@@ -106,7 +122,13 @@ impl Egress {
     }
 
     pub(crate) fn counters(&self) -> OutputCounters {
-        self.output.counters()
+        self.output.counters() + self.before
+    }
+
+    /// Goes on counting where `failed` has stopped.
+    pub(crate) fn inherit(&mut self, failed: &Self) {
+        self.datagrams = failed.datagrams;
+        self.before = failed.counters();
     }
 
     pub(crate) fn retry(&mut self) -> bool {

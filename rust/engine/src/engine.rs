@@ -4,18 +4,22 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::{Poll, Waker};
 use transport::DtlsIdentity;
 
-use crate::api::{Code, Command, EngineConfig, EngineError, EngineInfo, Event, Id, WorkerInfo};
+use crate::api::{
+    Code, Command, EngineConfig, EngineError, EngineInfo, Event, Fault, Id, StatsCollected,
+    WorkerInfo, WorkerStats,
+};
 use crate::bind;
 use crate::candidates;
 use crate::directory::Directory;
 use crate::queue::{CommandQueue, EventQueue};
+use crate::supervisor::{self, Heartbeat};
 use crate::worker::{WAKE, WorkerSetup};
 
 /// How long [`Engine::close`] waits for the workers.
@@ -29,6 +33,9 @@ pub struct Engine {
     events: Arc<EventQueue>,
     directory: Mutex<Directory>,
     stop: Arc<AtomicBool>,
+    fault_injection: bool,
+    /// Ends the thread that looks after the workers.
+    watching: Mutex<Option<Sender<()>>>,
     /// Ends when the last worker has ended.
     running: Mutex<Receiver<()>>,
 }
@@ -37,6 +44,7 @@ pub struct Engine {
 struct WorkerHandle {
     commands: Arc<CommandQueue>,
     waker: Waker,
+    heart: Arc<Heartbeat>,
 }
 
 impl Engine {
@@ -68,6 +76,8 @@ impl Engine {
             events: Arc::clone(&events),
             directory: Mutex::default(),
             stop: Arc::clone(&stop),
+            fault_injection: config.fault_injection,
+            watching: Mutex::new(None),
             running: Mutex::new(running),
         };
         // Bound again so that it is dropped before `engine`, which waits for every sender to go.
@@ -92,9 +102,11 @@ impl Engine {
             let registry = poll.registry().try_clone();
             let registry = registry.map_err(|error| refused("an epoll descriptor", &error))?;
             let commands = Arc::new(CommandQueue::new(config.command_queue));
+            let heart = Arc::new(Heartbeat::new(Instant::now()));
             engine.workers.push(WorkerHandle {
                 commands: Arc::clone(&commands),
                 waker,
+                heart: Arc::clone(&heart),
             });
             setups.push(WorkerSetup {
                 worker,
@@ -107,6 +119,7 @@ impl Engine {
                 commands,
                 events: Arc::clone(&events),
                 stop: Arc::clone(&stop),
+                heart,
             });
         }
         for mut setup in setups {
@@ -115,6 +128,7 @@ impl Engine {
                 .map_err(|error| refused("epoll registration", &error))?;
             start_worker(setup, ended.clone())?;
         }
+        engine.watch(config.worker_stall, ended)?;
         Ok(engine)
     }
 
@@ -132,10 +146,7 @@ impl Engine {
             return Err(EngineError::new(Code::Unavailable, "the engine is closed"));
         }
         let total = commands.len();
-        let mut directory = self
-            .directory
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut directory = lock(&self.directory);
         let mut parts: Vec<Vec<Command>> = self.workers.iter().map(|_| Vec::new()).collect();
         let mut closed = Vec::new();
         let mut failed = Vec::new();
@@ -161,6 +172,14 @@ impl Engine {
                     parts.iter_mut().for_each(|part| part.push(command.clone()));
                 }
                 _ => directory.route(command, |worker, part| parts[worker].push(part)),
+            }
+        }
+        for (worker, (handle, part)) in self.workers.iter().zip(&mut parts).enumerate() {
+            if handle.heart.has_ended() {
+                let answers = part
+                    .drain(..)
+                    .filter_map(|command| without_worker(worker, &command));
+                failed.extend(answers);
             }
         }
         let mut slots: Vec<_> = self
@@ -203,13 +222,49 @@ impl Engine {
         self.events.drain(limit)
     }
 
+    /// Lets a worker fail, so that a test sees what follows.
+    ///
+    /// # Errors
+    /// [`Code::FailedPrecondition`] unless [`EngineConfig::fault_injection`] is set,
+    /// [`Code::InvalidArgument`] if there is no such worker.
+    pub fn inject_fault(&self, worker: usize, fault: Fault) -> Result<(), EngineError> {
+        if !self.fault_injection {
+            let message = "this engine is not for tests";
+            return Err(EngineError::new(Code::FailedPrecondition, message));
+        }
+        let Some(handle) = self.workers.get(worker) else {
+            let message = format!("there is no worker {worker}");
+            return Err(EngineError::new(Code::InvalidArgument, message));
+        };
+        handle.heart.inject(fault);
+        let _ = handle.waker.wake();
+        Ok(())
+    }
+
+    /// Starts the thread that looks after the workers.
+    fn watch(&self, limit: Duration, ended: Sender<()>) -> Result<(), EngineError> {
+        let hearts = self.workers.iter().map(|worker| Arc::clone(&worker.heart));
+        let (hearts, events) = (hearts.collect::<Vec<_>>(), Arc::clone(&self.events));
+        let (watching, stop) = mpsc::channel();
+        *lock(&self.watching) = Some(watching);
+        let name = "lkpy-media-watch".to_owned();
+        let started = thread::Builder::new().name(name).spawn(move || {
+            supervisor::watch(&hearts, limit, &events, &stop);
+            drop(ended);
+        });
+        started
+            .map(drop)
+            .map_err(|error| refused("a thread", &error))
+    }
+
     /// Stops the workers and waits for them, at most two seconds. Does nothing the second time.
     pub fn close(&self) {
         self.stop.store(true, Ordering::Release);
+        lock(&self.watching).take();
         for worker in &self.workers {
             let _ = worker.waker.wake();
         }
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = lock(&self.running);
         // Nothing is ever sent: it ends when every worker has dropped its sender.
         let _ = running.recv_timeout(CLOSE_TIMEOUT);
     }
@@ -228,6 +283,39 @@ impl Drop for Engine {
     }
 }
 
+/// A panic elsewhere left the value as it was between two operations: it can be used.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The answer to a command for a worker that has ended; None: what is wanted is so already.
+fn without_worker(worker: usize, command: &Command) -> Option<Event> {
+    match command {
+        Command::CollectStats { request } => {
+            Some(Event::StatsCollected(Box::new(StatsCollected {
+                request: *request,
+                worker: WorkerStats {
+                    worker,
+                    ..WorkerStats::default()
+                },
+                ..StatsCollected::default()
+            })))
+        }
+        Command::CloseTransport { .. }
+        | Command::CloseReceiver { .. }
+        | Command::CloseDownTrack { .. }
+        | Command::CloseDataTrack { .. }
+        | Command::CloseDataDownTrack { .. }
+        | Command::SendData(_) => None,
+        _ => Some(Event::CommandFailed {
+            command: command.name(),
+            subject: command.subject(),
+            code: Code::Unavailable,
+            message: format!("worker {worker} has ended"),
+        }),
+    }
+}
+
 fn start_worker(setup: WorkerSetup, ended: Sender<()>) -> Result<(), EngineError> {
     let name = format!("lkpy-media-{}", setup.worker);
     let started = thread::Builder::new().name(name).spawn(move || {
@@ -243,6 +331,9 @@ fn check(config: &EngineConfig) -> Result<(), EngineError> {
     let invalid = |message: &str| Err(EngineError::new(Code::InvalidArgument, message));
     if config.workers == 0 {
         return invalid("an engine needs at least one worker");
+    }
+    if config.worker_stall.is_zero() {
+        return invalid("a worker needs more than 0 ms before it counts as stalled");
     }
     if config.audio_interval.is_zero() {
         return invalid("the audio interval must be longer than 0 ms");

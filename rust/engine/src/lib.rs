@@ -9,6 +9,7 @@
 //! | [`core`] | one worker without its thread |
 //! | [`egress`] | the send batch: runs of datagrams in one buffer |
 //! | `engine`, `worker`, `queue`, `directory` | threads, loops, and the way of commands and events between them |
+//! | `supervisor` | whether the workers turn |
 //! | `bind`, `candidates` | sockets and what peers are told about them |
 //! | `output` | from the send batch to the sockets |
 //! | `tcp` | ICE over TCP: connections and their framing |
@@ -25,6 +26,7 @@ pub mod egress;
 mod engine;
 mod output;
 mod queue;
+mod supervisor;
 mod sys;
 mod tcp;
 mod worker;

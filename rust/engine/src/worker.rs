@@ -1,24 +1,31 @@
 //! A worker: the epoll loop around a [`Core`].
+//!
+//! A panic that leaves the core is about no single transport, so nothing on it can be trusted any
+//! more. The worker says so and goes on with another core on the same sockets: the candidates that
+//! peers were given stay true.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mio::event::Event;
+use mio::event::Event as Readiness;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
 use transport::{CandidatePair, DtlsIdentity, LocalCandidate, Protocol};
 
-use crate::api::{Command, EngineConfig};
+use crate::api::{Command, EngineConfig, Event};
 use crate::bind::BoundUdp;
 use crate::core::{Core, DriverCounters};
 use crate::output::Output;
 use crate::queue::{CommandQueue, EventQueue, Pressure};
+use crate::supervisor::Heartbeat;
 use crate::sys;
 use crate::sys::recv::{MESSAGES, RecvBatch};
 use crate::tcp::{BoundTcp, Connections, SWEEP_INTERVAL};
@@ -35,6 +42,12 @@ const TCP_READ: usize = 64 * 1024;
 /// How soon to try again when a socket buffer is full.
 const RETRY_INTERVAL: Duration = Duration::from_millis(1);
 
+/// Cores that may fail within [`FAILURES_PER`]; with one more the worker gives up.
+const MAX_FAILURES: usize = 5;
+
+/// See [`MAX_FAILURES`].
+const FAILURES_PER: Duration = Duration::from_secs(60);
+
 /// What a worker is made from; it goes to the worker's thread.
 pub(crate) struct WorkerSetup {
     pub(crate) worker: usize,
@@ -48,6 +61,7 @@ pub(crate) struct WorkerSetup {
     pub(crate) commands: Arc<CommandQueue>,
     pub(crate) events: Arc<EventQueue>,
     pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) heart: Arc<Heartbeat>,
 }
 
 impl WorkerSetup {
@@ -66,14 +80,30 @@ impl WorkerSetup {
         Ok(())
     }
 
-    /// Runs until it is told to stop.
+    /// Runs until it is told to stop, or cannot go on; then it says so.
     pub(crate) fn run(self) {
-        Worker::new(self).run();
+        let (worker, events) = (self.worker, Arc::clone(&self.events));
+        let heart = Arc::clone(&self.heart);
+        let run = AssertUnwindSafe(|| Worker::new(self).run());
+        let ended = catch_unwind(run).unwrap_or_else(|panic| Err(reason_of(&*panic)));
+        heart.end();
+        if let Err(reason) = ended {
+            events.publish([Event::WorkerFailed {
+                worker,
+                reason,
+                replaced: false,
+            }]);
+        }
     }
 }
 
 struct Worker {
+    worker: usize,
+    config: EngineConfig,
+    identity: DtlsIdentity,
     core: Core,
+    /// When cores failed, of late.
+    failures: VecDeque<Instant>,
     sockets: Rc<[BoundUdp]>,
     /// Edges are reported once: whether each socket may have more to read.
     readable: Vec<bool>,
@@ -89,6 +119,7 @@ struct Worker {
     commands: Arc<CommandQueue>,
     events: Arc<EventQueue>,
     stop: Arc<AtomicBool>,
+    heart: Arc<Heartbeat>,
     batch: RecvBatch,
     taken: VecDeque<Command>,
     events_dropped: u64,
@@ -98,28 +129,22 @@ struct Worker {
 impl Worker {
     fn new(setup: WorkerSetup) -> Self {
         let sockets: Rc<[BoundUdp]> = setup.sockets.into();
-        let udp = sockets.iter().map(|bound| LocalCandidate {
-            addr: bound.address,
-            protocol: Protocol::Udp,
-        });
-        let listeners = setup.listeners.iter().map(|bound| LocalCandidate {
-            addr: bound.address,
-            protocol: Protocol::Tcp,
-        });
         let first_connection = sockets.len() + setup.listeners.len();
         let tcp = Connections::new(setup.registry, first_connection);
         let tcp = Rc::new(RefCell::new(tcp));
-        let output = Box::new(Output::new(Rc::clone(&sockets), Rc::clone(&tcp)));
-        let core = Core::new(
-            Instant::now(),
+        let core = make_core(
             setup.worker,
-            setup.config,
-            setup.identity,
-            udp.chain(listeners).collect(),
-            output,
+            &setup.config,
+            &setup.identity,
+            (&sockets, &setup.listeners),
+            &tcp,
         );
         Self {
+            worker: setup.worker,
+            config: setup.config,
+            identity: setup.identity,
             core,
+            failures: VecDeque::new(),
             readable: vec![false; sockets.len()],
             sockets,
             listeners: setup.listeners,
@@ -132,6 +157,7 @@ impl Worker {
             commands: setup.commands,
             events: setup.events,
             stop: setup.stop,
+            heart: setup.heart,
             batch: RecvBatch::new(),
             taken: VecDeque::new(),
             events_dropped: 0,
@@ -139,22 +165,81 @@ impl Worker {
         }
     }
 
-    fn run(&mut self) {
+    /// Turns until it is told to stop. An error says why it cannot go on.
+    fn run(&mut self) -> Result<(), String> {
         let mut ready = Events::with_capacity(64);
         while !self.stop.load(Ordering::Acquire) {
-            match self.poll.poll(&mut ready, self.timeout()) {
+            let turns = AssertUnwindSafe(|| self.turns(&mut ready));
+            match catch_unwind(turns) {
+                Ok(Ok(())) => {}
+                Ok(Err(reason)) => return Err(reason),
+                Err(panic) => self.replace_core(reason_of(&*panic))?,
+            }
+        }
+        self.core.close(Instant::now());
+        self.publish();
+        Ok(())
+    }
+
+    fn turns(&mut self, ready: &mut Events) -> Result<(), String> {
+        while !self.stop.load(Ordering::Acquire) {
+            self.heart.rest();
+            match self.poll.poll(ready, self.timeout()) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 // The epoll descriptor itself is broken: there is nothing left to wait for.
-                Err(_) => break,
+                Err(error) => return Err(format!("cannot wait for sockets: {error}")),
             }
-            for event in &ready {
+            self.heart.begin(Instant::now());
+            if self.config.fault_injection && self.heart.suffer() {
+                return Err("injected".to_owned());
+            }
+            for event in &*ready {
                 self.note(event);
             }
             self.turn();
         }
-        self.core.close(Instant::now());
-        self.publish();
+        Ok(())
+    }
+
+    /// Goes on with another core on the same sockets, with nothing on it. An error if that has been
+    /// necessary too often.
+    fn replace_core(&mut self, reason: String) -> Result<(), String> {
+        let now = Instant::now();
+        let is_old = |at: &Instant| now.saturating_duration_since(*at) > FAILURES_PER;
+        while self.failures.front().is_some_and(is_old) {
+            self.failures.pop_front();
+        }
+        if self.failures.len() >= MAX_FAILURES {
+            return Err(format!("it fails again and again: {reason}"));
+        }
+        self.failures.push_back(now);
+        // Their peers know no other way than to come back.
+        self.tcp.borrow_mut().clear();
+        self.tcp_readable.clear();
+        let sockets = (&self.sockets, self.listeners.as_slice());
+        let mut core = make_core(
+            self.worker,
+            &self.config,
+            &self.identity,
+            sockets,
+            &self.tcp,
+        );
+        core.inherit(&self.core);
+        let mut failed = std::mem::replace(&mut self.core, core);
+        self.events_dropped += self.events.publish(failed.take_events());
+        // What made it panic may do so again.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(failed)));
+        self.events.publish([Event::WorkerFailed {
+            worker: self.worker,
+            reason,
+            replaced: true,
+        }]);
+        // The edges of the turn that panicked are lost.
+        self.readable.fill(true);
+        self.accept_again = true;
+        self.next_sweep.get_or_insert(now);
+        Ok(())
     }
 
     /// How long to wait for something to happen; None: as long as it takes.
@@ -174,7 +259,7 @@ impl Worker {
     }
 
     /// Notes what epoll says.
-    fn note(&mut self, event: &Event) {
+    fn note(&mut self, event: &Readiness) {
         let token = event.token();
         if token == WAKE {
             return;
@@ -318,4 +403,37 @@ impl Worker {
             self.events_dropped += self.events.publish(events);
         }
     }
+}
+
+/// A core that sends from `sockets` and over `tcp`; the listeners are its TCP candidates.
+fn make_core(
+    worker: usize,
+    config: &EngineConfig,
+    identity: &DtlsIdentity,
+    (sockets, listeners): (&Rc<[BoundUdp]>, &[BoundTcp]),
+    tcp: &Rc<RefCell<Connections>>,
+) -> Core {
+    let udp = sockets.iter().map(|bound| LocalCandidate {
+        addr: bound.address,
+        protocol: Protocol::Udp,
+    });
+    let listeners = listeners.iter().map(|bound| LocalCandidate {
+        addr: bound.address,
+        protocol: Protocol::Tcp,
+    });
+    Core::new(
+        Instant::now(),
+        worker,
+        config.clone(),
+        identity.clone(),
+        udp.chain(listeners).collect(),
+        Box::new(Output::new(Rc::clone(sockets), Rc::clone(tcp))),
+    )
+}
+
+/// What a panic says.
+fn reason_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panic: {}", text.unwrap_or("of unknown kind"))
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use lkpy_engine::Engine;
 use lkpy_engine::api::{
-    Command, DtlsParameters, DtlsRole, EngineConfig, Event, IceParameters, IceState, SendData,
+    Command, DtlsParameters, DtlsRole, EngineConfig, Event, Fault, IceParameters, IceState,
+    SendData,
 };
 use transport::{
     ChannelOptions, DtlsIdentity, Fingerprint, IceCredentials, LocalCandidate, Protocol,
@@ -76,6 +77,8 @@ impl Peer {
 fn engine() -> (Engine, SocketAddr) {
     let config = EngineConfig {
         tcp_port: Some(0),
+        worker_stall: Duration::from_millis(200),
+        fault_injection: true,
         ..EngineConfig::default()
     };
     let engine = Engine::start(config).unwrap();
@@ -112,10 +115,133 @@ fn credentials(name: &str) -> (IceCredentials, IceParameters) {
 #[test]
 fn a_peer_connects_over_tcp_and_talks() {
     let (engine, address) = engine();
+    talk(&engine, address, 1);
+}
+
+fn wait_for(engine: &Engine, wanted: impl Fn(&Event) -> bool) -> Event {
+    let began = Instant::now();
+    loop {
+        assert!(began.elapsed() < LIMIT, "the event does not come");
+        if let Some(event) = engine.drain(100).into_iter().find(&wanted) {
+            return event;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn failure(event: &Event) -> Option<bool> {
+    match event {
+        Event::WorkerFailed {
+            worker: 0,
+            replaced,
+            ..
+        } => Some(*replaced),
+        _ => None,
+    }
+}
+
+#[test]
+fn after_a_failure_the_worker_goes_on_with_its_ports_and_nothing_on_them() {
+    let (engine, address) = engine();
+    for round in 1..3 {
+        talk(&engine, address, round);
+        engine.inject_fault(0, Fault::Panic).unwrap();
+        let failed = wait_for(&engine, |event| failure(event).is_some());
+        assert_eq!(failure(&failed), Some(true));
+        engine
+            .submit(vec![Command::CollectStats { request: round }])
+            .unwrap();
+        let stats = wait_for(&engine, |event| matches!(event, Event::StatsCollected(_)));
+        let Event::StatsCollected(stats) = stats else {
+            unreachable!()
+        };
+        let worker = stats.worker;
+        assert_eq!((worker.transports, worker.panics), (0, round));
+        assert!(worker.datagrams_received > 0 && worker.datagrams_sent > 0);
+        engine
+            .submit(vec![Command::CloseTransport { transport: round }])
+            .unwrap();
+    }
+    talk(&engine, address, 9);
+}
+
+#[test]
+fn a_worker_that_fails_again_and_again_gives_up_and_its_commands_are_answered() {
+    let (engine, _) = engine();
+    let mut replaced = 0;
+    loop {
+        engine.inject_fault(0, Fault::Panic).unwrap();
+        let failed = wait_for(&engine, |event| failure(event).is_some());
+        if failure(&failed) == Some(false) {
+            break;
+        }
+        replaced += 1;
+    }
+    assert_eq!(replaced, 5);
+    let (_, ice) = credentials("ours");
+    let create = Command::CreateTransport {
+        transport: 1,
+        worker: 0,
+        ice,
+        ice_lite: true,
+        controlling: false,
+    };
+    let close = Command::CloseTransport { transport: 1 };
+    let collect = Command::CollectStats { request: 3 };
+    engine.submit(vec![create, close, collect]).unwrap();
+    let events = engine.drain(10);
+    assert!(
+        matches!(
+            events.as_slice(),
+            [
+                Event::CommandFailed { subject: 1, .. },
+                Event::StatsCollected(_)
+            ]
+        ),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_thread_that_ends_is_said() {
+    let (engine, _) = engine();
+    engine.inject_fault(0, Fault::Die).unwrap();
+    let failed = wait_for(&engine, |event| failure(event).is_some());
+    assert_eq!(failure(&failed), Some(false));
+}
+
+#[test]
+fn a_turn_that_does_not_end_is_said_and_so_is_its_end() {
+    let (engine, address) = engine();
+    engine.inject_fault(0, Fault::Hang).unwrap();
+    let stall = |event: &Event| match event {
+        Event::WorkerStalled { stalled, .. } => Some(*stalled),
+        _ => None,
+    };
+    assert_eq!(
+        stall(&wait_for(&engine, |event| stall(event).is_some())),
+        Some(true)
+    );
+    engine.inject_fault(0, Fault::Recover).unwrap();
+    assert_eq!(
+        stall(&wait_for(&engine, |event| stall(event).is_some())),
+        Some(false)
+    );
+    talk(&engine, address, 1);
+}
+
+#[test]
+fn an_engine_for_users_suffers_no_faults() {
+    let engine = Engine::start(EngineConfig::default()).unwrap();
+    assert!(engine.inject_fault(0, Fault::Die).is_err());
+}
+
+/// Connects to the transport `id`, which is made, and exchanges a message on a channel.
+fn talk(engine: &Engine, address: SocketAddr, id: u64) {
     let stream = connect(address);
     let identity = DtlsIdentity::generate().unwrap();
-    let (ours, ours_told) = credentials("ours");
-    let (theirs, theirs_told) = credentials("theirs");
+    let (ours, ours_told) = credentials(&format!("ours{id}"));
+    let (theirs, theirs_told) = credentials(&format!("theirs{id}"));
     let local = LocalCandidate {
         addr: stream.local_addr().unwrap(),
         protocol: Protocol::Udp,
@@ -150,14 +276,14 @@ fn a_peer_connects_over_tcp_and_talks() {
     transport.open_channel(now, options).unwrap();
     let commands = vec![
         Command::CreateTransport {
-            transport: 1,
+            transport: id,
             worker: 0,
             ice: ours_told,
             ice_lite: true,
             controlling: false,
         },
         Command::SetRemoteParameters {
-            transport: 1,
+            transport: id,
             ice: theirs_told,
             dtls: DtlsParameters {
                 algorithm: identity.fingerprint().algorithm().into(),
@@ -188,7 +314,7 @@ fn a_peer_connects_over_tcp_and_talks() {
                 } => connected_over = Some(protocol),
                 Event::DataChannelOpened { stream_id, .. } => {
                     let send = SendData {
-                        channels: vec![(1, stream_id)],
+                        channels: vec![(id, stream_id)],
                         payload: Arc::from(&b"to you"[..]),
                         binary: true,
                         source: 0,

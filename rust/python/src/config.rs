@@ -37,6 +37,8 @@ pub(crate) fn read(config: &Bound<'_, PyAny>) -> PyResult<EngineConfig> {
         data_track_target_latency: milliseconds(config, "data_track_target_latency_ms")?,
         data_lossy_target_latency: milliseconds(config, "data_lossy_target_latency_ms")?,
         data_slow_threshold: get(config, "data_slow_threshold")?,
+        worker_stall: milliseconds(config, "worker_stall_ms")?,
+        fault_injection: get(config, "fault_injection")?,
     })
 }
 

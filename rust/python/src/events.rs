@@ -23,6 +23,8 @@ pub(crate) struct Builder {
     down_track_layer_changed: Py<PyAny>,
     stream_states_changed: Py<PyAny>,
     audio_levels: Py<PyAny>,
+    worker_failed: Py<PyAny>,
+    worker_stalled: Py<PyAny>,
     command_failed: Py<PyAny>,
     stats_collected: Py<PyAny>,
     transport_stats: Py<PyAny>,
@@ -66,6 +68,8 @@ impl Builder {
             down_track_layer_changed: class("DownTrackLayerChanged")?,
             stream_states_changed: class("StreamStatesChanged")?,
             audio_levels: class("AudioLevels")?,
+            worker_failed: class("WorkerFailed")?,
+            worker_stalled: class("WorkerStalled")?,
             command_failed: class("CommandFailed")?,
             stats_collected: class("StatsCollected")?,
             transport_stats: class("TransportStats")?,
@@ -166,6 +170,22 @@ impl Builder {
             Event::AudioLevels { worker, levels } => {
                 let fields = (worker, PyTuple::new(py, levels)?);
                 self.audio_levels.bind(py).call1(fields)
+            }
+            Event::WorkerFailed {
+                worker,
+                reason,
+                replaced,
+            } => {
+                let fields = (worker, reason, replaced);
+                self.worker_failed.bind(py).call1(fields)
+            }
+            Event::WorkerStalled {
+                worker,
+                stalled,
+                elapsed_ms,
+            } => {
+                let fields = (worker, stalled, elapsed_ms);
+                self.worker_stalled.bind(py).call1(fields)
             }
             Event::CommandFailed {
                 command,

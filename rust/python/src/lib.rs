@@ -13,7 +13,7 @@ use std::os::fd::AsRawFd;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use engine::api::EngineError;
+use engine::api::{EngineError, Fault};
 
 /// Running workers. `config` is an `EngineConfig`.
 #[pyclass(frozen, module = "lkpy._engine")]
@@ -80,6 +80,22 @@ impl Engine {
     /// A descriptor that polls readable while events wait.
     fn fileno(&self) -> i32 {
         self.engine.as_raw_fd()
+    }
+
+    /// Lets a worker fail: `panic`, `hang`, `recover` or `die`. For tests.
+    fn inject_fault(&self, py: Python<'_>, worker: usize, fault: &str) -> PyResult<()> {
+        let fault = match fault {
+            "panic" => Fault::Panic,
+            "hang" => Fault::Hang,
+            "recover" => Fault::Recover,
+            "die" => Fault::Die,
+            _ => {
+                let message = format!("there is no fault {fault:?}");
+                return Err(pyo3::exceptions::PyValueError::new_err(message));
+            }
+        };
+        let injected = self.engine.inject_fault(worker, fault);
+        injected.map_err(|error| to_python(py, &error))
     }
 
     /// Stops the workers, waiting at most two seconds.

@@ -3,18 +3,22 @@
 //! One [`SrtpContext`] holds the keys of one direction of one DTLS association and the state of
 //! each stream in it. Keys are expanded once; packets are transformed in place; nothing is
 //! allocated except once for each new stream.
+//!
+//! What arrives is authenticated before anything else is said about it: whether it is a replay, or
+//! belongs to a stream too many, is told only of packets that the peer itself made.
 
 mod cipher;
 mod kdf;
 mod replay;
 mod streams;
 
+use rustc_hash::FxHashMap;
 use thiserror::Error;
 
 use crate::header::{HeaderError, RtpHeader};
 use cipher::Cipher;
 use kdf::{Label, Prf};
-use streams::{RtcpStream, RtpStream, Streams};
+use streams::{Received, Standing, next_rtcp_index, rtp_index};
 
 /// Longest tail that [`SrtpContext::protect_rtp`] adds to a packet, in bytes.
 pub const MAX_RTP_OVERHEAD: usize = 16;
@@ -22,9 +26,10 @@ pub const MAX_RTP_OVERHEAD: usize = 16;
 /// Longest tail that [`SrtpContext::protect_rtcp`] adds to a packet, in bytes.
 pub const MAX_RTCP_OVERHEAD: usize = 20;
 
-/// Most streams that a context receives, for RTP and for RTCP each. Packets of further streams
-/// are refused: evicting a stream would open it to replays.
-pub const MAX_RECEIVED_STREAMS: usize = 1024;
+/// Most streams that a context receives in its life, for RTP and for RTCP each. Packets of further
+/// streams are refused: forgetting a stream altogether would open it to replays. A simulcast camera
+/// with retransmissions has six, so this is more than ten thousand of them one after the other.
+pub const MAX_RECEIVED_STREAMS: usize = 1 << 16;
 
 /// Bytes at the start of an RTCP packet that stay in the clear: header word and sender's SSRC.
 const RTCP_CLEAR_LEN: usize = 8;
@@ -79,7 +84,7 @@ pub enum SrtpError {
     #[error("packet or buffer too short")]
     TooShort,
     /// A packet with this index was accepted before, or the index is older than the replay window
-    /// can tell. Found before decrypting, so the packet was not authenticated.
+    /// can tell. The packet is authentic, and decrypted.
     #[error("replayed packet {seq} of ssrc {ssrc}")]
     Replay {
         /// The packet's SSRC.
@@ -90,7 +95,11 @@ pub enum SrtpError {
     /// The authentication tag is wrong.
     #[error("authentication failed")]
     Authentication,
-    /// The context has [`MAX_RECEIVED_STREAMS`] streams and this is another one.
+    /// SRTCP without the E bit: authenticated but readable, which WebRTC does not allow (RFC 8827
+    /// 6.5).
+    #[error("SRTCP is not encrypted")]
+    Unencrypted,
+    /// The context has [`MAX_RECEIVED_STREAMS`] streams and this authentic packet is of another.
     #[error("too many streams")]
     TooManyStreams,
     /// The packet index would repeat under the same key (2^48 RTP or 2^31 RTCP packets).
@@ -106,8 +115,12 @@ pub struct SrtpContext {
     profile: SrtpProfile,
     rtp_cipher: Cipher,
     rtcp_cipher: Cipher,
-    rtp_streams: Streams<RtpStream>,
-    rtcp_streams: Streams<RtcpStream>,
+    received_rtp: Received<{ streams::RTP_WORDS }>,
+    received_rtcp: Received<{ streams::RTCP_WORDS }>,
+    /// The highest SRTP index sent of each stream.
+    sent_rtp: FxHashMap<u32, u64>,
+    /// The number of SRTCP packets sent of each stream.
+    sent_rtcp: FxHashMap<u32, u32>,
 }
 
 impl SrtpContext {
@@ -134,23 +147,16 @@ impl SrtpContext {
             profile,
             rtp_cipher,
             rtcp_cipher,
-            rtp_streams: Streams::default(),
-            rtcp_streams: Streams::default(),
+            received_rtp: Received::default(),
+            received_rtcp: Received::default(),
+            sent_rtp: FxHashMap::default(),
+            sent_rtcp: FxHashMap::default(),
         })
     }
 
     /// The profile the context was created with.
     pub const fn profile(&self) -> SrtpProfile {
         self.profile
-    }
-
-    /// Forgets the state of `ssrc`, so that it no longer counts as a stream.
-    ///
-    /// Never use the SSRC again under the same key: its packet indices would start over, which
-    /// repeats AES-GCM nonces when sending and accepts replays when receiving.
-    pub fn forget_stream(&mut self, ssrc: u32) {
-        self.rtp_streams.remove(ssrc);
-        self.rtcp_streams.remove(ssrc);
     }
 
     /// Encrypts and authenticates an RTP packet in place and returns its new length.
@@ -176,18 +182,23 @@ impl SrtpContext {
         }
         let seq = u16::from_be_bytes([buf[2], buf[3]]);
         let ssrc = u32::from_be_bytes([buf[8], buf[9], buf[10], buf[11]]);
-        let stream = self.rtp_streams.get_or_insert(ssrc);
-        let index = stream.next_index(seq).ok_or(SrtpError::KeyExhausted)?;
+        let highest = self.sent_rtp.get_mut(&ssrc);
+        let before = highest.as_deref().copied();
+        let index = rtp_index(before, seq).ok_or(SrtpError::KeyExhausted)?;
         self.rtp_cipher
             .seal_rtp(&mut buf[..len], header_len, ssrc, index)?;
-        stream.sent(index);
+        match highest {
+            Some(highest) => *highest = index.max(*highest),
+            None => drop(self.sent_rtp.insert(ssrc, index)),
+        }
         Ok(len)
     }
 
     /// Verifies and decrypts an SRTP packet in place and returns the length of the plain packet.
     ///
-    /// After an error other than [`SrtpError::Replay`] the contents of `packet` are unspecified.
-    /// A packet that fails leaves no state behind.
+    /// After [`SrtpError::Replay`] and [`SrtpError::TooManyStreams`] the packet is authentic and was
+    /// decrypted; after any other error its contents are unspecified. A packet that fails leaves no
+    /// state behind.
     #[inline]
     pub fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
         let header = RtpHeader::parse_encrypted(packet)?;
@@ -196,22 +207,14 @@ impl SrtpContext {
         if packet.len() < header_len + self.profile.tag_len() {
             return Err(SrtpError::TooShort);
         }
-        let index = match self.rtp_streams.get(ssrc) {
-            Some(stream) => {
-                let index = stream.next_index(seq).ok_or(SrtpError::KeyExhausted)?;
-                if stream.is_replay(index) {
-                    return Err(SrtpError::Replay { ssrc, seq });
-                }
-                index
-            }
-            None if self.rtp_streams.len() >= MAX_RECEIVED_STREAMS => {
-                return Err(SrtpError::TooManyStreams);
-            }
-            None => u64::from(seq),
-        };
+        let highest = self.received_rtp.highest(ssrc);
+        let index = rtp_index(highest, seq).ok_or(SrtpError::KeyExhausted)?;
         let len = self.rtp_cipher.open_rtp(packet, header_len, ssrc, index)?;
-        self.rtp_streams.get_or_insert(ssrc).received(index);
-        Ok(len)
+        match self.received_rtp.accept(ssrc, index) {
+            Standing::New => Ok(len),
+            Standing::Replay => Err(SrtpError::Replay { ssrc, seq }),
+            Standing::NoRoom => Err(SrtpError::TooManyStreams),
+        }
     }
 
     /// Encrypts and authenticates a compound RTCP packet in place and returns its new length.
@@ -224,34 +227,35 @@ impl SrtpContext {
             return Err(SrtpError::TooShort);
         }
         let ssrc = u32::from_be_bytes([buf[4], buf[5], buf[6], buf[7]]);
-        let stream = self.rtcp_streams.get_or_insert(ssrc);
-        let index = stream.next_index().ok_or(SrtpError::KeyExhausted)?;
+        let sent = self.sent_rtcp.entry(ssrc).or_default();
+        let index = next_rtcp_index(sent).ok_or(SrtpError::KeyExhausted)?;
         self.rtcp_cipher.seal_rtcp(&mut buf[..len], ssrc, index)?;
         Ok(len)
     }
 
     /// Verifies and decrypts an SRTCP packet in place and returns the length of the plain packet.
     ///
-    /// After an error other than [`SrtpError::Replay`] the contents of `packet` are unspecified.
+    /// After [`SrtpError::Replay`] and [`SrtpError::TooManyStreams`] the packet is authentic and was
+    /// decrypted; after any other error its contents are unspecified.
     pub fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
         if packet.len() < RTCP_CLEAR_LEN + self.profile.tag_len() + 4 {
             return Err(SrtpError::TooShort);
         }
         let ssrc = u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]);
-        let index = self.rtcp_cipher.rtcp_index(packet);
-        match self.rtcp_streams.get(ssrc) {
-            Some(stream) if stream.is_replay(index) => {
-                let seq = index as u16;
-                return Err(SrtpError::Replay { ssrc, seq });
-            }
-            None if self.rtcp_streams.len() >= MAX_RECEIVED_STREAMS => {
-                return Err(SrtpError::TooManyStreams);
-            }
-            _ => {}
+        let word = self.rtcp_cipher.rtcp_word(packet);
+        if word & RTCP_ENCRYPTED == 0 {
+            return Err(SrtpError::Unencrypted);
         }
-        let len = self.rtcp_cipher.open_rtcp(packet, ssrc)?;
-        self.rtcp_streams.get_or_insert(ssrc).received(index);
-        Ok(len)
+        let index = word & !RTCP_ENCRYPTED;
+        let len = self.rtcp_cipher.open_rtcp(packet, ssrc, index)?;
+        match self.received_rtcp.accept(ssrc, u64::from(index)) {
+            Standing::New => Ok(len),
+            Standing::Replay => {
+                let seq = index as u16;
+                Err(SrtpError::Replay { ssrc, seq })
+            }
+            Standing::NoRoom => Err(SrtpError::TooManyStreams),
+        }
     }
 }
 
@@ -259,8 +263,9 @@ impl std::fmt::Debug for SrtpContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SrtpContext")
             .field("profile", &self.profile)
-            .field("rtp_streams", &self.rtp_streams.len())
-            .field("rtcp_streams", &self.rtcp_streams.len())
+            .field("received_rtp", &self.received_rtp.len())
+            .field("received_rtcp", &self.received_rtcp.len())
+            .field("sent_rtp", &self.sent_rtp.len())
             .finish_non_exhaustive()
     }
 }

@@ -13,8 +13,12 @@ const MAX_FEEDBACK_LEN: usize = 1100;
 /// Length of a feedback packet before its chunks, in bytes.
 const FEEDBACK_HEADER_LEN: usize = 20;
 
-/// Most sequence numbers that are kept. A jump further than this starts over.
+/// Most sequence numbers that are kept.
 const MAX_SPAN: u64 = 1 << 14;
+
+/// A jump further than this starts over: no network holds back so many packets, and each one
+/// skipped costs time and feedback.
+const MAX_JUMP: u64 = 1 << 10;
 
 /// How long reported arrivals are kept, so that a late packet is reported with its neighbours and
 /// duplicates are known: 500 ms, as in libwebrtc.
@@ -75,7 +79,7 @@ impl TwccRecorder {
         let started = self.unwrapper.highest().is_some();
         let sequence = self.unwrapper.unwrap(sequence);
         let end = self.first + self.arrivals.len() as u64;
-        if !started || sequence >= end + MAX_SPAN {
+        if !started || sequence > end + MAX_JUMP {
             self.arrivals.clear();
             (self.first, self.unreported) = (sequence, sequence);
         } else if sequence < self.first {

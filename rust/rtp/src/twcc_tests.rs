@@ -187,22 +187,6 @@ fn long_feedback_is_split() {
 }
 
 #[test]
-fn a_jump_further_than_the_span_starts_over() {
-    let start = Instant::now();
-    let mut recorder = TwccRecorder::new(start);
-    recorder.record(start, 0);
-    recorder.record(start, MAX_SPAN as u16 + 1);
-    let expected = [(MAX_SPAN as u16 + 1, Some(0))];
-    assert_eq!(feedback(&mut recorder, start), expected);
-    // A gap within the span is reported as lost, over several packets if need be.
-    recorder.record(start, 2 * MAX_SPAN as u16);
-    let reported = feedback(&mut recorder, start);
-    assert_eq!(reported.len(), MAX_SPAN as usize - 1);
-    assert_eq!(reported.iter().filter(|(_, at)| at.is_some()).count(), 1);
-    assert!(recorder.arrivals.len() as u64 <= MAX_SPAN);
-}
-
-#[test]
 fn chunks() {
     let cases: [(&[u8], u16, usize); 8] = [
         (&[1], 0x2001, 1),
@@ -250,4 +234,40 @@ proptest! {
             }
         }
     }
+}
+
+/// Row T11: what a sequence number may cost does not depend on how far it jumps.
+#[test]
+fn a_far_jump_starts_over_and_reports_no_losses() {
+    let start = Instant::now();
+    let mut recorder = TwccRecorder::new(start);
+    recorder.record(start, 10);
+    // Seconds of losses are still reported.
+    recorder.record(start, 10 + MAX_JUMP as u16);
+    let statuses = feedback(&mut recorder, start);
+    assert_eq!(statuses.len(), MAX_JUMP as usize + 1);
+    let mut next = 10 + MAX_JUMP as u16;
+    for _ in 0..100 {
+        next = next.wrapping_add(16_383);
+        assert!(recorder.record(start, next));
+        assert!(recorder.arrivals.len() == 1);
+    }
+    let mut buf = Vec::new();
+    assert_eq!(recorder.build_feedback(start, 1, 2, &mut buf), 1);
+    assert_eq!(read(&buf), [(next, Some(0))]);
+}
+
+/// Row T11: jumps as far as they are followed fill the span once, not once each.
+#[test]
+fn jumps_fill_the_span_and_no_more() {
+    let start = Instant::now();
+    let mut recorder = TwccRecorder::new(start);
+    let mut next = 0_u16;
+    for _ in 0..1_000 {
+        next = next.wrapping_add(MAX_JUMP as u16);
+        recorder.record(start, next);
+        assert!(recorder.arrivals.len() as u64 <= MAX_SPAN);
+    }
+    let mut buf = Vec::new();
+    assert!(recorder.build_feedback(start, 1, 2, &mut buf) < 10);
 }

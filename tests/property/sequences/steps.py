@@ -32,7 +32,7 @@ async def measure(stage: Stage, person: Person, rng: Random) -> None:
     await stage.settle()
     stats = await asking
     stage.room.measure(stats)
-    stage.room.snapshot(stats)
+    await stage.room.snapshot(stats)
 
 
 STEPS: Mapping[str, tuple[int, Step]] = {

@@ -13,8 +13,13 @@ function node(name, attributes, parent, text) {
   return made;
 }
 
-function niceStep(largest, count) {
-  const rough = largest / count;
+// A day has more seconds than a call may have arguments.
+function largest(values, least) {
+  return values.reduce((found, value) => (value > found ? value : found), least);
+}
+
+function niceStep(most, count) {
+  const rough = most / count;
   const power = 10 ** Math.floor(Math.log10(rough));
   return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= rough);
 }
@@ -49,8 +54,8 @@ function draw(holder, chart) {
     legend.append(entry);
   }
   const format = formats[chart.unit];
-  const last = Math.max(...lines.flatMap((line) => line.t));
-  const highest = Math.max(...lines.flatMap((line) => line.v), chart.least);
+  const last = largest(lines.flatMap((line) => line.t), -Infinity);
+  const highest = largest(lines.flatMap((line) => line.v), chart.least);
   const step = niceStep(highest, 4);
   const top = Math.ceil(highest / step) * step;
   const width = BOX.width - BOX.left - BOX.right;

@@ -343,6 +343,24 @@ impl Command {
         }
     }
 
+    /// The transport that the command is about, as far as the command itself says.
+    pub fn transport(&self) -> Option<Id> {
+        match self {
+            Self::CreateTransport { transport, .. }
+            | Self::SetRemoteParameters { transport, .. }
+            | Self::RestartIce { transport, .. }
+            | Self::AddRemoteCandidate { transport, .. }
+            | Self::CloseTransport { transport }
+            | Self::SetCongestionControl { transport, .. }
+            | Self::OpenDataChannel { transport, .. }
+            | Self::CreateDataTrack { transport, .. }
+            | Self::CreateDataDownTrack { transport, .. } => Some(*transport),
+            Self::CreateReceiver(create) => Some(create.transport),
+            Self::CreateDownTrack(create) => Some(create.transport),
+            _ => None,
+        }
+    }
+
     /// The id that the command is about; 0 for one about many or none.
     pub fn subject(&self) -> Id {
         match self {

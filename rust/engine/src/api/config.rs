@@ -50,6 +50,23 @@ pub struct EngineConfig {
     /// Bits per second at which a reliable channel with too much to send has to drain for its
     /// senders to wait for it; 0: nobody waits.
     pub data_slow_threshold: u64,
+    /// A worker whose turn takes longer is reported as stalled.
+    pub worker_stall: Duration,
+    /// Tests may let workers fail. Off wherever anybody depends on the engine.
+    pub fault_injection: bool,
+}
+
+/// How a test lets a worker fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A turn panics.
+    Panic,
+    /// A turn does not end before [`Self::Recover`].
+    Hang,
+    /// Ends [`Self::Hang`].
+    Recover,
+    /// The thread ends.
+    Die,
 }
 
 impl Default for EngineConfig {
@@ -75,6 +92,8 @@ impl Default for EngineConfig {
             data_track_target_latency: Duration::from_millis(100),
             data_lossy_target_latency: Duration::ZERO,
             data_slow_threshold: 0,
+            worker_stall: Duration::from_secs(5),
+            fault_injection: false,
         }
     }
 }

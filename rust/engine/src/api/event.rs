@@ -110,6 +110,25 @@ pub enum Event {
         /// Receiver, loudest level in -dBov, milliseconds at or above the active level.
         levels: Vec<(Id, u8, u32)>,
     },
+    /// A worker panicked outside everything that is about one transport, or cannot go on. All its
+    /// transports are gone, without an event of their own.
+    WorkerFailed {
+        /// The worker.
+        worker: usize,
+        /// What happened.
+        reason: String,
+        /// It goes on with nothing on it, on the same ports. If not, it takes no command any more.
+        replaced: bool,
+    },
+    /// A turn of a worker takes too long, or has ended after all. Nothing is lost yet.
+    WorkerStalled {
+        /// The worker.
+        worker: usize,
+        /// It is in that turn.
+        stalled: bool,
+        /// How long the turn takes, or took, in ms.
+        elapsed_ms: u64,
+    },
     /// A command could not be carried out.
     CommandFailed {
         /// Its name.

@@ -14,7 +14,7 @@ pub use command::{
     Candidate, Command, CreateDownTrack, CreateReceiver, DtlsParameters, DtlsRole, Encoding,
     HeaderExtension, IceParameters, RtpCodec, SendData,
 };
-pub use config::{EngineConfig, EngineInfo, WorkerInfo};
+pub use config::{EngineConfig, EngineInfo, Fault, WorkerInfo};
 pub use error::{Code, EngineError};
 pub use event::Event;
 pub use sfu::{

@@ -130,6 +130,13 @@ impl Connection {
         }
     }
 
+    /// Counts a datagram of the peer.
+    #[inline]
+    pub(super) fn count_received(&mut self, len: usize) {
+        self.packets_received += 1;
+        self.bytes_received += len as u64;
+    }
+
     /// Notes that packets on `pair` are the transport's. Returns one that is forgotten for it.
     pub(super) fn add_tuple(&mut self, pair: CandidatePair) -> Option<CandidatePair> {
         self.tuples.push(pair);

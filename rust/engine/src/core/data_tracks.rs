@@ -9,6 +9,8 @@ use sfu::{Backlog, DataTrackCounters, DataTrackHeader};
 use transport::DataError;
 
 use super::drops::Drop;
+#[cfg(test)]
+use super::guard::Point;
 use super::table::Index;
 use super::{Core, not_found};
 use crate::api::{Code, DataDownTrackStats, DataTrackStats, EngineError, Id};
@@ -21,7 +23,7 @@ pub(super) const LABEL: &str = "_data_track";
 /// A published data track.
 pub(super) struct DataTrack {
     id: Id,
-    connection: Index,
+    pub(super) connection: Index,
     handle: u16,
     down_tracks: Vec<Index>,
     counters: DataTrackCounters,
@@ -30,7 +32,7 @@ pub(super) struct DataTrack {
 /// A data track on its way to a subscriber.
 pub(super) struct DataDownTrack {
     id: Id,
-    connection: Index,
+    pub(super) connection: Index,
     /// None: its data track was closed.
     data_track: Option<Index>,
     handle: u16,
@@ -162,7 +164,11 @@ impl Core {
         }
         let mut packets = std::mem::take(&mut self.data_packets);
         for (publisher, mut packet) in packets.drain(..) {
-            self.forward_data_packet(now, publisher, &mut packet);
+            self.guard(now, publisher, |core| {
+                #[cfg(test)]
+                core.maybe_panic(Point::DataTrack(publisher));
+                core.forward_data_packet(now, publisher, &mut packet);
+            });
         }
         // The buffer is used again, with what may have come meanwhile.
         packets.append(&mut self.data_packets);
@@ -226,7 +232,7 @@ impl Core {
 
     fn write_data_packet(&mut self, now: Instant, at: Index, packet: &[u8]) -> Result<(), Drop> {
         #[cfg(test)]
-        self.maybe_panic(at);
+        self.maybe_panic_on(at);
         let connection = self.connections.get_mut(at).ok_or(Drop::DataNoChannel)?;
         let channel = connection.data_track_channel.as_mut();
         let channel = channel.ok_or(Drop::DataNoChannel)?;

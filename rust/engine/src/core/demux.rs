@@ -62,13 +62,15 @@ impl Core {
                     return core.drops.count(Drop::StunRefused);
                 }
             }
-            connection.packets_received += 1;
-            connection.bytes_received += bytes.len() as u64;
             match kind {
+                // Counted once they are known to be authentic.
                 Kind::Rtp => return core.handle_rtp(now, index, bytes),
                 Kind::Rtcp => return core.handle_rtcp(now, index, bytes),
                 Kind::Dtls => connection.transport.handle_dtls(now, bytes),
                 Kind::Stun | Kind::Unrecognised => {}
+            }
+            if let Some(connection) = core.connections.get_mut(index) {
+                connection.count_received(bytes.len());
             }
             core.pump(now, index);
         });

@@ -1,5 +1,7 @@
 //! Why something was dropped.
 
+use rtp::srtp::SrtpError;
+
 /// A reason, and its name in statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -18,8 +20,10 @@ pub(crate) enum Drop {
     NoKeys,
     /// SRTP or SRTCP that failed authentication or is malformed.
     SrtpInvalid,
-    /// SRTP or SRTCP that was received before.
+    /// SRTP or SRTCP that was received before. It is authentic.
     SrtpReplay,
+    /// Authentic SRTP or SRTCP of more streams than a connection may have in its life.
+    SrtpTooManyStreams,
     /// RTP that is malformed after decryption.
     RtpMalformed,
     /// Media for no receiver.
@@ -47,7 +51,7 @@ pub(crate) enum Drop {
 }
 
 impl Drop {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::Unrecognised,
         Self::StunRefused,
         Self::UnknownSource,
@@ -56,6 +60,7 @@ impl Drop {
         Self::NoKeys,
         Self::SrtpInvalid,
         Self::SrtpReplay,
+        Self::SrtpTooManyStreams,
         Self::RtpMalformed,
         Self::NoReceiver,
         Self::UnexpectedMedia,
@@ -70,6 +75,15 @@ impl Drop {
         Self::DataTrackLate,
     ];
 
+    /// The reason for which SRTP refused a packet.
+    pub(super) fn of_srtp(error: SrtpError) -> Self {
+        match error {
+            SrtpError::Replay { .. } => Self::SrtpReplay,
+            SrtpError::TooManyStreams => Self::SrtpTooManyStreams,
+            _ => Self::SrtpInvalid,
+        }
+    }
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Unrecognised => "unrecognised",
@@ -80,6 +94,7 @@ impl Drop {
             Self::NoKeys => "no_keys",
             Self::SrtpInvalid => "srtp_invalid",
             Self::SrtpReplay => "srtp_replay",
+            Self::SrtpTooManyStreams => "srtp_too_many_streams",
             Self::RtpMalformed => "rtp_malformed",
             Self::NoReceiver => "no_receiver",
             Self::UnexpectedMedia => "unexpected_media",
@@ -111,7 +126,7 @@ impl Drop {
 }
 
 /// Counts by reason.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Drops([u64; Drop::ALL.len()]);
 
 impl Drops {
@@ -149,6 +164,6 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Drop::ALL.len());
-        assert_eq!(drops.datagrams(), 13);
+        assert_eq!(drops.datagrams(), 14);
     }
 }

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use rtp::rtcp::{self, Nack, Packet, ReportBlocks, SenderInfo};
-use rtp::srtp::SrtpError;
 
 use super::Core;
 use super::drops::Drop;
@@ -24,15 +23,10 @@ impl Core {
             Ok(len) => len,
             Err(error) => {
                 connection.srtp_errors += 1;
-                let is_replay = matches!(error, SrtpError::Replay { .. });
-                let reason = if is_replay {
-                    Drop::SrtpReplay
-                } else {
-                    Drop::SrtpInvalid
-                };
-                return self.drops.count(reason);
+                return self.drops.count(Drop::of_srtp(error));
             }
         };
+        connection.count_received(bytes.len());
         for packet in rtcp::parse(&bytes[..len]) {
             match packet {
                 Ok(packet) => self.handle_rtcp_packet(now, index, packet),

@@ -3,11 +3,17 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use super::Core;
+use sfu::Receiver;
+
 use super::allocation::resumed;
+use super::connection::Connection;
+#[cfg(test)]
+use super::guard::Point;
 use super::table::Index;
-use super::timers::Task;
+use super::timers::{Task, Timers};
+use super::{Core, Subscription};
 use crate::api::{Event, Id};
+use crate::egress::Egress;
 
 /// From the first packet that a down track sends to its sender report: players wait for it to
 /// synchronise lips, and more tracks may start together.
@@ -49,16 +55,21 @@ impl Core {
                 continue;
             };
             let id = connection.id;
-            let Some(mut sink) = connection.sink(egress) else {
-                continue;
-            };
             #[cfg(test)]
-            let panics = self.panic_at == Some(id);
+            let panics = self.panic_at == Some(Point::Transport(id));
             let receiver = &source.receiver;
             let drive = AssertUnwindSafe(|| {
                 #[cfg(test)]
                 assert!(!panics, "injected");
-                subscription.track.forward(now, receiver, &mut sink);
+                forward_to(
+                    now,
+                    receiver,
+                    subscription,
+                    connection,
+                    egress,
+                    timers,
+                    events,
+                );
             });
             if catch_unwind(drive).is_err() {
                 #[cfg(test)]
@@ -66,33 +77,28 @@ impl Core {
                     self.panic_at = None;
                 }
                 panicked.push(id);
-                continue;
             }
-            let track = &mut subscription.track;
-            if let Some((spatial, temporal)) = track.take_layer_change() {
-                events.push(Event::DownTrackLayerChanged {
-                    down_track: subscription.id,
-                    spatial,
-                    temporal,
-                });
-                if spatial >= 0 {
-                    resumed(events, id, &mut connection.allocator, subscription.id);
-                }
-                if spatial >= 0 && !subscription.reported {
-                    connection.want_sender_reports(now + FIRST_SENDER_REPORT);
-                    let task = Task::Reports(id);
-                    let deadline = connection.reports_deadline();
-                    timers.arm(task, &mut connection.reports_timer, deadline);
-                }
-            }
-            let task = Task::DownTrack(subscription.id);
-            timers.arm(task, &mut subscription.timer, track.next_deadline());
         }
-        source.receiver.end_batch();
-        self.follow_receiver(now, at);
+        let publisher = connections.get(source.connection).map(|c| c.id);
+        if let Some(publisher) = publisher {
+            self.guard(now, publisher, |core| core.batch_forwarded(now, at));
+        }
         for id in panicked {
             self.abandon(now, id);
         }
+    }
+
+    /// The batch of a receiver went to all of its down tracks.
+    fn batch_forwarded(&mut self, now: Instant, at: Index) {
+        if let Some(source) = self.sources.get_mut(at) {
+            source.receiver.end_batch();
+            #[cfg(test)]
+            {
+                let id = source.id;
+                self.maybe_panic(Point::EndBatch(id));
+            }
+        }
+        self.follow_receiver(now, at);
     }
 
     /// Reports what changed at a receiver and sees to its next deadline.
@@ -181,4 +187,41 @@ impl Core {
             self.guard(now, transport, |core| core.drive_down_track(now, index));
         }
     }
+}
+
+/// Forwards the batch of `receiver` to one subscriber.
+#[inline]
+fn forward_to(
+    now: Instant,
+    receiver: &Receiver,
+    subscription: &mut Subscription,
+    connection: &mut Connection,
+    egress: &mut Egress,
+    timers: &mut Timers,
+    events: &mut Vec<Event>,
+) {
+    let Some(mut sink) = connection.sink(egress) else {
+        return;
+    };
+    let track = &mut subscription.track;
+    track.forward(now, receiver, &mut sink);
+    if let Some((spatial, temporal)) = track.take_layer_change() {
+        events.push(Event::DownTrackLayerChanged {
+            down_track: subscription.id,
+            spatial,
+            temporal,
+        });
+        if spatial >= 0 {
+            let allocator = &mut connection.allocator;
+            resumed(events, connection.id, allocator, subscription.id);
+        }
+        if spatial >= 0 && !subscription.reported {
+            connection.want_sender_reports(now + FIRST_SENDER_REPORT);
+            let task = Task::Reports(connection.id);
+            let deadline = connection.reports_deadline();
+            timers.arm(task, &mut connection.reports_timer, deadline);
+        }
+    }
+    let task = Task::DownTrack(subscription.id);
+    timers.arm(task, &mut subscription.timer, track.next_deadline());
 }

@@ -27,29 +27,30 @@ impl Core {
     /// Takes an SRTP packet of a transport.
     pub(super) fn handle_rtp(&mut self, now: Instant, index: Index, bytes: &mut [u8]) {
         #[cfg(test)]
-        self.maybe_panic(index);
+        self.maybe_panic_on(index);
         let Some(connection) = self.connections.get_mut(index) else {
             return;
         };
         let Some(srtp) = connection.transport.srtp_rx() else {
             return self.drops.count(Drop::NoKeys);
         };
-        match srtp.unprotect_rtp(bytes) {
-            Ok(len) => self.take_rtp(now, index, &bytes[..len]),
-            Err(SrtpError::Replay { .. }) => {
-                connection.srtp_errors += 1;
-                self.drops.count(Drop::SrtpReplay);
-                // Firefox probes for bandwidth with old packets and wants to hear about them.
-                if let Ok(header) = RtpHeader::parse_encrypted(bytes) {
-                    let map = &connection.extensions;
-                    let extensions = ParsedExtensions::parse(map, &header, bytes);
-                    self.note_arrival(now, index, &extensions);
-                }
+        let error = match srtp.unprotect_rtp(bytes) {
+            Ok(len) => {
+                connection.count_received(bytes.len());
+                return self.take_rtp(now, index, &bytes[..len]);
             }
-            Err(_) => {
-                connection.srtp_errors += 1;
-                self.drops.count(Drop::SrtpInvalid);
-            }
+            Err(error) => error,
+        };
+        connection.srtp_errors += 1;
+        self.drops.count(Drop::of_srtp(error));
+        // Firefox probes for bandwidth with old packets and wants to hear about them. They are as
+        // authentic as any: what a stranger sends is reported to nobody.
+        if let SrtpError::Replay { .. } = error
+            && let Ok(header) = RtpHeader::parse_encrypted(bytes)
+        {
+            connection.count_received(bytes.len());
+            let extensions = ParsedExtensions::parse(&connection.extensions, &header, bytes);
+            self.note_arrival(now, index, &extensions);
         }
     }
 

@@ -17,8 +17,10 @@
 //! | `slow_readers` | who waits for whose data channel |
 //! | `collect` | statistics |
 //! | `connection` | the state of one transport |
+//! | `guard` | what a panic costs |
 //!
 //! Whatever is done for a transport runs inside `guard`: a panic closes that transport and no other.
+//! A panic that is about no transport leaves the core, and its driver makes another one.
 
 mod allocation;
 mod collect;
@@ -29,6 +31,7 @@ mod demux;
 mod drops;
 mod feedback;
 mod forward;
+mod guard;
 mod ingress;
 mod reports;
 mod slow_readers;
@@ -130,9 +133,9 @@ pub struct Core {
     /// Scratch for one compound RTCP packet.
     compound: Vec<u8>,
     due: Vec<(Instant, Task)>,
-    /// The transport whose next packet, in or out, panics.
+    /// Where the next panic happens.
     #[cfg(test)]
-    panic_at: Option<Id>,
+    panic_at: Option<guard::Point>,
 }
 
 impl Core {
@@ -181,9 +184,13 @@ impl Core {
     /// Carries out one command. What cannot be done is answered by [`Event::CommandFailed`].
     pub fn handle_command(&mut self, now: Instant, command: Command) {
         let (name, subject) = (command.name(), command.subject());
+        let transport = command.transport();
         let carry_out = AssertUnwindSafe(|| self.carry_out(now, command));
         let outcome = catch_unwind(carry_out).unwrap_or_else(|_| {
-            self.panics += 1;
+            match transport.or_else(|| self.transport_of(subject)) {
+                Some(transport) => self.abandon(now, transport),
+                None => self.panics += 1,
+            }
             Err(EngineError::new(Code::Internal, "the command panicked"))
         });
         if let Err(EngineError { code, message }) = outcome {
@@ -194,6 +201,14 @@ impl Core {
                 message,
             });
         }
+    }
+
+    /// Goes on counting where `failed`, whose place it takes, has stopped.
+    pub(crate) fn inherit(&mut self, failed: &Self) {
+        self.received = failed.received;
+        self.panics = failed.panics + 1;
+        self.drops = failed.drops.clone();
+        self.egress.inherit(&failed.egress);
     }
 
     /// What the driver counted, for the next statistics.
@@ -208,6 +223,8 @@ impl Core {
 
     /// Runs what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        #[cfg(test)]
+        self.maybe_panic(guard::Point::Turn);
         let mut due = std::mem::take(&mut self.due);
         self.timers.take_due(now, &mut due);
         for (at, task) in due.drain(..) {
@@ -244,12 +261,14 @@ impl Core {
     pub fn close(&mut self, now: Instant) {
         let ids: Vec<_> = self.connections.ids().collect();
         for id in ids {
-            self.close_connection(now, id);
+            self.guard(now, id, |core| core.close_connection(now, id));
         }
         self.flush();
     }
 
     fn carry_out(&mut self, now: Instant, command: Command) -> Result<(), EngineError> {
+        #[cfg(test)]
+        self.maybe_panic(guard::Point::Command(command.subject()));
         match command {
             Command::CreateTransport {
                 transport,
@@ -331,39 +350,6 @@ impl Core {
                 self.collect_stats(now, request);
                 Ok(())
             }
-        }
-    }
-
-    /// Runs `drive` for the transport `id`. If it panics, the transport is closed and reported, and
-    /// nothing else notices.
-    fn guard<R>(&mut self, now: Instant, id: Id, drive: impl FnOnce(&mut Self) -> R) -> Option<R> {
-        match catch_unwind(AssertUnwindSafe(|| drive(self))) {
-            Ok(result) => Some(result),
-            Err(_) => {
-                self.abandon(now, id);
-                None
-            }
-        }
-    }
-
-    /// Closes a transport whose state cannot be trusted any more.
-    fn abandon(&mut self, now: Instant, id: Id) {
-        self.panics += 1;
-        // Saying goodbye may panic as well; then the second try finds the peer cut off already.
-        let closing = AssertUnwindSafe(|| self.close_connection(now, id));
-        let _ = catch_unwind(closing);
-        self.events.push(Event::TransportClosed {
-            transport: id,
-            reason: "panic".to_owned(),
-        });
-    }
-
-    #[cfg(test)]
-    fn maybe_panic(&mut self, index: Index) {
-        let id = self.connections.get(index).map(|connection| connection.id);
-        if id.is_some() && self.panic_at == id {
-            self.panic_at = None;
-            panic!("injected");
         }
     }
 }

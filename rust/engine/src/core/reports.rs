@@ -7,6 +7,8 @@ use rtp::rtcp::RtcpWriter;
 
 use super::Core;
 use super::connection::RTCP_SSRC;
+#[cfg(test)]
+use super::guard::Point;
 use super::table::Index;
 use super::timers::Task;
 use crate::api::Id;
@@ -119,9 +121,10 @@ impl Core {
             return;
         };
         connection.next_sender_reports = None;
-        for at in std::mem::take(&mut connection.down_tracks).iter().copied() {
-            // The list is put back below; nothing in between looks at it.
-            connection.down_tracks.push(at);
+        // By number: the list stays where it is.
+        let mut number = 0;
+        while let Some(&at) = connection.down_tracks.get(number) {
+            number += 1;
             let Some(subscription) = self.subscriptions.get_mut(at) else {
                 continue;
             };
@@ -131,6 +134,11 @@ impl Core {
             let Some(group) = self.clocks.get(&source.clock_group) else {
                 continue;
             };
+            #[cfg(test)]
+            if self.panic_at == Some(Point::SenderReport(subscription.id)) {
+                self.panic_at = None;
+                panic!("injected");
+            }
             let mut writer = RtcpWriter::new(&mut self.compound);
             let track = &mut subscription.track;
             subscription.reported |=

@@ -84,7 +84,8 @@ impl Core {
         let mut waits = std::mem::take(&mut self.slow_readers.waits);
         let mut free = FxHashSet::default();
         waits.retain(|&(source, reader)| {
-            let is_slow = self.reader_pace(now, reader) == Some(Pace::Slow);
+            let pace = self.guard(now, reader.0, |core| core.reader_pace(now, reader));
+            let is_slow = pace.flatten() == Some(Pace::Slow);
             if !is_slow {
                 free.insert(source);
             }
@@ -105,6 +106,8 @@ impl Core {
 
     /// None: the channel is closed.
     fn reader_pace(&mut self, now: Instant, (id, stream_id): Reader) -> Option<Pace> {
+        #[cfg(test)]
+        self.maybe_panic(super::guard::Point::Reader(id));
         let index = self.connections.find(id)?;
         let connection = self.connections.get_mut(index)?;
         let channel = connection.channels.get_mut(&stream_id)?;

@@ -4,15 +4,25 @@ use rustc_hash::FxHashMap;
 
 use crate::api::Id;
 
-/// Place of an object in its [`Table`]. It is used again after the object is removed, so whoever
-/// keeps one must forget it then.
+/// Place of one object in its [`Table`]. The slot is used again after the object is removed, the
+/// pair of slot and generation is not: an index that somebody kept then finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Index(u32);
+pub(crate) struct Index {
+    slot: u32,
+    generation: u32,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    /// Of the object that is here, or will be next.
+    generation: u32,
+    object: Option<Box<T>>,
+}
 
 #[derive(Debug)]
 pub(crate) struct Table<T> {
-    slots: Vec<Option<Box<T>>>,
-    free: Vec<Index>,
+    slots: Vec<Slot<T>>,
+    free: Vec<u32>,
     by_id: FxHashMap<Id, Index>,
 }
 
@@ -29,19 +39,32 @@ impl<T> Default for Table<T> {
 impl<T> Table<T> {
     /// Adds an object whose id is not in use.
     pub(crate) fn insert(&mut self, id: Id, object: T) -> Index {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            Index(self.slots.len() as u32 - 1)
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
+                generation: 0,
+                object: None,
+            });
+            self.slots.len() as u32 - 1
         });
-        self.slots[index.0 as usize] = Some(Box::new(object));
+        let place = &mut self.slots[slot as usize];
+        place.object = Some(Box::new(object));
+        let index = Index {
+            slot,
+            generation: place.generation,
+        };
         self.by_id.insert(id, index);
         index
     }
 
     pub(crate) fn remove(&mut self, id: Id) -> Option<Box<T>> {
         let index = self.by_id.remove(&id)?;
-        self.free.push(index);
-        self.slots[index.0 as usize].take()
+        let place = &mut self.slots[index.slot as usize];
+        // A slot whose generations are used up (2^32 objects) rests for good.
+        if let Some(next) = place.generation.checked_add(1) {
+            place.generation = next;
+            self.free.push(index.slot);
+        }
+        place.object.take()
     }
 
     pub(crate) fn find(&self, id: Id) -> Option<Index> {
@@ -50,12 +73,16 @@ impl<T> Table<T> {
 
     #[inline]
     pub(crate) fn get(&self, index: Index) -> Option<&T> {
-        self.slots.get(index.0 as usize)?.as_deref()
+        let place = self.slots.get(index.slot as usize)?;
+        let current = place.generation == index.generation;
+        place.object.as_deref().filter(|_| current)
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, index: Index) -> Option<&mut T> {
-        self.slots.get_mut(index.0 as usize)?.as_deref_mut()
+        let place = self.slots.get_mut(index.slot as usize)?;
+        let current = place.generation == index.generation;
+        place.object.as_deref_mut().filter(|_| current)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -66,8 +93,17 @@ impl<T> Table<T> {
         self.by_id.keys().copied()
     }
 
+    /// The ids of the objects that `is_meant`. Looks at every object.
+    pub(crate) fn ids_where(&self, is_meant: impl Fn(&T) -> bool) -> Vec<Id> {
+        let ids = self.by_id.iter();
+        let meant = ids.filter(|(_, index)| self.get(**index).is_some_and(&is_meant));
+        meant.map(|(id, _)| *id).collect()
+    }
+
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.slots.iter_mut().filter_map(Option::as_deref_mut)
+        self.slots
+            .iter_mut()
+            .filter_map(|place| place.object.as_deref_mut())
     }
 }
 
@@ -76,17 +112,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_used_again_and_ids_are_not_mixed_up() {
+    fn slots_are_used_again_and_neither_ids_nor_indexes_are_mixed_up() {
         let mut table = Table::default();
         let a = table.insert(10, 'a');
         let b = table.insert(20, 'b');
         assert_eq!(table.remove(10).as_deref(), Some(&'a'));
         assert_eq!(table.remove(10), None);
-        assert_eq!((table.find(10), table.get(a)), (None, None));
+        assert_eq!((table.get(a), table.find(10)), (None, None));
         let c = table.insert(30, 'c');
-        assert_eq!(c, a);
-        assert_eq!((table.get(b), table.find(30)), (Some(&'b'), Some(c)));
+        assert_eq!((c.slot, table.slots.len()), (a.slot, 2));
+        assert_ne!(c, a);
+        assert_eq!(table.get(a), None);
+        assert_eq!(table.get_mut(a), None);
+        assert_eq!((table.get(c), table.find(20)), (Some(&'c'), Some(b)));
+        assert_eq!(table.ids_where(|&object| object != 'b'), [30]);
         assert_eq!(table.len(), 2);
-        assert_eq!(table.iter_mut().count(), 2);
+    }
+
+    #[test]
+    fn a_slot_whose_generations_are_used_up_rests() {
+        let mut table = Table::default();
+        table.slots.push(Slot {
+            generation: u32::MAX,
+            object: None,
+        });
+        table.free.push(0);
+        let last = table.insert(1, 'a');
+        table.remove(1);
+        let next = table.insert(2, 'b');
+        assert_eq!((last.slot, next.slot), (0, 1));
+        assert_eq!(table.get(last), None);
     }
 }

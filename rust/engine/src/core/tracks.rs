@@ -1,5 +1,6 @@
 //! Receivers and down tracks: commands about them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use rtp::extension::ExtensionKind;
@@ -10,6 +11,8 @@ use sfu::{
 };
 
 use super::connection::RTCP_SSRC;
+#[cfg(test)]
+use super::guard::Point;
 use super::table::Index;
 use super::timers::{Armed, Task};
 use super::{Core, Source, Subscription, not_found};
@@ -88,16 +91,6 @@ impl Core {
         let Some(source) = self.sources.remove(id) else {
             return;
         };
-        for &at in &source.down_tracks {
-            let Some(subscription) = self.subscriptions.get_mut(at) else {
-                continue;
-            };
-            subscription.source = None;
-            subscription
-                .track
-                .set_connected(now, false, &source.receiver);
-            self.follow_down_track(at);
-        }
         if let Some(connection) = self.connections.get_mut(source.connection) {
             connection.receivers.retain(|&other| other != at);
             connection.ssrcs_in.retain(|_, other| *other != at);
@@ -107,6 +100,16 @@ impl Core {
             if group.receivers == 0 {
                 self.clocks.remove(&source.clock_group);
             }
+        }
+        for &at in &source.down_tracks {
+            let Some(subscription) = self.subscriptions.get_mut(at) else {
+                continue;
+            };
+            subscription.source = None;
+            subscription
+                .track
+                .set_connected(now, false, &source.receiver);
+            self.follow_down_track(at);
         }
     }
 
@@ -243,11 +246,25 @@ impl Core {
         }
         self.next_audio_levels = None;
         self.schedule_audio_levels(now);
-        let windows = self.sources.iter_mut().filter_map(|source| {
-            let window = source.receiver.take_audio_level()?;
-            Some((source.id, window.level, window.active_ms))
-        });
-        let levels: Vec<_> = windows.collect();
+        let mut levels = Vec::new();
+        let mut panicked = Vec::new();
+        for source in self.sources.iter_mut() {
+            let take = AssertUnwindSafe(|| {
+                #[cfg(test)]
+                assert_ne!(self.panic_at, Some(Point::AudioLevel(source.id)));
+                source.receiver.take_audio_level()
+            });
+            match catch_unwind(take) {
+                Ok(Some(window)) => levels.push((source.id, window.level, window.active_ms)),
+                Ok(None) => {}
+                Err(_) => panicked.push(source.connection),
+            }
+        }
+        for index in panicked {
+            if let Some(id) = self.connections.get(index).map(|c| c.id) {
+                self.abandon(now, id);
+            }
+        }
         if !levels.is_empty() {
             self.events.push(Event::AudioLevels {
                 worker: self.worker,

@@ -139,10 +139,11 @@ impl Core {
 
     /// Closes a transport with all that is on it. The peer is told as far as it can be reached.
     pub(super) fn close_connection(&mut self, now: Instant, id: Id) {
-        // Removed first: whatever goes wrong below, it is gone.
         let Some(index) = self.connections.find(id) else {
             return;
         };
+        #[cfg(test)]
+        self.maybe_panic(super::guard::Point::Close(id));
         let Some(connection) = self.connections.get_mut(index) else {
             return;
         };

@@ -217,6 +217,12 @@ impl Connections {
         self.by_pair.is_empty()
     }
 
+    /// Closes every connection.
+    pub(crate) fn clear(&mut self) {
+        (0..self.slots.len()).for_each(|slot| self.close(slot));
+        self.unsent.clear();
+    }
+
     fn close(&mut self, slot: usize) {
         if let Some(mut connection) = self.slots[slot].take() {
             self.by_pair.remove(&connection.pair);

@@ -79,13 +79,13 @@ impl Cipher {
         }
     }
 
-    /// The SRTCP index of a packet.
-    pub(super) fn rtcp_index(&self, packet: &[u8]) -> u32 {
+    /// The word of an SRTCP packet with its E bit and index.
+    pub(super) fn rtcp_word(&self, packet: &[u8]) -> u32 {
         let word_end = match self {
             Self::Gcm(_) => packet.len(),
             Self::Cm(_) => packet.len() - SHA1_TAG,
         };
-        read_word(packet, word_end) & !RTCP_ENCRYPTED
+        read_word(packet, word_end)
     }
 
     pub(super) fn seal_rtcp(&self, buf: &mut [u8], ssrc: u32, index: u32) -> Result<(), SrtpError> {
@@ -95,10 +95,16 @@ impl Cipher {
         }
     }
 
-    pub(super) fn open_rtcp(&self, packet: &mut [u8], ssrc: u32) -> Result<usize, SrtpError> {
+    /// Opens an encrypted SRTCP packet whose index word says `index`.
+    pub(super) fn open_rtcp(
+        &self,
+        packet: &mut [u8],
+        ssrc: u32,
+        index: u32,
+    ) -> Result<usize, SrtpError> {
         match self {
-            Self::Gcm(gcm) => gcm.open_rtcp(packet, ssrc),
-            Self::Cm(cm) => cm.open_rtcp(packet, ssrc),
+            Self::Gcm(gcm) => gcm.open_rtcp(packet, ssrc, index),
+            Self::Cm(cm) => cm.open_rtcp(packet, ssrc, index),
         }
     }
 }
@@ -203,23 +209,19 @@ impl Gcm {
         Ok(())
     }
 
-    /// Without the E bit everything is associated data (RFC 7714 9.3), the index word last; the
-    /// word is moved before the tag to make that one slice.
-    pub(super) fn open_rtcp(&self, packet: &mut [u8], ssrc: u32) -> Result<usize, SrtpError> {
-        let word = read_word(packet, packet.len());
-        let nonce = self.nonce(ssrc, u64::from(word & !RTCP_ENCRYPTED));
+    pub(super) fn open_rtcp(
+        &self,
+        packet: &mut [u8],
+        ssrc: u32,
+        index: u32,
+    ) -> Result<usize, SrtpError> {
         let plain_len = packet.len() - GCM_TAG - WORD;
-        if word & RTCP_ENCRYPTED != 0 {
-            let mut aad = [0; RTCP_CLEAR_LEN + WORD];
-            aad[..RTCP_CLEAR_LEN].copy_from_slice(&packet[..RTCP_CLEAR_LEN]);
-            aad[RTCP_CLEAR_LEN..].copy_from_slice(&word.to_be_bytes());
-            let text_and_tag = &mut packet[RTCP_CLEAR_LEN..plain_len + GCM_TAG];
-            self.open(nonce, &aad, text_and_tag)?;
-        } else {
-            packet[plain_len..].rotate_right(WORD);
-            let (aad, tag) = packet.split_at_mut(plain_len + WORD);
-            self.open(nonce, aad, tag)?;
-        }
+        let (header, rest) = packet.split_at_mut(RTCP_CLEAR_LEN);
+        let (text_and_tag, word) = rest.split_at_mut(plain_len + GCM_TAG - RTCP_CLEAR_LEN);
+        let mut aad = [0; RTCP_CLEAR_LEN + WORD];
+        aad[..RTCP_CLEAR_LEN].copy_from_slice(header);
+        aad[RTCP_CLEAR_LEN..].copy_from_slice(word);
+        self.open(self.nonce(ssrc, u64::from(index)), &aad, text_and_tag)?;
         Ok(plain_len)
     }
 }
@@ -307,16 +309,17 @@ impl Cm {
         Ok(())
     }
 
-    pub(super) fn open_rtcp(&self, packet: &mut [u8], ssrc: u32) -> Result<usize, SrtpError> {
+    pub(super) fn open_rtcp(
+        &self,
+        packet: &mut [u8],
+        ssrc: u32,
+        index: u32,
+    ) -> Result<usize, SrtpError> {
         let plain_len = packet.len() - SHA1_TAG - WORD;
         let (packet, tail) = packet.split_at_mut(plain_len);
         let (word, tag) = tail.split_at(WORD);
         self.verify([packet, word], tag)?;
-        let word = read_word(word, WORD);
-        if word & RTCP_ENCRYPTED != 0 {
-            let index = u64::from(word & !RTCP_ENCRYPTED);
-            self.apply(&mut packet[RTCP_CLEAR_LEN..], ssrc, index)?;
-        }
+        self.apply(&mut packet[RTCP_CLEAR_LEN..], ssrc, u64::from(index))?;
         Ok(plain_len)
     }
 }

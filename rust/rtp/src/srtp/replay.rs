@@ -21,6 +21,16 @@ impl<const WORDS: usize> Default for ReplayWindow<WORDS> {
 }
 
 impl<const WORDS: usize> ReplayWindow<WORDS> {
+    /// A window that takes everything up to `highest` for a replay.
+    pub(super) fn after(highest: u64) -> Self {
+        let mut bitmap = [!0; WORDS];
+        bitmap[Self::word(highest)] = !0 >> (63 - highest % 64);
+        Self {
+            highest: Some(highest),
+            bitmap,
+        }
+    }
+
     /// The highest index accepted.
     #[inline]
     pub(super) fn highest(&self) -> Option<u64> {
@@ -101,6 +111,18 @@ mod tests {
         assert!((256..300).all(|index| !window.is_replay(index)));
         window.accept(100_000);
         assert!((99_840..100_000).all(|index| !window.is_replay(index)));
+    }
+
+    #[test]
+    fn what_came_before_a_window_is_a_replay() {
+        for highest in [0, 62, 63, 64, 1000] {
+            let mut window = Window::after(highest);
+            assert!((0..=highest).all(|index| window.is_replay(index)));
+            assert!((1..200).all(|step| !window.is_replay(highest + step)));
+            window.accept(highest + 70);
+            assert!((0..=highest).all(|index| window.is_replay(index)));
+            assert!((1..70).all(|step| !window.is_replay(highest + step)));
+        }
     }
 
     proptest! {

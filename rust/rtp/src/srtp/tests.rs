@@ -74,7 +74,7 @@ fn rtcp_round_trips_and_counts_up() {
         let plain = plain_rtcp(5);
         for index in 0..300 {
             let mut packet = protect_rtcp(&mut tx, &plain);
-            assert_eq!(rx.rtcp_cipher.rtcp_index(&packet), index);
+            assert_eq!(rx.rtcp_cipher.rtcp_word(&packet), RTCP_ENCRYPTED | index);
             let len = rx.unprotect_rtcp(&mut packet).unwrap();
             assert_eq!(packet[..len], plain, "{profile:?}");
         }
@@ -112,8 +112,8 @@ fn rollover_with_reordering_at_each_wrap() {
                 index += 20;
             }
         }
-        let stream = rx.rtp_streams.get(1).unwrap();
-        assert_eq!(stream.next_index(0), Some(3 << 16), "{profile:?}");
+        let highest = rx.received_rtp.highest(1);
+        assert_eq!(rtp_index(highest, 0), Some(3 << 16), "{profile:?}");
     }
 }
 
@@ -150,16 +150,50 @@ fn the_sender_may_send_an_old_packet_again() {
     }
 }
 
+/// Row T4: a replay is told as such only if the peer itself made the packet.
 #[test]
-fn replays_are_reported_and_left_untouched() {
+fn replays_are_authentic() {
     for profile in PROFILES {
         let (mut tx, mut rx) = pair(profile);
-        let packet = protect_rtp(&mut tx, &plain_rtp(3, 10));
+        let plain = plain_rtp(3, 10);
+        let packet = protect_rtp(&mut tx, &plain);
         rx.unprotect_rtp(&mut packet.clone()).unwrap();
         let mut copy = packet.clone();
         let replay = SrtpError::Replay { ssrc: 3, seq: 10 };
         assert_eq!(rx.unprotect_rtp(&mut copy), Err(replay));
-        assert_eq!(copy, packet);
+        assert_eq!(copy[..plain.len()], plain);
+        for at in [1, 12, packet.len() - 1] {
+            let mut forged = packet.clone();
+            forged[at] ^= 1;
+            assert_eq!(
+                rx.unprotect_rtp(&mut forged),
+                Err(SrtpError::Authentication)
+            );
+        }
+        let packet = protect_rtcp(&mut tx, &plain_rtcp(3));
+        rx.unprotect_rtcp(&mut packet.clone()).unwrap();
+        let mut forged = packet.clone();
+        forged[9] ^= 1;
+        assert_eq!(
+            rx.unprotect_rtcp(&mut forged),
+            Err(SrtpError::Authentication)
+        );
+        let replay = SrtpError::Replay { ssrc: 3, seq: 0 };
+        assert_eq!(rx.unprotect_rtcp(&mut packet.clone()), Err(replay));
+    }
+}
+
+#[test]
+fn rtcp_that_anybody_could_read_is_refused() {
+    for profile in PROFILES {
+        let (mut tx, mut rx) = pair(profile);
+        let mut packet = protect_rtcp(&mut tx, &plain_rtcp(3));
+        let word_at = match profile {
+            SrtpProfile::Aes128CmSha1_80 => packet.len() - 14,
+            _ => packet.len() - 4,
+        };
+        packet[word_at] &= 0x7f;
+        assert_eq!(rx.unprotect_rtcp(&mut packet), Err(SrtpError::Unencrypted));
     }
 }
 
@@ -181,7 +215,7 @@ fn forged_packets_leave_no_state() {
                 Err(SrtpError::Authentication)
             );
         }
-        assert_eq!((rx.rtp_streams.len(), rx.rtcp_streams.len()), (0, 0));
+        assert_eq!((rx.received_rtp.len(), rx.received_rtcp.len()), (0, 0));
         // Nor do they move the window of a stream that exists.
         transfer(&mut tx, &mut rx, 20_000).unwrap();
         let mut forged = protect_rtp(&mut tx, &plain_rtp(1, 20_000 + 30_000));
@@ -190,13 +224,13 @@ fn forged_packets_leave_no_state() {
             rx.unprotect_rtp(&mut forged),
             Err(SrtpError::Authentication)
         );
-        let stream = rx.rtp_streams.get(1).unwrap();
-        assert_eq!(stream.next_index(20_001), Some(20_001));
+        assert_eq!(rx.received_rtp.highest(1), Some(20_000));
     }
 }
 
+/// Reaches [`MAX_RECEIVED_STREAMS`].
 #[test]
-fn received_streams_are_bounded() {
+fn streams_may_follow_each_other_for_long_but_not_for_ever() {
     let (mut tx, mut rx) = pair(SrtpProfile::AeadAes128Gcm);
     for ssrc in 0..MAX_RECEIVED_STREAMS as u32 {
         let mut packet = protect_rtp(&mut tx, &plain_rtp(ssrc, 1));
@@ -204,6 +238,7 @@ fn received_streams_are_bounded() {
         let mut packet = protect_rtcp(&mut tx, &plain_rtcp(ssrc));
         rx.unprotect_rtcp(&mut packet).unwrap();
     }
+    assert!(rx.received_rtp.live() <= streams::LIVE);
     let rtp = protect_rtp(&mut tx, &plain_rtp(u32::MAX, 1));
     let rtcp = protect_rtcp(&mut tx, &plain_rtcp(u32::MAX));
     assert_eq!(
@@ -214,11 +249,39 @@ fn received_streams_are_bounded() {
         rx.unprotect_rtcp(&mut rtcp.clone()),
         Err(SrtpError::TooManyStreams)
     );
-    rx.unprotect_rtp(&mut protect_rtp(&mut tx, &plain_rtp(0, 2)))
-        .unwrap();
-    rx.forget_stream(0);
-    rx.unprotect_rtp(&mut rtp.clone()).unwrap();
-    rx.unprotect_rtcp(&mut rtcp.clone()).unwrap();
+    // Nobody is told so without the keys.
+    for packet in [&rtp, &rtcp] {
+        let mut forged = packet.clone();
+        *forged.last_mut().unwrap() ^= 1;
+        let result = match packet == &rtp {
+            true => rx.unprotect_rtp(&mut forged),
+            false => rx.unprotect_rtcp(&mut forged),
+        };
+        assert_eq!(result, Err(SrtpError::Authentication));
+    }
+    // The others go on, ended or not.
+    for ssrc in [0, MAX_RECEIVED_STREAMS as u32 - 1] {
+        rx.unprotect_rtp(&mut protect_rtp(&mut tx, &plain_rtp(ssrc, 2)))
+            .unwrap();
+    }
+}
+
+/// Row T5: every length with each first byte.
+#[test]
+fn packets_of_every_length_and_first_byte_are_refused() {
+    let mut packet = [0xA5; 1500];
+    for profile in PROFILES {
+        let mut rx = context(profile);
+        for len in (0..100).chain([500, 1_200, 1_499, 1_500]) {
+            for first in 0..=255 {
+                packet[..len].fill(0xA5);
+                packet[0] = first;
+                assert!(rx.unprotect_rtp(&mut packet[..len]).is_err());
+                assert!(rx.unprotect_rtcp(&mut packet[..len]).is_err());
+            }
+        }
+        assert_eq!((rx.received_rtp.len(), rx.received_rtcp.len()), (0, 0));
+    }
 }
 
 #[test]

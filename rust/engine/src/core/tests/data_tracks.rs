@@ -5,6 +5,7 @@ use transport::ChannelOptions;
 use super::MS;
 use super::world::World;
 use crate::api::{Code, Command, DataDownTrackStats, DataTrackStats, Event, Id};
+use crate::core::guard::Point;
 
 const PUBLISHER: Id = 1;
 
@@ -252,7 +253,7 @@ fn a_panic_at_one_subscriber_closes_that_one_only() {
     world.command(create(100, PUBLISHER, 7));
     world.command(forward(200, 2, 100, 2));
     world.command(forward(201, 3, 100, 3));
-    world.core.panic_at = Some(2);
+    world.core.panic_at = Some(Point::Transport(2));
     publish(&mut world, &packet(7, 1, b"a"));
     publish(&mut world, &packet(7, 2, b"b"));
     assert!(received(&world, 3).contains(&packet(3, 2, b"b")));

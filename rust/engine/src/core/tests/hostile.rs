@@ -4,6 +4,7 @@ use super::MS;
 use super::media::{call, send_frame};
 use super::world::{World, down_track};
 use crate::api::{Command, Event, MediaKind};
+use crate::core::guard::Point;
 
 fn closed(world: &World) -> Vec<(u64, String)> {
     let closed = world.events.iter().filter_map(|event| match event {
@@ -94,7 +95,7 @@ fn garbage_from_a_peer_costs_only_itself() {
 fn a_panic_of_a_publisher_closes_only_it() {
     let mut world = call(2);
     send_frame(&mut world, 0, 100, 2, true);
-    world.core.panic_at = Some(1);
+    world.core.panic_at = Some(Point::Transport(1));
     send_frame(&mut world, 0, 102, 2, false);
     assert_eq!(closed(&world), [(1, "panic".to_owned())]);
     assert_eq!(world.stats().worker.panics, 1);
@@ -109,7 +110,7 @@ fn a_panic_of_a_publisher_closes_only_it() {
 fn a_panic_of_a_subscriber_closes_only_it() {
     let mut world = call(3);
     send_frame(&mut world, 0, 100, 2, true);
-    world.core.panic_at = Some(3);
+    world.core.panic_at = Some(Point::Transport(3));
     send_frame(&mut world, 0, 102, 2, false);
     send_frame(&mut world, 0, 104, 2, false);
     assert_eq!(closed(&world), [(3, "panic".to_owned())]);

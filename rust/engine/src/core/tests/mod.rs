@@ -8,7 +8,9 @@ mod data_tracks;
 mod hostile;
 mod loss;
 mod media;
+mod panics;
 mod reports;
+mod srtp;
 mod world;
 
 use std::time::Duration;

@@ -1,0 +1,54 @@
+"""Readers of message channels are woken a few at a time.
+
+A message for a whole room is written to thousands of channels at once, which costs little. Each
+reader then sends to its socket, which costs more; woken all together they would run in one turn of
+the event loop, and nothing else of the process before the last of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from weakref import WeakKeyDictionary
+
+from lkpy.limits import WAKES_PER_TURN
+
+
+class _Wakes:
+    """The readers of one event loop that wait to be woken, in order."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: deque[asyncio.Event] = deque()
+        self._left = WAKES_PER_TURN
+        """Readers that may still be woken in this turn."""
+
+    def wake(self, event: asyncio.Event) -> None:
+        if self._left == WAKES_PER_TURN:
+            self._loop.call_soon(self._turn)
+        if self._left > 0 and not self._waiting:
+            self._left -= 1
+            event.set()
+        else:
+            self._waiting.append(event)
+
+    def _turn(self) -> None:
+        self._left = WAKES_PER_TURN
+        waiting = min(len(self._waiting), WAKES_PER_TURN)
+        for _ in range(waiting):
+            self._waiting.popleft().set()
+        if waiting:
+            self._left -= waiting
+            self._loop.call_soon(self._turn)
+
+
+_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Wakes] = WeakKeyDictionary()
+
+
+def wake(event: asyncio.Event) -> None:
+    """Set ``event`` on the running loop, at once or some turns later; in the order of the calls."""
+    loop = asyncio.get_running_loop()
+    wakes = _of_loop.get(loop)
+    if wakes is None:
+        wakes = _of_loop[loop] = _Wakes(loop)
+    wakes.wake(event)
