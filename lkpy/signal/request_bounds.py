@@ -210,5 +210,5 @@ def too_much(frame: bytes | str, message_type: type[Message]) -> str:
             most = min(SIGNAL_VALUES, (SIGNAL_SPARSE_FRAME + len(frame)) // _BYTES_PER_VALUE)
             weight.check_protobuf(frame, message_type, max_values=most)
     except weight.TooMuchError as error:
-        return f"frame has {error}"
+        return f"frame is too much: {error}"
     return ""

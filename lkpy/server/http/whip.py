@@ -24,6 +24,7 @@ from lkpy.server.http.auth import PermissionDenied
 from lkpy.server.http.service import not_found, path_of
 from lkpy.server.http.whip_create import Refused
 from lkpy.server.rooms.managed_room import ManagedRoomWhip
+from lkpy.server.routing.admission import Admission, Overloaded
 from lkpy.server.routing.channel import MessageChannel
 from lkpy.server.rtc.one_shot import OneShotSink, TrackName
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
@@ -64,8 +65,11 @@ class Rooms(Protocol):
 class WhipService:
     """The endpoint and its sessions. Errors are JSON objects with one member, ``error``."""
 
-    def __init__(self, rooms: Rooms, allocator: Allocator, limits: Limits) -> None:
+    def __init__(
+        self, rooms: Rooms, allocator: Allocator, limits: Limits, admission: Admission
+    ) -> None:
         self._rooms = rooms
+        self._admission = admission
         self._allocator = allocator
         self._limits = limits
 
@@ -114,7 +118,10 @@ class WhipService:
                 ),
             )
             body = json.dumps({"error": error.message}, separators=(",", ":"))
-            return _body(error.http_status, f"{body}\n", "application/json")
+            answer = _body(error.http_status, f"{body}\n", "application/json")
+            if isinstance(error, Overloaded):
+                answer.headers["Retry-After"] = error.retry_after
+            return answer
 
     # -- create ---------------------------------------------------------------------------------
 
@@ -125,7 +132,8 @@ class WhipService:
         self._allocator.validate_create_room(start.room, start.grants)
         if start.one_shot is not None and start.one_shot.wanted:
             await self._wait_for(start.room, start.one_shot.wanted)
-        join, answer = await self._begin(start)
+        async with self._admission.turn(lambda: request.transport is None):
+            join, answer = await self._begin(start)
         sid = ParticipantID(join.participant.sid)
         description = SessionDescription.parse(answer.sdp)
         used = next(description.active_media(), None)
