@@ -319,7 +319,7 @@ class Server:
         # Browsers cannot read why an upgrade failed, and ask here.
         service.add("/rtc/validate", self._rtc.v0_validate, gate)
         service.add("/rtc/v1/validate", self._rtc.v1_validate, gate)
-        whip = WhipService(self._manager, self._allocator, self._limits)
+        whip = WhipService(self._manager, self._allocator, self._limits, self._rtc.admission)
         service.add(WHIP_PATH, whip.endpoint)
         service.add_prefix(f"{WHIP_PATH}/", whip.resource)
         service.add("/lkpy/v1/stats", self._stats.serve)
