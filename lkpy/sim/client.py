@@ -380,12 +380,13 @@ class SimClient:
             return
         arrivals = measure.arrivals(self.peers)
         yield from self._expected.silent(now, connected, arrivals, patience)
-        if now > joined + START_GRACE_S:
+        began = max(joined, connected)
+        if now > began + START_GRACE_S:
             taken = self.published()
             for index in range(len(self.group.publish)):
                 name = track_name(self.plan.identity, index)
                 if name not in taken:
-                    yield Silent(name, joined, None)
+                    yield Silent(name, began, None)
 
     def socket_inodes(self) -> Iterator[int]:
         """Yield the inodes of the media sockets."""

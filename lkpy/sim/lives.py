@@ -30,7 +30,6 @@ class Participant:
         self.plan = plan
         self.group = group
         self._fault: tuple[str, str | None] | None = None
-        self._skipped = 0
         self._settings = settings
         self._client = SimClient(plan, group, settings(0))
         self._lives = 0
