@@ -9,11 +9,12 @@ import time
 from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 
-from lkpy.sim import health, slo, target, verdict
 from lkpy.sim import plan as planning
+from lkpy.sim import slo, target
 from lkpy.sim.embedded import EmbeddedServer
-from lkpy.sim.health import Health
-from lkpy.sim.liveness import PATIENCE_S, ServerWatch
+from lkpy.sim.judge import health, verdict
+from lkpy.sim.judge.health import Health
+from lkpy.sim.judge.liveness import PATIENCE_S, ServerWatch
 from lkpy.sim.media import making
 from lkpy.sim.metrics import Summary, merged
 from lkpy.sim.result import Event, RunResult, Sample, total
