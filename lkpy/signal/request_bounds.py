@@ -92,6 +92,8 @@ UNBOUNDED = frozenset(
 """Strings that may be longer than :data:`lkpy.limits.MAX_STRING`, by their field's name."""
 
 
+SMALL = 128
+"""Bytes of a frame that has too few of anything to break a bound."""
 _BYTES_PER_VALUE = 6
 """An id with its tag is 16 bytes, an entry of a map with its key and its value 20."""
 

@@ -28,7 +28,7 @@ from lkpy.server.rtc.signals import knows_newer_messages
 from lkpy.server.telemetry.events import NO_TELEMETRY, SignalLimited, Telemetry
 from lkpy.server.telemetry.log import fields
 from lkpy.signal.codec import Encoding, FrameError, SharedEncoder, decode, encode
-from lkpy.signal.request_bounds import too_much, violation
+from lkpy.signal.request_bounds import SMALL, too_much, violation
 
 logger = logging.getLogger(__name__)
 
@@ -217,7 +217,7 @@ class SignalSocket:
             request = rtc.SignalRequest()
         else:
             request = decode(frame, rtc.SignalRequest)
-            why = violation(request)
+            why = violation(request) if len(frame) > SMALL else ""
         if why:
             await self._refuse(why, request)
         else:
