@@ -56,15 +56,6 @@ class RoomTask:
         if self._task is not None and self._task is not asyncio.current_task():
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def every(self, key: str, period_s: float, action: Callable[[], None]) -> None:
-        """Do ``action`` once per period."""
-
-        def run() -> None:
-            self.every(key, period_s, action)
-            action()
-
-        self.timers.set(key, self._clock.now() + period_s, run)
-
     async def call(self, function: Callable[[], T]) -> T:
         """Run ``function`` on the task and return what it returns or raises."""
         if self.stopped.is_set():
