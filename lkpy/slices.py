@@ -1,5 +1,5 @@
 """Work over many, in slices of :data:`lkpy.limits.SLICE_S`: between two of them the rest of the
-process has its turn.
+process has its turn. One turn of the event loop has one slice for all who work so.
 
 Time that passes is counted, since that is what the others wait. A busy machine makes slices
 smaller, but none does less than :data:`lkpy.limits.SLICE_STEPS`: few are never cut in two.
@@ -14,12 +14,55 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from lkpy.limits import SLICE_S, SLICE_STEPS
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+class _Turns:
+    """When the slice of the loop's present turn ends."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._until: float | None = None
+
+    def until(self, now: float) -> float:
+        if self._until is None:
+            self._until = now + SLICE_S
+            self._loop.call_soon(self._over)
+        return self._until
+
+    def _over(self) -> None:
+        self._until = None
+
+
+_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
+
+
+def _until(now: float) -> float:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return now + SLICE_S
+    turns = _of_loop.get(loop)
+    if turns is None:
+        turns = _of_loop[loop] = _Turns(loop)
+    return turns.until(now)
+
+
+async def _next_slice(clock: Callable[[], float]) -> float:
+    """Let the others have their turn, those first who wait for a slice too. When this one ends."""
+    await asyncio.sleep(0)
+    while True:
+        await asyncio.sleep(0)
+        now = clock()
+        until = _until(now)
+        if now < until:
+            return until
 
 
 class Slices:
@@ -37,8 +80,8 @@ class Slices:
         self._waiting: deque[Iterator[Callable[[], None]]] = deque()
 
     def begin(self) -> None:
-        """A slice begins: the others had their turn."""
-        self._until = self._clock() + SLICE_S
+        """Others had their turn: what this turn has left is free to be used."""
+        self._until = _until(self._clock())
 
     @property
     def spent(self) -> bool:
@@ -82,8 +125,7 @@ class Slices:
 
     async def rest(self) -> None:
         """Let the others have their turn, then do a slice of what is left."""
-        await asyncio.sleep(0)
-        self.begin()
+        self._until = await _next_slice(self._clock)
         self._advance()
 
     def hurry(self) -> None:
@@ -95,10 +137,9 @@ class Slices:
 async def paced(items: Iterable[T], *, most: int | None = None) -> AsyncIterator[T]:
     """The items one by one; the others have their turn after each slice, and after ``most`` items
     at the latest. Whatever is looked at may change meanwhile."""
-    until, done = time.perf_counter() + SLICE_S, 0
+    until, done = _until(time.perf_counter()), 0
     for item in items:
         if time.perf_counter() >= until or done == most:
-            await asyncio.sleep(0)
-            until, done = time.perf_counter() + SLICE_S, 0
+            until, done = await _next_slice(time.perf_counter), 0
         done += 1
         yield item

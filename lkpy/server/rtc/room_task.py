@@ -93,6 +93,8 @@ class RoomTask:
             elif (due := self.timers.due(self._clock.now())) is not None:
                 self._do(due)
             elif (message := await self._next_message()) is not None:
+                if self.slices.spent:
+                    await self.slices.rest()
                 self._do(message)
         await self._end()
 
