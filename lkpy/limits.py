@@ -47,6 +47,8 @@ WHIP_BODY_MAX = 1024 * 1024
 MESSAGE_CHANNEL_SIZE = 200
 """Messages a signal channel holds (``pkg/routing/messagechannel.go``)."""
 MAX_PENDING_TRACKS = 20
+MAX_CIDS = 64
+"""Names that clients may give one track, one for each of its codecs; LiveKit has no bound here."""
 MAX_QUEUED_TRACKS_PER_CID = 3
 """``pkg/rtc/participant.go``."""
 UPDATE_CHUNK = 128 * 1024
@@ -89,6 +91,29 @@ SIGNAL_ELEMENTS = 32_768
 """Fields of a larger one, which take 2 MB at most; fewer where that is less than six bytes each."""
 MAX_MEDIA_SECTIONS = 1024
 """m-lines in one description; LiveKit has no bound here."""
+MAX_OFFERED_SECTIONS = 512
+"""m-lines in an offer of a client, which all are described in the answer at once."""
+MAX_RECEIVED_TRACKS = 960
+MAX_RECEIVED_TRACKS_SINGLE_PC = 480
+"""Tracks that one participant receives at a time: each has an m-line. Further ones wait, as with
+``limit.subscription_limit_*``. LiveKit has no bound here."""
+SDP_LINES = 16_384
+"""Lines of a description without those of codecs and header extensions. LiveKit has no bound on any
+of these."""
+SDP_LINE = 8192
+"""Characters of such a line."""
+SDP_CODEC_BLOCK = 16_384
+"""Characters of a section's lines about codecs and header extensions; a browser's have 6,000."""
+SDP_CODEC_LINES = 2048
+"""Such lines of all sections that are not the same as others'; a browser has a few hundred."""
+SDP_FORMATS = 128
+"""Formats of an m-line: there are no more payload types."""
+SDP_CANDIDATES = 256
+"""ICE candidates in one description."""
+SDP_SLICED = 32 * 1024
+"""Characters of a description that is parsed in slices."""
+SDP_SLICE = 1000
+"""Lines that make a slice: about a millisecond."""
 MAX_DATA_TRACKS = 1024
 """Data tracks that one participant may publish; LiveKit has no bound but the handles' 16 bits."""
 MAX_SUBSCRIPTIONS = 4096

@@ -2,10 +2,13 @@
 
 description = SessionDescription.parse(text)   # raises SdpError
 text = str(description)
+
+What may be in a description is bounded (``SDP_*`` of :mod:`lkpy.limits`). A large one can be parsed
+in slices (:func:`prepare`), so that its reader has other things to do in between.
 """
 
 from lkpy.sdp.candidate import Candidate
-from lkpy.sdp.errors import SdpError
+from lkpy.sdp.errors import SdpError, SdpTooLarge
 from lkpy.sdp.fragment import IceFragment
 from lkpy.sdp.model import (
     Codec,
@@ -22,6 +25,7 @@ from lkpy.sdp.model import (
     SsrcGroup,
     TransportAttributes,
 )
+from lkpy.sdp.parser import discard, prepare
 
 __all__ = [
     "Candidate",
@@ -35,9 +39,12 @@ __all__ = [
     "Msid",
     "Rid",
     "SdpError",
+    "SdpTooLarge",
     "SessionDescription",
     "Setup",
     "Simulcast",
     "SsrcGroup",
     "TransportAttributes",
+    "discard",
+    "prepare",
 ]

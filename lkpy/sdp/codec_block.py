@@ -14,8 +14,6 @@ from lkpy.sdp.model import Codec, Direction, HeaderExtension
 
 # Possessive quantifiers and the common prefix make it twice as fast: there is nothing to try again.
 _BLOCK = re.compile(r"((?:^a=(?:rt(?:pmap|cp-fb)|fmtp|extmap):.*+\n)++)", re.MULTILINE)
-_CACHEABLE = 16_384
-"""Characters; a browser's video section has 6,000. Bounds what a hostile client can pin."""
 
 _STATIC = {0: ("PCMU", 8000), 8: ("PCMA", 8000), 9: ("G722", 8000), 13: ("CN", 8000)}
 """Payload types that need no rtpmap (RFC 3551 6)."""
@@ -38,9 +36,9 @@ def cut(section: str) -> tuple[str, str]:
 
 
 def parse_block(formats: tuple[str, ...], block: str) -> Parsed:
-    """Codecs in the order of ``formats``, and header extensions. Raises :class:`LineError`."""
-    if len(block) > _CACHEABLE:
-        return _parse(formats, block)
+    """Codecs in the order of ``formats``, and header extensions. Raises :class:`LineError`.
+
+    What is larger than :data:`lkpy.limits.SDP_CODEC_BLOCK` must not come here: it is kept."""
     return _parse_cached(formats, block)
 
 

@@ -14,3 +14,7 @@ class SdpError(LkpyError):
         )
         self.line = line
         """Line of the description, counted from 1."""
+
+
+class SdpTooLarge(SdpError):
+    """A description has more of something than anybody needs."""

@@ -6,13 +6,23 @@ Speed matters here (a join waits for it): see :mod:`lkpy.sdp.codec_block`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from lkpy.limits import MAX_MEDIA_SECTIONS
+from lkpy.limits import (
+    MAX_MEDIA_SECTIONS,
+    SDP_CANDIDATES,
+    SDP_CODEC_BLOCK,
+    SDP_CODEC_LINES,
+    SDP_FORMATS,
+    SDP_LINE,
+    SDP_LINES,
+    SDP_SLICE,
+)
 from lkpy.sdp.candidate import Candidate
 from lkpy.sdp.codec_block import LineError, cut, parse_block
-from lkpy.sdp.errors import SdpError
+from lkpy.sdp.errors import SdpError, SdpTooLarge
 from lkpy.sdp.model import (
     Direction,
     Fingerprint,
@@ -32,36 +42,121 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+")
 
 
 def parse(text: str) -> SessionDescription:
-    """Parse ``text``. Raises :class:`SdpError`."""
-    return _parse(text, 1)
+    """Parse ``text``. Raises :class:`SdpError`, :class:`SdpTooLarge` for more than is allowed."""
+    done = _prepared.pop(text, None)
+    if done is None:
+        done = _finish(_Parser(text, 1))
+    if isinstance(done, SdpError):
+        raise done
+    return done
 
 
 def parse_fragment(text: str) -> SessionDescription:
     """Parse lines that lack the head of a description (RFC 8840 9). Raises :class:`SdpError`."""
-    return _parse(f"v=0\n{text}", 0)
+    done = _finish(_Parser(f"v=0\n{text}", 0))
+    if isinstance(done, SdpError):
+        raise done
+    return done
 
 
-def _parse(text: str, line: int) -> SessionDescription:
-    """``line`` is the number of the first one."""
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    head, *sections = (text.rstrip("\n") + "\n").split("\nm=")
-    if len(sections) > MAX_MEDIA_SECTIONS:
-        raise SdpError(f"more than {MAX_MEDIA_SECTIONS} media sections")
-    description = SessionDescription()
-    # Each piece lost the LF it was split at; the last has it.
-    chunk = head if head.endswith("\n") else head + "\n"
-    try:
-        _session(description, chunk)
-        for section in sections:
-            line += chunk.count("\n")
-            chunk = "m=" + (section if section.endswith("\n") else section + "\n")
-            description.media.append(_media(chunk))
-    except LineError as error:
-        line += chunk.split("\n").index(error.line)
-        key = error.line.partition(":")[0] if error.line[:2] == "a=" else error.line[:2]
-        raise SdpError(f"{key[:40]}: {error}" if key else str(error), line=line) from None
-    return description
+def prepare(text: str) -> Iterator[None]:
+    """Parse ``text`` in slices of about a millisecond. :func:`parse` has it at once afterwards,
+    once; so has its error."""
+    parser = _Parser(text, 1)
+    for _ in parser.slices():
+        yield
+    _prepared[text] = parser.outcome
+    if len(_prepared) > _PREPARED_MAX:
+        _prepared.popitem(last=False)
+
+
+def discard(text: str) -> None:
+    """Nobody will :func:`parse` it any more."""
+    _prepared.pop(text, None)
+
+
+_PREPARED_MAX = 16
+_prepared: OrderedDict[str, SessionDescription | SdpError] = OrderedDict()
+"""What nobody has asked for yet; each outcome is given to one."""
+
+
+def _finish(parser: _Parser) -> SessionDescription | SdpError:
+    for _ in parser.slices():
+        pass
+    return parser.outcome
+
+
+class _Parser:
+    """One description, section by section. ``line`` is the number of its first one."""
+
+    def __init__(self, text: str, line: int) -> None:
+        self._text = text
+        self._line = line
+        self._lines = 0
+        self._codec_lines = 0
+        self._candidates = 0
+        self._blocks: set[tuple[str, str]] = set()
+        self.outcome: SessionDescription | SdpError = SessionDescription()
+
+    def slices(self) -> Iterator[None]:
+        """Parse; there is something else to do after each step."""
+        try:
+            yield from self._parse(SessionDescription())
+        except SdpError as error:
+            self.outcome = error
+
+    def _parse(self, description: SessionDescription) -> Iterator[None]:
+        text = self._text
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        head, *sections = (text.rstrip("\n") + "\n").split("\nm=")
+        if len(sections) > MAX_MEDIA_SECTIONS:
+            raise SdpTooLarge(f"more than {MAX_MEDIA_SECTIONS} media sections")
+        # Each piece lost the LF it was split at; the last has it.
+        chunk = head if head.endswith("\n") else head + "\n"
+        try:
+            self._count(chunk)
+            _session(description, chunk)
+            done = 0
+            for section in sections:
+                self._line += chunk.count("\n")
+                chunk = "m=" + (section if section.endswith("\n") else section + "\n")
+                description.media.append(self._media(chunk))
+                if self._lines + self._codec_lines - done > SDP_SLICE:
+                    done = self._lines + self._codec_lines
+                    yield
+        except LineError as error:
+            self._line += chunk.split("\n").index(error.line)
+            key = error.line.partition(":")[0] if error.line[:2] == "a=" else error.line[:2]
+            what = f"{key[:40]}: {error}" if key else str(error)
+            raise SdpError(what, line=self._line) from None
+        self.outcome = description
+
+    def _media(self, chunk: str) -> MediaDescription:
+        block, rest = cut(chunk)
+        self._count(rest)
+        if len(block) > SDP_CODEC_BLOCK:
+            raise SdpTooLarge(f"codecs of more than {SDP_CODEC_BLOCK} characters", line=self._line)
+        # Codecs are parsed once for the same lines and the same m-line.
+        about = rest.partition("\n")[0], block
+        if about not in self._blocks:
+            self._blocks.add(about)
+            self._codec_lines += block.count("\n")
+            if self._codec_lines > SDP_CODEC_LINES:
+                raise SdpTooLarge(f"more than {SDP_CODEC_LINES} lines about codecs")
+        media = _media(block, rest)
+        self._candidates += len(media.candidates)
+        if self._candidates > SDP_CANDIDATES:
+            raise SdpTooLarge(f"more than {SDP_CANDIDATES} candidates", line=self._line)
+        return media
+
+    def _count(self, text: str) -> None:
+        lines = text.split("\n")
+        self._lines += len(lines)
+        if self._lines > SDP_LINES:
+            raise SdpTooLarge(f"more than {SDP_LINES} lines", line=self._line)
+        if max(map(len, lines)) > SDP_LINE:
+            raise SdpTooLarge(f"a line of more than {SDP_LINE} characters", line=self._line)
 
 
 def _session(description: SessionDescription, text: str) -> None:
@@ -85,8 +180,8 @@ def _session(description: SessionDescription, text: str) -> None:
                 raise LineError(line, "expected 'x=value'")
 
 
-def _media(text: str) -> MediaDescription:
-    block, rest = cut(text)
+def _media(block: str, rest: str) -> MediaDescription:
+    """A section, whose lines about codecs and header extensions are ``block``."""
     lines = rest.split("\n")
     fields = lines[0][2:].split()
     if len(fields) < 3:
@@ -94,6 +189,8 @@ def _media(text: str) -> MediaDescription:
     port = fields[1].partition("/")[0]
     if not (port.isascii() and port.isdigit()) or len(port) > 5 or int(port) > 65_535:
         raise LineError(lines[0], "port must be a number from 0 to 65535")
+    if len(fields) > 3 + SDP_FORMATS:
+        raise LineError(lines[0], f"more than {SDP_FORMATS} formats")
     media = MediaDescription(
         fields[0], int(port), fields[2], formats=tuple(fields[3:]), connection=None
     )

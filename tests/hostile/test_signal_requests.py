@@ -29,6 +29,7 @@ from lkpy.signal.codec import decode
 from lkpy.signal.join_request import JoinRequestError, parse_join_request, wrap
 from lkpy.signal.request_bounds import BOUNDS, too_much, violation
 from tests.control_plane import Harness, receive, running
+from tests.room_kit import microphone
 from tests.room_kit import running as room_running
 
 EXCEEDED = rtc.RequestResponse.Reason.LIMIT_EXCEEDED
@@ -420,3 +421,59 @@ async def test_abuse_ends_the_connection(
             pass
         await flooding
     assert told["too_fast"] == 1
+
+
+# -- in rooms -------------------------------------------------------------------------------------
+
+
+async def test_an_update_that_changes_nothing_is_told_to_nobody() -> None:
+    """As in livekit-server: a request of four bytes is not a message for everybody."""
+    async with room_running() as world:
+        alice = await world.join("alice", video={"can_update_own_metadata": True})
+        bob = await world.join("bob")
+        await world.advance(6)
+        same = {"name": "Alice", "metadata": "m"}
+        await alice.send(update_metadata=rtc.UpdateParticipantMetadata(**same))
+        heard, tokens = len(bob.updates("alice")), len(world.tokens)
+        for update in ({}, same, {"name": "Alice"}) * 5:
+            await alice.send(update_metadata=rtc.UpdateParticipantMetadata(**update))
+        assert len(bob.updates("alice")) == heard
+        assert len(world.tokens) == tokens
+        attributes = rtc.UpdateParticipantMetadata(attributes={"a": "b"})
+        for _ in range(2):
+            await alice.send(update_metadata=attributes)
+        assert len(bob.updates("alice")) == heard + 2, "attributes are always told"
+        answers = [answer.reason for answer in alice.all("request_response")]
+        assert answers == [rtc.RequestResponse.Reason.OK] * 18
+
+
+async def test_names_of_a_track_are_bounded() -> None:
+    """Row W7: every request for a codec of a published track adds some."""
+    async with room_running() as world:
+        alice = await world.join("alice")
+        await alice.publish(microphone())
+        (track,) = alice.participant.publishing.tracks
+        for request in range(5):
+            codecs = [
+                rtc.SimulcastCodec(codec="zz", cid=f"{request}-{number}") for number in range(30)
+            ]
+            await alice.send(
+                add_track=microphone(sid=track.sid, cid=f"c{request}", simulcast_codecs=codecs)
+            )
+        assert len(track.cids) <= 64
+        assert alice.last("request_response").reason == EXCEEDED
+        assert not alice.left
+
+
+@pytest.mark.parametrize("text", ["[" * 4000, "[" * 100_000, '{"candidate":' * 300])
+async def test_a_candidate_that_is_deep_is_answered(
+    text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row W4: and costs no traceback."""
+    async with room_running() as world:
+        alice = await world.join("alice")
+        await alice.send(trickle=rtc.TrickleRequest(candidateInit=text))
+        answer = alice.last("request_response")
+        assert answer.reason == rtc.RequestResponse.Reason.UNCLASSIFIED_ERROR
+        assert "Traceback" not in caplog.text
+        assert not alice.left

@@ -493,7 +493,7 @@ async def test_a_fault_costs_one_message_only(caplog: pytest.LogCaptureFixture) 
 
         alice.participant.publishing.mute = fault  # type: ignore[assignment]
         await alice.send(mute=rtc.MuteTrackRequest())
-        assert "room task failed" in caplog.text
+        assert "signal request mute failed" in caplog.text
         await world.join("bob")
 
 

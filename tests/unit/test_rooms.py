@@ -293,3 +293,12 @@ def test_the_playout_delay_that_was_asked_for(
     world = World(RoomConfig(**config))
     world.manager.create_room(request(**asked))
     assert world.settings.playout_delay == delay
+
+
+async def test_a_room_keeps_its_place_when_a_session_before_it_fails() -> None:
+    """Which takes the place for unused: another session has placed the room by then, and comes to
+    make it."""
+    world = World()
+    world.manager.create_room(room_pb.CreateRoomRequest(name="lobby"))
+    assert world.kept == [LOBBY]
+    assert world.forgotten == []

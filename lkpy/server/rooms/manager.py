@@ -21,6 +21,7 @@ from lkpy.server.rooms.store import LocalStore
 from lkpy.server.rtc.options import RoomSettings
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
 from lkpy.server.rtc.signals import refuse_resume
+from lkpy.server.rtc.sliced_sdp import forget, parse_in_slices
 from lkpy.server.telemetry.log import fields
 
 logger = logging.getLogger(__name__)
@@ -68,12 +69,16 @@ class RoomManager(Generic[R_co]):
         """
         try:
             self._check_sizes(start)
+            if start.publisher_offer is not None:
+                await parse_in_slices(start.publisher_offer.sdp)
             if start.reconnect:
                 await self._resume(start, sink, source)
             else:
                 await self._join(start, sink, source)
         finally:
             self._forget_unused_place(start.room)
+            if start.publisher_offer is not None:
+                forget(start.publisher_offer.sdp)
 
     async def _join(self, start: StartSession, sink: MessageSink, source: MessageSource) -> None:
         """A room that ends while somebody enters is followed by another, once."""

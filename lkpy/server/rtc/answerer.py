@@ -13,6 +13,7 @@ from typing import TypeAlias
 from livekit.protocol import models
 
 from lkpy.engine.api import CloseReceiver, DtlsRole, MediaKind
+from lkpy.limits import MAX_OFFERED_SECTIONS
 from lkpy.sdp import (
     Codec,
     Direction,
@@ -20,6 +21,7 @@ from lkpy.sdp import (
     MediaDescription,
     Rid,
     SdpError,
+    SdpTooLarge,
     SessionDescription,
     Setup,
     Simulcast,
@@ -91,6 +93,8 @@ class Answerer:
 
     def check(self, offer: SessionDescription) -> None:
         """Raise :class:`SdpError` when ``offer`` cannot follow the one before."""
+        if len(offer.media) > MAX_OFFERED_SECTIONS:
+            raise SdpTooLarge(f"more than {MAX_OFFERED_SECTIONS} media sections")
         if len(offer.media) < len(self.sections):
             raise SdpError(
                 f"the offer has {len(offer.media)} media sections, "

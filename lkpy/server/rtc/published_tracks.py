@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from livekit.protocol import models, rtc
 
 from lkpy.engine.api import MediaKind
-from lkpy.limits import MAX_PENDING_TRACKS, MAX_QUEUED_TRACKS_PER_CID
+from lkpy.limits import MAX_CIDS, MAX_PENDING_TRACKS, MAX_QUEUED_TRACKS_PER_CID
 from lkpy.server.rtc.media_sections import MediaSectionTrack
 from lkpy.server.rtc.media_track import MediaTrack, Source
 from lkpy.server.rtc.track_info import mime_name, new_track_sid, requested_info, update_codecs
@@ -120,8 +120,11 @@ class PublishedTracks:
         track = self._tracks.get(request.sid)
         if track is None:
             return Refusal(Reason.NOT_FOUND, f"no published track {request.sid}")
+        cids = track.cids | _cids(request)
+        if len(cids) > MAX_CIDS:
+            return Refusal(Reason.LIMIT_EXCEEDED, f"a track has at most {MAX_CIDS} cids")
         update_codecs(track.info, request.simulcast_codecs)
-        track.cids |= _cids(request)
+        track.cids = cids
         return Added(request.cid, _copy(track.info))
 
     # -- media sections ---------------------------------------------------------------------------

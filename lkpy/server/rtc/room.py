@@ -182,11 +182,10 @@ class Room:
     def deliver(self, participant: Participant, event: Event) -> None:
         """Take an engine event; what a peer can send without end may be lost, the rest may not."""
         handle = partial(self._handle_event, participant, event)
-        if isinstance(event, DataReceived | AudioLevels):
-            if not self._task.inbox.offer(handle):
-                self.telemetry.tell(MessageDropped("room_inbox"))
-        else:
-            self._task.inbox.post(handle)
+        may_be_lost = isinstance(event, DataReceived | AudioLevels)
+        queue = self._task.inbox.offer if may_be_lost else self._task.inbox.post
+        if not queue(handle) and not self.closed.is_set():
+            self.telemetry.tell(MessageDropped("room_inbox"))
 
     def _handle_event(self, participant: Participant, event: Event) -> None:
         if participant.closed:

@@ -13,6 +13,24 @@ from livekit.protocol import rtc
 
 from lkpy.server.rtc.inbox import Inbox
 from lkpy.server.rtc.session import MessageSource
+from lkpy.server.rtc.sliced_sdp import forget, parse_in_slices
+
+
+async def _prepare(request: rtc.SignalRequest) -> None:
+    """Do what of a request is long and concerns nobody else: it does not hold up the room."""
+    text = _description(request)
+    if text:
+        await parse_in_slices(text)
+
+
+def _description(request: rtc.SignalRequest) -> str:
+    match request.WhichOneof("message"):
+        case "offer":
+            return request.offer.sdp
+        case "answer":
+            return request.answer.sdp
+        case _:
+            return ""
 
 
 class SignalReader:
@@ -47,6 +65,7 @@ class SignalReader:
             async for request in self._source:
                 if self._stopped:
                     return
+                await _prepare(request)
                 await self._inbox.put(partial(self._take, request))
             self._inbox.post(self._finish)
         finally:
@@ -59,8 +78,11 @@ class SignalReader:
         return request.HasField("ping_req")
 
     def _take(self, request: rtc.SignalRequest) -> None:
-        if not self._stopped:
-            self._handle(request)
+        try:
+            if not self._stopped:
+                self._handle(request)
+        finally:
+            forget(_description(request))
 
     def _finish(self) -> None:
         if not self._stopped:

@@ -119,6 +119,9 @@ class SubscribedTracks:
         """Whether any track of the participant with this sid is received."""
         return publisher in self._publishers
 
+    def __len__(self) -> int:
+        return len(self._tracks)
+
     def count(self, kind: MediaKind) -> int:
         """How many of one kind are received."""
         return sum(subscribed.track.kind is kind for subscribed in self._tracks.values())

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 from livekit.protocol import models, rtc
 
 from lkpy.engine.api import MediaKind, StreamStatesChanged
-from lkpy.limits import RECONCILE_INTERVAL_S, Limits
+from lkpy.limits import (
+    MAX_RECEIVED_TRACKS,
+    MAX_RECEIVED_TRACKS_SINGLE_PC,
+    RECONCILE_INTERVAL_S,
+    Limits,
+)
 from lkpy.server.rtc.client_info import supports_codec_change, supports_packet_trailer
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.media_track import MediaTrack
@@ -97,6 +102,8 @@ class Subscribing:
             MediaKind.AUDIO: limits.subscription_limit_audio,
             MediaKind.VIDEO: limits.subscription_limit_video,
         }
+        single = transports.subscriber is None
+        self._most = MAX_RECEIVED_TRACKS_SINGLE_PC if single else MAX_RECEIVED_TRACKS
         self._subscriptions = Subscriptions()
         self._tracks = SubscribedTracks(
             owner,
@@ -238,7 +245,7 @@ class Subscribing:
         return Resolution(Availability.READY if allowed else Availability.NOT_ALLOWED, allowed)
 
     def _is_full(self, kind: MediaKind) -> bool:
-        return 0 < self._limits[kind] <= self._tracks.count(kind)
+        return len(self._tracks) >= self._most or 0 < self._limits[kind] <= self._tracks.count(kind)
 
     def _is_at_limit(self, sid: str) -> bool:
         subscribed = self._tracks.get(sid)

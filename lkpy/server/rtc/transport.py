@@ -195,9 +195,9 @@ class PeerTransport:
         if self._answerer is None:
             raise SdpError("an offer for the connection in which the server offers")
         description = SessionDescription.parse(offer.sdp)
+        self._answerer.check(description)
         remote = remote_end(description, default_setup=Setup.ACTIVE)
         self._transport.check_remote(remote)
-        self._answerer.check(description)
 
         # The client offered, so it controls unless it is lite (RFC 8445 6.1.1).
         self._transport.create(controlling=remote.lite and not self._transport.lite)

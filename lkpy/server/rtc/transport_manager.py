@@ -13,7 +13,7 @@ from typing import Protocol
 from livekit.protocol import models, rtc
 
 from lkpy.engine.api import Event, OpenDataChannel
-from lkpy.sdp import SdpError
+from lkpy.sdp import SdpError, SdpTooLarge
 from lkpy.server.rtc.answerer import TrackLookup
 from lkpy.server.rtc.engine_session import EngineSession
 from lkpy.server.rtc.media_sections import DownTrackHandle
@@ -157,6 +157,14 @@ class TransportManager:
         """Answer a client's offer. None: it was refused and the client has been told."""
         try:
             result = self.publisher.handle_offer(now, offer, lookup)
+        except SdpTooLarge as error:
+            self._signals.request_response(
+                rtc.RequestResponse(
+                    reason=rtc.RequestResponse.Reason.LIMIT_EXCEEDED,
+                    message=f"offer: {error.message}",
+                )
+            )
+            return None
         except SdpError as error:
             self._owner.negotiation_failed(f"offer: {error.message}")
             return None

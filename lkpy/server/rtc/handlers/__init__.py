@@ -15,6 +15,7 @@ from livekit.protocol import rtc
 
 from lkpy.server.rtc.handlers import blobs, data, negotiation, session, subscriptions, tracks
 from lkpy.server.rtc.participant import Participant
+from lkpy.server.telemetry.log import about
 
 logger = logging.getLogger(__name__)
 
@@ -38,5 +39,10 @@ def handle_request(participant: Participant, request: rtc.SignalRequest) -> None
     handler = None if name is None else HANDLERS.get(name)
     if name is None or handler is None:
         logger.debug("signal request %s is not handled", name)
-    else:
-        handler(participant, getattr(request, name))
+        return
+    with about(participant=participant.identity, pID=participant.sid):
+        try:
+            handler(participant, getattr(request, name))
+        except Exception:
+            # Which costs this request only.
+            logger.exception("signal request %s failed", name)

@@ -10,7 +10,6 @@ from livekit.protocol import rtc
 
 from lkpy.errors import LkpyError
 from lkpy.server.rtc.participant import Participant
-from lkpy.server.telemetry.log import fields
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +29,7 @@ def subscription_permission(participant: Participant, request: rtc.SubscriptionP
     try:
         participant.room.tracks.update_permission(participant, request)
     except LkpyError as error:
-        logger.warning(
-            "subscription permission is not changed: %s",
-            error.message,
-            extra=fields(participant=participant.identity, pID=participant.sid),
-        )
+        logger.warning("subscription permission is not changed: %s", error.message)
     else:
         participant.room.data_tracks.permission_updated(participant)
 
