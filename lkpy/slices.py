@@ -24,45 +24,47 @@ T = TypeVar("T")
 
 
 class _Turns:
-    """When the slice of the loop's present turn ends."""
+    """What the present turn of a loop has left for slices."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
         self._loop = loop
-        self._until: float | None = None
+        self._used = 0.0
 
-    def until(self, now: float) -> float:
-        if self._until is None:
-            self._until = now + SLICE_S
-            self._loop.call_soon(self._over)
-        return self._until
+    @property
+    def left(self) -> float:
+        return SLICE_S - self._used
+
+    def use(self, seconds: float) -> None:
+        if self._loop is not None and seconds > 0:
+            if not self._used:
+                self._loop.call_soon(self._over)
+            self._used += seconds
 
     def _over(self) -> None:
-        self._until = None
+        self._used = 0.0
 
 
 _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
 
 
-def _until(now: float) -> float:
+def _turns() -> _Turns:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        return now + SLICE_S
+        return _Turns(None)
     turns = _of_loop.get(loop)
     if turns is None:
         turns = _of_loop[loop] = _Turns(loop)
-    return turns.until(now)
+    return turns
 
 
-async def _next_slice(clock: Callable[[], float]) -> float:
-    """Let the others have their turn, those first who wait for a slice too. When this one ends."""
+async def _next_slice() -> None:
+    """Let the others have their turn, those first who wait for a slice too."""
     await asyncio.sleep(0)
     while True:
         await asyncio.sleep(0)
-        now = clock()
-        until = _until(now)
-        if now < until:
-            return until
+        if _turns().left > 0:
+            return
 
 
 class Slices:
@@ -76,12 +78,19 @@ class Slices:
     ) -> None:
         self._wake = wake
         self._clock = clock
-        self._until = 0.0
+        self._began = self._until = 0.0
         self._waiting: deque[Iterator[Callable[[], None]]] = deque()
 
     def begin(self) -> None:
-        """Others had their turn: what this turn has left is free to be used."""
-        self._until = _until(self._clock())
+        """Others had their turn: what this one has left may be used."""
+        self._began = self._clock()
+        self._until = self._began + _turns().left
+
+    def end(self) -> None:
+        """The task is about to wait."""
+        now = self._clock()
+        _turns().use(now - self._began)
+        self._began = now
 
     @property
     def spent(self) -> bool:
@@ -125,7 +134,9 @@ class Slices:
 
     async def rest(self) -> None:
         """Let the others have their turn, then do a slice of what is left."""
-        self._until = await _next_slice(self._clock)
+        self.end()
+        await _next_slice()
+        self.begin()
         self._advance()
 
     def hurry(self) -> None:
@@ -137,9 +148,14 @@ class Slices:
 async def paced(items: Iterable[T], *, most: int | None = None) -> AsyncIterator[T]:
     """The items one by one; the others have their turn after each slice, and after ``most`` items
     at the latest. Whatever is looked at may change meanwhile."""
-    until, done = _until(time.perf_counter()), 0
+    began, done = time.perf_counter(), 0
+    until = began + _turns().left
     for item in items:
-        if time.perf_counter() >= until or done == most:
-            until, done = await _next_slice(time.perf_counter), 0
+        now = time.perf_counter()
+        if now >= until or done == most:
+            _turns().use(now - began)
+            await _next_slice()
+            began, done = time.perf_counter(), 0
+            until = began + _turns().left
         done += 1
         yield item

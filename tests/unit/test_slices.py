@@ -232,6 +232,7 @@ def test_a_turn_has_one_slice_for_everybody() -> None:
 
         async def room(number: int) -> None:
             slices = Slices(lambda: None, clock)
+            slices.begin()
 
             def step(_: object) -> None:
                 clock.now += 0.001
@@ -240,6 +241,7 @@ def test_a_turn_has_one_slice_for_everybody() -> None:
             slices.for_each(range(200), step)
             while slices.waiting:
                 await slices.rest()
+            slices.end()
             finished.append(number)
 
         finished: list[int] = []

@@ -112,6 +112,7 @@ class RoomTask:
         """A message, or None when a timer is due before one comes."""
         if len(self.inbox):
             return await self.inbox.take(None)
+        self.slices.end()
         deadline = self.timers.next_deadline()
         message = await self.inbox.take(
             None if deadline is None else max(0.0, deadline - self._clock.now())
