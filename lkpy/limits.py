@@ -232,7 +232,6 @@ SUBSCRIBER_UPDATE_INTERVAL_S = 3.0
 ROOM_UPDATE_INTERVAL_S = 5.0
 CONNECTION_QUALITY_INTERVAL_S = 5.0
 """Window of connection quality scores (livekit-server ``sfu/connectionquality``)."""
-ROOM_IDLE_CHECK_S = 1.0
 BACKGROUND_RETRY_MIN_S = 0.5
 BACKGROUND_RETRY_MAX_S = 30.0
 """Before a program of the server that failed begins again; doubles while it keeps failing."""

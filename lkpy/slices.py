@@ -1,5 +1,5 @@
 """Work over many, in slices of :data:`lkpy.limits.SLICE_S`: between two of them the rest of the
-process has its turn.
+process has its turn. One turn of the event loop has one slice for all who work so.
 
 Time that passes is counted, since that is what the others wait. A busy machine makes slices
 smaller, but none does less than :data:`lkpy.limits.SLICE_STEPS`: few are never cut in two.
@@ -14,12 +14,57 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from lkpy.limits import SLICE_S, SLICE_STEPS
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+class _Turns:
+    """What the present turn of a loop has left for slices."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        self._loop = loop
+        self._used = 0.0
+
+    @property
+    def left(self) -> float:
+        return SLICE_S - self._used
+
+    def use(self, seconds: float) -> None:
+        if self._loop is not None and seconds > 0:
+            if not self._used:
+                self._loop.call_soon(self._over)
+            self._used += seconds
+
+    def _over(self) -> None:
+        self._used = 0.0
+
+
+_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
+
+
+def _turns() -> _Turns:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return _Turns(None)
+    turns = _of_loop.get(loop)
+    if turns is None:
+        turns = _of_loop[loop] = _Turns(loop)
+    return turns
+
+
+async def _next_slice() -> None:
+    """Let the others have their turn, those first who wait for a slice too."""
+    await asyncio.sleep(0)
+    while True:
+        await asyncio.sleep(0)
+        if _turns().left > 0:
+            return
 
 
 class Slices:
@@ -33,12 +78,19 @@ class Slices:
     ) -> None:
         self._wake = wake
         self._clock = clock
-        self._until = 0.0
+        self._began = self._until = 0.0
         self._waiting: deque[Iterator[Callable[[], None]]] = deque()
 
     def begin(self) -> None:
-        """A slice begins: the others had their turn."""
-        self._until = self._clock() + SLICE_S
+        """Others had their turn: what this one has left may be used."""
+        self._began = self._clock()
+        self._until = self._began + _turns().left
+
+    def end(self) -> None:
+        """The task is about to wait."""
+        now = self._clock()
+        _turns().use(now - self._began)
+        self._began = now
 
     @property
     def spent(self) -> bool:
@@ -82,7 +134,8 @@ class Slices:
 
     async def rest(self) -> None:
         """Let the others have their turn, then do a slice of what is left."""
-        await asyncio.sleep(0)
+        self.end()
+        await _next_slice()
         self.begin()
         self._advance()
 
@@ -95,10 +148,14 @@ class Slices:
 async def paced(items: Iterable[T], *, most: int | None = None) -> AsyncIterator[T]:
     """The items one by one; the others have their turn after each slice, and after ``most`` items
     at the latest. Whatever is looked at may change meanwhile."""
-    until, done = time.perf_counter() + SLICE_S, 0
+    began, done = time.perf_counter(), 0
+    until = began + _turns().left
     for item in items:
-        if time.perf_counter() >= until or done == most:
-            await asyncio.sleep(0)
-            until, done = time.perf_counter() + SLICE_S, 0
+        now = time.perf_counter()
+        if now >= until or done == most:
+            _turns().use(now - began)
+            await _next_slice()
+            began, done = time.perf_counter(), 0
+            until = began + _turns().left
         done += 1
         yield item

@@ -32,6 +32,7 @@ from lkpy.server.rtc.options import (
     VideoOptions,
 )
 from lkpy.server.rtc.room import Room, RoomObserver
+from lkpy.server.rtc.stats_index import StatsIndex
 from lkpy.server.telemetry.events import NO_TELEMETRY, Telemetry
 from lkpy.server.telemetry.log import fields
 from lkpy.server.worker_loads import WorkerLoads
@@ -180,6 +181,7 @@ class EnginePlane:
             except (LkpyError, TimeoutError):
                 logger.warning("the media engine gave no statistics")
                 continue
+            await StatsIndex.prepare(stats)
             if self._loads is not None:
                 self._loads.measured(stats, (room.worker for room in rooms))
             # Each room that has somebody then works on it in turns of its own.
@@ -227,7 +229,11 @@ class EnginePlane:
 
     async def collect_stats(self) -> Sequence[StatsCollected]:
         """Statistics of every worker."""
-        return [] if self._hub is None else await self._hub.collect_stats()
+        if self._hub is None:
+            return []
+        stats = await self._hub.collect_stats()
+        await StatsIndex.prepare(stats)
+        return stats
 
     def stop(self) -> None:
         """Stop the engine. Idempotent."""

@@ -58,14 +58,14 @@ async def test_dropped_packets_are_in_the_statistics() -> None:
         await world.settle()
         (stats,) = await collected
         dropped = tuple(replace(t, drops_by_reason={"srtp_replay": 3}) for t in stats.transports)
-        [person] = world.room.snapshot([replace(stats, transports=dropped)]).participants
+        [person] = (await world.room.snapshot([replace(stats, transports=dropped)])).participants
         assert dict(person.transports[0].drops_by_reason) == {"srtp_replay": 3}
 
 
 async def snapshot(world: World) -> stats_pb2.Room:
     collected = asyncio.ensure_future(world.hub.collect_stats())
     await world.settle()
-    return world.room.snapshot(await collected)
+    return await world.room.snapshot(await collected)
 
 
 async def test_a_published_track_that_stops_is_said_until_it_flows(

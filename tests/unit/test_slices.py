@@ -220,3 +220,39 @@ def test_many_rooms_at_once_do_not_all_go_to_the_same() -> None:
     loads.measured(_measured(110, 100), [0] * 10 + [1] * 10)  # type: ignore[arg-type]
     placed = [loads.place() for _ in range(20)]
     assert 8 <= placed.count(0) <= 12
+
+
+def test_a_turn_has_one_slice_for_everybody() -> None:
+    """However many rooms have work at the same time."""
+
+    async def main() -> None:
+        turn = 0
+        worked: list[int] = []
+        clock = Clock()
+
+        async def room(number: int) -> None:
+            slices = Slices(lambda: None, clock)
+            slices.begin()
+
+            def step(_: object) -> None:
+                clock.now += 0.001
+                worked.append(turn)
+
+            slices.for_each(range(200), step)
+            while slices.waiting:
+                await slices.rest()
+            slices.end()
+            finished.append(number)
+
+        finished: list[int] = []
+        rooms = [asyncio.create_task(room(number)) for number in range(8)]
+        while not all(task.done() for task in rooms):
+            await asyncio.sleep(0)
+            turn += 1
+        begun = worked.count(worked[0])
+        assert begun <= 8 * SLICE_STEPS
+        later = [worked.count(n) for n in set(worked) if n != worked[0]]
+        assert max(later) <= SLICE_STEPS + SLICE_S / 0.001
+        assert sorted(finished) == [*range(8)]
+
+    asyncio.run(main())

@@ -27,6 +27,9 @@ from lkpy.server.telemetry.log import fields
 logger = logging.getLogger(__name__)
 
 
+_CLOSED_AT_ONCE = 64
+"""Rooms; each lets others go first, so that more of them would only wait for each other."""
+
 R_co = TypeVar("R_co", bound=ManagedRoom, covariant=True)
 
 
@@ -171,11 +174,14 @@ class RoomManager(Generic[R_co]):
         return self._dispatches[name]
 
     async def close(self, reason: models.DisconnectReason) -> None:
-        """Close every room at once."""
+        """Close every room."""
         rooms = list(self._rooms.items())
-        await asyncio.gather(*(room.close(reason) for _, room in rooms))
-        for name, room in rooms:
-            self._forget(name, room)
+        for some in (
+            rooms[at : at + _CLOSED_AT_ONCE] for at in range(0, len(rooms), _CLOSED_AT_ONCE)
+        ):
+            await asyncio.gather(*(room.close(reason) for _, room in some))
+            for name, room in some:
+                self._forget(name, room)
 
     async def move_away(self, pause_s: float) -> None:
         """Close the rooms one after another, whose clients shall connect again elsewhere: not all

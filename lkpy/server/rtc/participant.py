@@ -61,7 +61,7 @@ from lkpy.server.rtc.subscribing import Subscribing
 from lkpy.server.rtc.track_dynacast import TrackDynacast
 from lkpy.server.rtc.transport_manager import TransportManager
 from lkpy.server.rtc.transport_types import TransportOptions
-from lkpy.server.telemetry.events import TransportChanged
+from lkpy.server.telemetry.events import MessageDropped, TransportChanged
 from lkpy.server.telemetry.log import fields, subject
 
 logger = logging.getLogger(__name__)
@@ -310,6 +310,7 @@ class Participant:
     def _engine_refused(self, command: Command, error: LkpyError) -> None:
         """What the engine does not know of would never flow, without a word: the client comes back
         with a fresh session."""
+        self.room.telemetry.tell(MessageDropped("engine"))
         name = type(command).__name__
         transport = self.transports.publisher.id
         self._deliver(CommandFailed(name, transport, error.code, error.message))

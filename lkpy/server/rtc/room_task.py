@@ -56,15 +56,6 @@ class RoomTask:
         if self._task is not None and self._task is not asyncio.current_task():
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def every(self, key: str, period_s: float, action: Callable[[], None]) -> None:
-        """Do ``action`` once per period."""
-
-        def run() -> None:
-            self.every(key, period_s, action)
-            action()
-
-        self.timers.set(key, self._clock.now() + period_s, run)
-
     async def call(self, function: Callable[[], T]) -> T:
         """Run ``function`` on the task and return what it returns or raises."""
         if self.stopped.is_set():
@@ -103,6 +94,8 @@ class RoomTask:
             elif (due := self.timers.due(self._clock.now())) is not None:
                 self._do(due)
             elif (message := await self._next_message()) is not None:
+                if self.slices.spent:
+                    await self.slices.rest()
                 self._do(message)
         await self._end()
 
@@ -119,6 +112,7 @@ class RoomTask:
         """A message, or None when a timer is due before one comes."""
         if len(self.inbox):
             return await self.inbox.take(None)
+        self.slices.end()
         deadline = self.timers.next_deadline()
         message = await self.inbox.take(
             None if deadline is None else max(0.0, deadline - self._clock.now())

@@ -49,16 +49,16 @@ class ObservedNode(Protocol):
         """``serving`` or ``shutting_down``."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Totals:
     """Counters of the process at one time; rates are differences of two."""
 
     at: float
     cpu_s: float
-    bytes_in: int
-    bytes_out: int
-    packets_in: int
-    packets_out: int
+    bytes_in: int = 0
+    bytes_out: int = 0
+    packets_in: int = 0
+    packets_out: int = 0
 
 
 class SnapshotCollector:
@@ -76,7 +76,7 @@ class SnapshotCollector:
         self._collect_engine = collect_engine
         self._clock = clock
         self._process = psutil.Process()
-        self._before = self._totals(())
+        self._before = self._now()
         self._rates = stats_pb2.Server()
 
     async def collect(self) -> stats_pb2.Snapshot:
@@ -92,14 +92,11 @@ class SnapshotCollector:
         async for room in paced(list(self._rooms())):
             snapshot.rooms.append(await room.snapshot(engine))
         snapshot.timestamp_ms = int(self._clock.wall() * 1000)
-        snapshot.server.CopyFrom(self._server(engine, snapshot.rooms))
+        self._update_rates(await self._totals(engine))
+        snapshot.server.CopyFrom(await self._server(snapshot.rooms))
         return snapshot
 
-    def _server(
-        self, engine: Sequence[StatsCollected], rooms: Sequence[stats_pb2.Room]
-    ) -> stats_pb2.Server:
-        participants = [participant for room in rooms for participant in room.participants]
-        self._update_rates(self._totals(engine))
+    async def _server(self, rooms: Sequence[stats_pb2.Room]) -> stats_pb2.Server:
         server = stats_pb2.Server(
             node_id=self._node.id,
             version=__version__,
@@ -108,21 +105,14 @@ class SnapshotCollector:
             memory_bytes=self._process.memory_info().rss,
             num_cpus=os.cpu_count() or 1,
             rooms=len(rooms),
-            participants=len(participants),
-            tracks=sum(len(participant.published) for participant in participants),
-            down_tracks=sum(len(participant.subscribed) for participant in participants),
-            stalled_tracks=sum(
-                track.stalled_s > 0
-                for participant in participants
-                for track in participant.published
-            ),
-            stalled_down_tracks=sum(
-                track.stalled_s > 0
-                for participant in participants
-                for track in participant.subscribed
-            ),
             state="serving" if self._node.state == "serving" else "draining",
         )
+        async for person in paced(person for room in rooms for person in room.participants):
+            server.participants += 1
+            server.tracks += len(person.published)
+            server.down_tracks += len(person.subscribed)
+            server.stalled_tracks += sum(track.stalled_s > 0 for track in person.published)
+            server.stalled_down_tracks += sum(track.stalled_s > 0 for track in person.subscribed)
         server.MergeFrom(self._rates)
         return server
 
@@ -142,17 +132,18 @@ class SnapshotCollector:
             packets_out_pps=max(0, now.packets_out - before.packets_out) / elapsed,
         )
 
-    def _totals(self, engine: Sequence[StatsCollected]) -> _Totals:
+    async def _totals(self, engine: Sequence[StatsCollected]) -> _Totals:
+        totals = self._now()
+        async for transport in paced(t for stats in engine for t in stats.transports):
+            totals.bytes_in += transport.bytes_received
+            totals.bytes_out += transport.bytes_sent
+            totals.packets_in += transport.packets_received
+            totals.packets_out += transport.packets_sent
+        return totals
+
+    def _now(self) -> _Totals:
         cpu = self._process.cpu_times()
-        transports = [transport for stats in engine for transport in stats.transports]
-        return _Totals(
-            at=self._clock.now(),
-            cpu_s=cpu.user + cpu.system,
-            bytes_in=sum(transport.bytes_received for transport in transports),
-            bytes_out=sum(transport.bytes_sent for transport in transports),
-            packets_in=sum(transport.packets_received for transport in transports),
-            packets_out=sum(transport.packets_sent for transport in transports),
-        )
+        return _Totals(self._clock.now(), cpu.user + cpu.system)
 
 
 def _worker(stats: StatsCollected) -> stats_pb2.Worker:
