@@ -90,6 +90,10 @@ class MediaPlane(Protocol):
     def trouble(self) -> str:
         """What is wrong with the engine, for the health route; empty: nothing."""
 
+    @property
+    def events_unhandled(self) -> int:
+        """What the engine told of objects that nobody knew any more."""
+
     def start(self, node: LocalNode, telemetry: Telemetry) -> None:
         """Start the engine. Raises :class:`lkpy.errors.LkpyError`."""
 
@@ -171,7 +175,11 @@ class Server:
             telemetry=self._reporting.telemetry,
         )
         collector = SnapshotCollector(
-            self._node, lambda: self._manager.rooms, media.collect_stats, self._clock
+            self._node,
+            lambda: self._manager.rooms,
+            media.collect_stats,
+            self._clock,
+            events_unhandled=lambda: media.events_unhandled,
         )
         self._collect = collector.collect
         self._stats = StatsService(self._collect, open_to_loopback=config.development)

@@ -69,11 +69,14 @@ class SnapshotCollector:
         rooms: Callable[[], Iterable[ObservedRoom]],
         collect_engine: Callable[[], Awaitable[Sequence[StatsCollected]]],
         clock: Clock,
+        *,
+        events_unhandled: Callable[[], int] = lambda: 0,
     ) -> None:
         self._node = node
         self._rooms = rooms
         self._collect_engine = collect_engine
         self._clock = clock
+        self._events_unhandled = events_unhandled
         self._process = psutil.Process()
         self._before = self._totals(())
         self._rates = stats_pb2.Server()
@@ -121,6 +124,7 @@ class SnapshotCollector:
                 for participant in participants
                 for track in participant.subscribed
             ),
+            events_unhandled=self._events_unhandled(),
             state="serving" if self._node.state == "serving" else "draining",
         )
         server.MergeFrom(self._rates)
