@@ -359,9 +359,10 @@ class Server:
     async def _ready(self, _request: web.Request, _token: Verified | None) -> web.Response:
         """Whether rooms may be placed here. LiveKit's health route says 200 to the end of a drain,
         and load balancers that keep sockets open rely on it."""
-        if self.state is State.SERVING:
-            return text(200, "ready")
-        return text(503, str(self.state))
+        if self.state is not State.SERVING:
+            return text(503, str(self.state))
+        trouble = self._media.trouble
+        return text(503, trouble) if trouble else text(200, "ready")
 
     async def _keep_node_fresh(self) -> None:
         while True:
