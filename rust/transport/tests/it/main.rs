@@ -6,6 +6,7 @@
 mod attacks;
 mod channels;
 mod connect;
+mod handshake;
 mod mobility;
 mod network;
 mod pairs;
