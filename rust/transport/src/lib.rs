@@ -37,5 +37,6 @@ pub use ice::IceState;
 pub use transport::Transport;
 pub use types::{
     CandidatePair, ChannelOptions, DataError, IceCredentials, LocalCandidate, Protocol,
-    RemoteCandidate, RemoteDtls, Transmit, TransportConfig, TransportError, TransportEvent,
+    RemoteCandidate, RemoteDtls, SourceError, StunOutcome, Transmit, TransportConfig,
+    TransportError, TransportEvent,
 };

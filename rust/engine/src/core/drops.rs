@@ -1,5 +1,7 @@
 //! Why something was dropped.
 
+use transport::SourceError;
+
 /// A reason, and its name in statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -8,10 +10,14 @@ pub(crate) enum Drop {
     Unrecognised,
     /// STUN for no transport, or with a wrong MESSAGE-INTEGRITY.
     StunRefused,
+    /// STUN that was received before, here or from elsewhere, or an answer nobody waits for.
+    StunRepeated,
     /// Not STUN, from an address that no transport knows.
     UnknownSource,
-    /// DTLS or SRTP from an address without a validated check.
+    /// DTLS or SRTP on a path of a transport whose peer has not proved that it is there.
     UnvalidatedSource,
+    /// DTLS or SRTP on a path on which nothing authentic came for too long.
+    ExpiredSource,
     /// The address belongs to another transport.
     SourceTaken,
     /// SRTP before there are keys.
@@ -47,11 +53,13 @@ pub(crate) enum Drop {
 }
 
 impl Drop {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 22] = [
         Self::Unrecognised,
         Self::StunRefused,
+        Self::StunRepeated,
         Self::UnknownSource,
         Self::UnvalidatedSource,
+        Self::ExpiredSource,
         Self::SourceTaken,
         Self::NoKeys,
         Self::SrtpInvalid,
@@ -74,8 +82,10 @@ impl Drop {
         match self {
             Self::Unrecognised => "unrecognised",
             Self::StunRefused => "stun_refused",
+            Self::StunRepeated => "stun_repeated",
             Self::UnknownSource => "unknown_source",
             Self::UnvalidatedSource => "unvalidated_source",
+            Self::ExpiredSource => "expired_source",
             Self::SourceTaken => "source_taken",
             Self::NoKeys => "no_keys",
             Self::SrtpInvalid => "srtp_invalid",
@@ -92,6 +102,14 @@ impl Drop {
             Self::DataTrackMalformed => "data_track_malformed",
             Self::DataTrackUnknown => "data_track_unknown",
             Self::DataTrackLate => "data_track_late",
+        }
+    }
+
+    /// Why a packet's source is not valid.
+    pub(crate) const fn of_source(error: SourceError) -> Self {
+        match error {
+            SourceError::Unvalidated => Self::UnvalidatedSource,
+            SourceError::Expired => Self::ExpiredSource,
         }
     }
 
@@ -149,6 +167,6 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Drop::ALL.len());
-        assert_eq!(drops.datagrams(), 13);
+        assert_eq!(drops.datagrams(), 15);
     }
 }

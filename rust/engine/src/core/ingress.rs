@@ -6,6 +6,7 @@ use rtp::RtpHeader;
 use rtp::extension::ParsedExtensions;
 use rtp::srtp::SrtpError;
 use sfu::RtpOutcome;
+use transport::CandidatePair;
 
 use super::Core;
 use super::Source;
@@ -25,7 +26,13 @@ const MAX_SSRCS: usize = 2048;
 
 impl Core {
     /// Takes an SRTP packet of a transport.
-    pub(super) fn handle_rtp(&mut self, now: Instant, index: Index, bytes: &mut [u8]) {
+    pub(super) fn handle_rtp(
+        &mut self,
+        now: Instant,
+        index: Index,
+        pair: CandidatePair,
+        bytes: &mut [u8],
+    ) {
         #[cfg(test)]
         self.maybe_panic(index);
         let Some(connection) = self.connections.get_mut(index) else {
@@ -35,7 +42,10 @@ impl Core {
             return self.drops.count(Drop::NoKeys);
         };
         match srtp.unprotect_rtp(bytes) {
-            Ok(len) => self.take_rtp(now, index, &bytes[..len]),
+            Ok(len) => {
+                self.note_received(now, index, pair);
+                self.take_rtp(now, index, &bytes[..len]);
+            }
             Err(SrtpError::Replay { .. }) => {
                 connection.srtp_errors += 1;
                 self.drops.count(Drop::SrtpReplay);
