@@ -446,3 +446,6 @@ impl Transport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

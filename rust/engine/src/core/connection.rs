@@ -21,7 +21,7 @@ use crate::egress::{Egress, SealingSink, Sent};
 pub(super) const RTCP_SSRC: u32 = 1;
 
 /// Addresses remembered per transport: its paths, and where answers to its checks may come from.
-const MAX_TUPLES: usize = 128;
+pub(super) const MAX_TUPLES: usize = 128;
 
 /// Packets held for a receiver that is still to be created: a key frame and what follows it.
 const MAX_HELD: usize = 128;

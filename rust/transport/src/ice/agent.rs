@@ -61,6 +61,9 @@ pub(crate) trait Agent: Send {
     ) -> Handled;
     fn handle_timeout(&mut self, now: Instant, out: &mut VecDeque<Transmit>);
     fn next_timeout(&mut self) -> Option<Instant>;
+    /// Whether all that it holds is within its limits.
+    #[cfg(test)]
+    fn assert_bounded(&self);
 }
 
 /// The agent of one generation, and what it has heard.

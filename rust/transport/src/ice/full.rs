@@ -479,4 +479,19 @@ impl Agent for FullAgent {
             self.agent.poll_timeout()
         }
     }
+
+    #[cfg(test)]
+    fn assert_bounded(&self) {
+        self.pairs.assert_bounded();
+        self.remotes.assert_bounded();
+        assert!(self.checks.len() <= limits::OUTSTANDING_CHECKS);
+        assert!(self.early_checks.len() <= limits::EARLY_CHECKS);
+        assert!(self.mapped.len() < limits::MAPPED_ADDRESSES);
+        let held = self.agent.remote_candidates().count();
+        let most = limits::REMOTE_CANDIDATES + limits::PEER_REFLEXIVE + limits::FORGOTTEN_REMOTES;
+        assert!(held <= most, "{held} remote candidates");
+        let held = self.agent.local_candidates().count();
+        let most = self.local_candidates.len() + limits::MAPPED_ADDRESSES;
+        assert!(held <= most, "{held} local candidates");
+    }
 }

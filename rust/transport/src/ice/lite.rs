@@ -112,4 +112,9 @@ impl Agent for LiteAgent {
     fn next_timeout(&mut self) -> Option<Instant> {
         None
     }
+
+    #[cfg(test)]
+    fn assert_bounded(&self) {
+        self.pairs.assert_bounded();
+    }
 }

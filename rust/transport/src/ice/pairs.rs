@@ -203,6 +203,11 @@ impl Pairs {
         &mut self.entries[index]
     }
 
+    #[cfg(test)]
+    pub(super) fn assert_bounded(&self) {
+        assert!(self.entries.len() <= limits::PAIRS);
+    }
+
     fn evict(&mut self) {
         let selected = self.selected;
         let oldest = self

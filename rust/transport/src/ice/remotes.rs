@@ -143,4 +143,12 @@ impl Remotes {
         self.forgotten = 0;
         self.known.iter().map(Remote::candidate)
     }
+
+    #[cfg(test)]
+    pub(super) fn assert_bounded(&self) {
+        let reflexive = self.known.iter().filter(|remote| remote.reflexive).count();
+        assert!(reflexive <= limits::PEER_REFLEXIVE);
+        assert!(self.known.len() - reflexive <= limits::REMOTE_CANDIDATES);
+        assert!(self.forgotten < limits::FORGOTTEN_REMOTES);
+    }
 }

@@ -21,6 +21,11 @@ impl Transactions {
         self.0.iter().rev().any(|&known| known == id)
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn insert(&mut self, id: TransId) {
         if self.0.len() >= limits::TRANSACTIONS {
             self.0.pop_front();

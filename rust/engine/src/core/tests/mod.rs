@@ -8,6 +8,7 @@ mod data_tracks;
 mod hostile;
 mod loss;
 mod media;
+mod paths;
 mod reports;
 mod world;
 
