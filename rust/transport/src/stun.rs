@@ -167,6 +167,16 @@ mod tests {
         }
     }
 
+    /// Reaches [`STUN_MESSAGE_MAX`].
+    #[test]
+    fn what_is_larger_than_any_check_is_not_looked_at() {
+        let mut bytes = request("ours:theirs");
+        assert!(parse(&bytes).is_some());
+        bytes.resize(STUN_MESSAGE_MAX + 1, 0);
+        assert!(parse(&bytes).is_none());
+    }
+
+    /// Row T12.
     #[test]
     fn answers_are_not_larger_than_their_requests_by_half() {
         let id = TransId::new();

@@ -152,3 +152,58 @@ impl Remotes {
         assert!(self.forgotten < limits::FORGOTTEN_REMOTES);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn pair(port: u16) -> CandidatePair {
+        CandidatePair {
+            local: "192.0.2.1:1".parse().unwrap(),
+            remote: ([198, 51, 100, 1], port).into(),
+            protocol: Protocol::Udp,
+        }
+    }
+
+    /// Reaches [`limits::PEER_REFLEXIVE`] and [`limits::FORGOTTEN_REMOTES`].
+    #[test]
+    fn the_least_recently_used_reflexive_address_makes_room() {
+        let (mut remotes, mut now) = (Remotes::default(), Instant::now());
+        let signalled = RemoteCandidate {
+            addr: pair(1).remote,
+            protocol: Protocol::Udp,
+            priority: 1,
+            foundation: "1".into(),
+            kind: "host".into(),
+        };
+        assert!(remotes.signal(now, &signalled).is_some());
+        let mut renewed = 0;
+        for port in 2..1_000 {
+            now += S;
+            assert_eq!(remotes.meet(now, pair(port), 1, Some(pair(2))), port != 3);
+            remotes.meet(now, pair(3), 1, Some(pair(2)));
+            if remotes.are_too_many() {
+                assert_eq!(remotes.renew().count(), 1 + limits::PEER_REFLEXIVE);
+                renewed += 1;
+            }
+            remotes.assert_bounded();
+        }
+        assert_eq!(
+            renewed,
+            (998 - limits::PEER_REFLEXIVE) / limits::FORGOTTEN_REMOTES
+        );
+        for (port, is_news) in [
+            (1, false),
+            (2, false),
+            (3, false),
+            (999, false),
+            (500, true),
+        ] {
+            assert_eq!(remotes.meet(now, pair(port), 1, None), is_news, "{port}");
+        }
+    }
+}

@@ -89,7 +89,7 @@ fn a_wrong_certificate_fails_and_gives_no_keys() {
     }
 }
 
-/// RFC 6347 knows no way to tell a spoofed ClientHello from the real one, so it must not get in.
+/// Row T1: RFC 6347 knows no way to tell a spoofed ClientHello from the real one, so it must not get in.
 #[test]
 fn dtls_from_elsewhere_never_reaches_the_handshake() {
     let hellos: Vec<Datagram> = recording(Setup::ANSWERER)
@@ -122,6 +122,7 @@ fn sends_nothing(ours: &mut Ours, now: Instant) {
     assert_eq!(sent, None);
 }
 
+/// Row T12: only who knows the password is answered.
 #[test]
 fn stun_without_our_password_is_not_answered_and_changes_nothing() {
     for setup in [Setup::ANSWERER, Setup::LITE] {
@@ -216,6 +217,7 @@ fn an_answer_from_elsewhere_validates_nothing() {
     assert!(!server.is_valid_source(now + 4 * S, addr(STRANGER)));
 }
 
+/// Row T14: 100,000 trickled candidates.
 #[test]
 fn a_flood_of_candidates_is_bounded() {
     let now = Instant::now();
@@ -242,6 +244,7 @@ fn a_flood_of_candidates_is_bounded() {
     assert!((1..=30).contains(&sent), "{sent} checks in a second");
 }
 
+/// Row T14: not toward our own node, nor where nobody can be.
 #[test]
 fn no_check_goes_where_no_peer_can_be() {
     let now = Instant::now();
@@ -260,6 +263,13 @@ fn no_check_goes_where_no_peer_can_be() {
         "224.0.0.1:9",
         "10.0.0.1:0",
         "[::1]:80",
+        "[::ffff:127.0.0.1]:6379",
+        "[64:ff9b::7f00:1]:80",
+        "240.0.0.1:9",
+        "255.255.255.255:9",
+        "169.254.169.254:80",
+        crate::peers::OUR_ADDRESS,
+        "192.0.2.1:6379",
     ] {
         server
             .transport

@@ -8,7 +8,7 @@ use str0m::rtp::RtpWrite;
 
 use crate::peers::{
     IDENTITY, OUR_ADDRESS, Ours, Peer, SSRC_FROM_THEM, SSRC_FROM_US, Setup, addr, both_ours,
-    credentials, with_str0m,
+    credentials, host, with_str0m,
 };
 use crate::sim::Sim;
 
@@ -134,6 +134,36 @@ fn connects_with_itself_in_every_role() {
         sim.pass(Duration::from_millis(100));
         assert_eq!(sim.a.rtp, [rtp(2, 1, b"up")]);
         assert_eq!(sim.b.rtp, [rtp(1, 1, b"down")]);
+    }
+}
+
+#[test]
+fn connects_over_ipv6() {
+    for lite in [false, true] {
+        let now = Instant::now();
+        let [ours, theirs] = ["[2001:db8::1]:7882", "[2001:db8::2]:2000"].map(addr);
+        let mut server = Ours::new(now, ours, "server", |config| config.ice_lite = lite);
+        let mut client = Ours::new(now, theirs, "client", |config| config.controlling = true);
+        for (peer, name, role_is_client) in [
+            (&mut server, "client", true),
+            (&mut client, "server", false),
+        ] {
+            let dtls = RemoteDtls {
+                fingerprint: IDENTITY.fingerprint().clone(),
+                role_is_client,
+            };
+            let transport = &mut peer.transport;
+            transport.set_remote(now, credentials(name), &dtls).unwrap();
+        }
+        client.transport.add_remote_candidate(now, &host(ours));
+        let mut sim = Sim::new(server, client, now, 8);
+        assert!(
+            sim.run(LIMIT, |a, b| a.connected() && b.connected()),
+            "{lite}"
+        );
+        sim.b.send_rtp(rtp(2, 1, b"up"));
+        sim.pass(Duration::from_millis(100));
+        assert_eq!(sim.a.rtp, [rtp(2, 1, b"up")]);
     }
 }
 

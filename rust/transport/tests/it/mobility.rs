@@ -97,6 +97,7 @@ fn a_roaming_client_is_followed_when_we_control() {
     assert!(!states.contains(&IceState::Disconnected), "{states:?}");
 }
 
+/// Row T13.
 #[test]
 fn a_silent_peer_is_disconnected_after_ten_seconds_and_failed_five_later() {
     for setup in [Setup::ANSWERER, Setup::LITE, Setup::OFFERER] {
