@@ -11,16 +11,30 @@ pub const ICE_USERNAME_MAX: usize = 128;
 pub const STUN_MESSAGE_MAX: usize = 1_500;
 /// Remote candidates taken per ICE generation; later ones are ignored.
 pub const REMOTE_CANDIDATES: usize = 32;
-/// Peer-reflexive addresses one ICE generation may introduce in its life.
-pub const PEER_REFLEXIVE: usize = 512;
-/// Candidate pairs remembered at a time; the longest unheard one makes room.
+/// Addresses that checked us without having been signalled, at a time; the least recently used one
+/// makes room.
+pub const PEER_REFLEXIVE: usize = 16;
+/// Remote addresses that made room and that the agent holds until it is made anew.
+pub const FORGOTTEN_REMOTES: usize = 64;
+/// Addresses of ours that the peer says to see and that the agent holds until it is made anew.
+pub const MAPPED_ADDRESSES: usize = 16;
+/// Candidate pairs that one ICE generation remembers; the longest unheard one makes room.
 pub const PAIRS: usize = 32;
+/// Paths on which packets are received; the least recently used one makes room.
+pub const PATHS: usize = 32;
+/// A path is forgotten when nothing authentic came on it for this long, which is as long as a
+/// connection may live without consent.
+pub const PATH_LIFETIME: Duration = CONSENT_EXPIRY;
+/// Sending stops this long after the peer's last answer (RFC 7675 5.1).
+pub const CONSENT_EXPIRY: Duration = Duration::from_secs(30);
+/// Transactions of the peer's checks that one ICE generation remembers.
+pub const TRANSACTIONS: usize = 64;
 /// Checks held, one per source, until the remote credentials are known.
-pub const HELD_CHECKS: usize = 8;
+pub const EARLY_CHECKS: usize = 8;
 /// Own checks that wait for their answer.
 pub const OUTSTANDING_CHECKS: usize = 128;
-/// A source is valid this long after its last check (consent lasts 30 s, RFC 7675 5.1).
-pub const SOURCE_VALID: Duration = Duration::from_secs(30);
+/// DTLS datagrams held until the check of the path that they came on is answered.
+pub const EARLY_DTLS: usize = 4;
 /// DTLS datagrams held until the remote fingerprint is known.
 pub const HELD_DTLS: usize = 8;
 /// DTLS datagrams held until there is a pair to send them on.

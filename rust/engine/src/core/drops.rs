@@ -6,6 +6,8 @@ use crate::api::Event;
 
 use rtp::srtp::SrtpError;
 
+use transport::SourceError;
+
 /// A reason, and its name in statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -14,10 +16,14 @@ pub(crate) enum Drop {
     Unrecognised,
     /// STUN for no transport, or with a wrong MESSAGE-INTEGRITY.
     StunRefused,
+    /// STUN that was received before, here or from elsewhere, or an answer nobody waits for.
+    StunRepeated,
     /// Not STUN, from an address that no transport knows.
     UnknownSource,
-    /// DTLS or SRTP from an address without a validated check.
+    /// DTLS or SRTP on a path of a transport whose peer has not proved that it is there.
     UnvalidatedSource,
+    /// DTLS or SRTP on a path on which nothing authentic came for too long.
+    ExpiredSource,
     /// The address belongs to another transport.
     SourceTaken,
     /// SRTP before there are keys.
@@ -55,11 +61,13 @@ pub(crate) enum Drop {
 }
 
 impl Drop {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 23] = [
         Self::Unrecognised,
         Self::StunRefused,
+        Self::StunRepeated,
         Self::UnknownSource,
         Self::UnvalidatedSource,
+        Self::ExpiredSource,
         Self::SourceTaken,
         Self::NoKeys,
         Self::SrtpInvalid,
@@ -92,8 +100,10 @@ impl Drop {
         match self {
             Self::Unrecognised => "unrecognised",
             Self::StunRefused => "stun_refused",
+            Self::StunRepeated => "stun_repeated",
             Self::UnknownSource => "unknown_source",
             Self::UnvalidatedSource => "unvalidated_source",
+            Self::ExpiredSource => "expired_source",
             Self::SourceTaken => "source_taken",
             Self::NoKeys => "no_keys",
             Self::SrtpInvalid => "srtp_invalid",
@@ -121,6 +131,7 @@ impl Drop {
         !matches!(
             self,
             Self::StunRefused
+                | Self::StunRepeated
                 | Self::NoKeys
                 | Self::SrtpReplay
                 | Self::MediaRefused
@@ -129,6 +140,14 @@ impl Drop {
                 | Self::DataLate
                 | Self::DataTrackLate
         )
+    }
+
+    /// Why a packet's source is not valid.
+    pub(crate) const fn of_source(error: SourceError) -> Self {
+        match error {
+            SourceError::Unvalidated => Self::UnvalidatedSource,
+            SourceError::Expired => Self::ExpiredSource,
+        }
     }
 
     /// Whether it is about a received datagram, not about a data message.
@@ -260,6 +279,6 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Drop::ALL.len());
-        assert_eq!(drops.datagrams(), 14);
+        assert_eq!(drops.datagrams(), 16);
     }
 }

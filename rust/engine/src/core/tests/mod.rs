@@ -11,6 +11,7 @@ mod hostile;
 mod loss;
 mod media;
 mod panics;
+mod paths;
 mod reports;
 mod srtp;
 mod watch;
