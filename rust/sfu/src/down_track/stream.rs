@@ -177,7 +177,8 @@ impl Stream {
 
     /// Whether the subscriber lost the picture, or gets less than it wants until a key frame comes.
     pub(crate) fn waits_for_key_frame(&self) -> bool {
-        self.picture_lost.is_some() || self.svc.waits_for_key_frame(self.wanted())
+        let lost = self.picture_lost.is_some() || self.numbering.has_jumped();
+        lost || self.svc.waits_for_key_frame(self.wanted())
     }
 
     /// Whether the last packet sent was the last of its frame.
@@ -358,6 +359,7 @@ impl Stream {
         self.temporal_sent = self.temporal_sent.max(info.temporal);
         if info.entry.is_some() {
             self.picture_lost = self.picture_lost.filter(|&lost| out < lost);
+            self.numbering.begin_again(out);
         }
         if info.key_frame && self.history.key_frame(out, timestamp) {
             self.key_frames += 1;
