@@ -9,6 +9,7 @@ mod hostile;
 mod loss;
 mod media;
 mod reports;
+mod sources;
 mod world;
 
 use std::time::Duration;
