@@ -13,6 +13,7 @@ mod media;
 mod panics;
 mod paths;
 mod reports;
+mod sources;
 mod srtp;
 mod watch;
 mod world;
