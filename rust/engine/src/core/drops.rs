@@ -128,18 +128,31 @@ impl Drop {
     /// media before keys, repeats and late packets, checks of an ICE generation before, messages that
     /// may be lost.
     const fn is_notable(self) -> bool {
-        !matches!(
-            self,
+        match self {
+            Self::Unrecognised
+            | Self::UnknownSource
+            | Self::UnvalidatedSource
+            | Self::ExpiredSource
+            | Self::SourceTaken
+            | Self::SrtpInvalid
+            | Self::SrtpTooManyStreams
+            | Self::RtpMalformed
+            | Self::NoReceiver
+            | Self::UnexpectedMedia
+            | Self::RtcpMalformed
+            | Self::DataSlowReader
+            | Self::DataTrackMalformed
+            | Self::DataTrackUnknown => true,
             Self::StunRefused
-                | Self::StunRepeated
-                | Self::NoKeys
-                | Self::SrtpReplay
-                | Self::MediaRefused
-                | Self::DataNoChannel
-                | Self::DataChannelFull
-                | Self::DataLate
-                | Self::DataTrackLate
-        )
+            | Self::StunRepeated
+            | Self::NoKeys
+            | Self::SrtpReplay
+            | Self::MediaRefused
+            | Self::DataNoChannel
+            | Self::DataChannelFull
+            | Self::DataLate
+            | Self::DataTrackLate => false,
+        }
     }
 
     /// Why a packet's source is not valid.
@@ -150,19 +163,44 @@ impl Drop {
         }
     }
 
-    /// Whether it is about a received datagram, not about a data message.
-    const fn is_datagram(self) -> bool {
-        !matches!(
-            self,
+    const fn about(self) -> About {
+        match self {
+            Self::Unrecognised
+            | Self::StunRefused
+            | Self::StunRepeated
+            | Self::SourceTaken
+            | Self::RtcpMalformed => About::Control,
+            Self::UnknownSource
+            | Self::UnvalidatedSource
+            | Self::ExpiredSource
+            | Self::NoKeys
+            | Self::SrtpInvalid
+            | Self::SrtpTooManyStreams
+            | Self::SrtpReplay
+            | Self::RtpMalformed
+            | Self::NoReceiver
+            | Self::UnexpectedMedia
+            | Self::MediaRefused => About::Media,
             Self::DataNoChannel
-                | Self::DataChannelFull
-                | Self::DataLate
-                | Self::DataSlowReader
-                | Self::DataTrackMalformed
-                | Self::DataTrackUnknown
-                | Self::DataTrackLate
-        )
+            | Self::DataChannelFull
+            | Self::DataLate
+            | Self::DataSlowReader
+            | Self::DataTrackMalformed
+            | Self::DataTrackUnknown
+            | Self::DataTrackLate => About::Message,
+        }
     }
+}
+
+/// What was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum About {
+    /// A received datagram that is no media.
+    Control,
+    /// One that is, or may be.
+    Media,
+    /// A data message.
+    Message,
 }
 
 /// Counts by reason.
@@ -177,9 +215,10 @@ impl Counts {
         *count == 1
     }
 
-    /// Of what is dropped of received datagrams: the reason that has grown most since `before`.
+    /// The reason for which most media was dropped since `before`.
     pub(crate) fn most_grown(&self, before: &Self) -> Option<Drop> {
-        let reasons = Drop::ALL.into_iter().filter(|reason| reason.is_datagram());
+        let media = |reason: &Drop| reason.about() == About::Media;
+        let reasons = Drop::ALL.into_iter().filter(media);
         let grown = reasons.map(|reason| {
             let at = reason as usize;
             (self.0[at].saturating_sub(before.0[at]), reason)
@@ -214,7 +253,8 @@ impl Drops {
 
     /// Received datagrams that were dropped.
     pub(crate) fn datagrams(&self) -> u64 {
-        let datagrams = Drop::ALL.iter().filter(|reason| reason.is_datagram());
+        let is_datagram = |reason: &&Drop| reason.about() != About::Message;
+        let datagrams = Drop::ALL.iter().filter(is_datagram);
         datagrams
             .map(|&reason| self.counts.0[reason as usize])
             .sum()
