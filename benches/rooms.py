@@ -120,7 +120,7 @@ class Bench:
             await self.join(f"p{number}")
             self.clock.advance(0.001)
         await self.quiet()
-        self.advance(6.0)
+        self.advance(6.05)
         await self.quiet()
         gc.collect()
         gc.freeze()
@@ -168,7 +168,7 @@ class Bench:
         )
 
     async def batch(self) -> None:
-        self.advance(6.0)
+        self.advance(6.05)
 
     async def resume(self) -> None:
         self.joined += 1

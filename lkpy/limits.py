@@ -291,7 +291,7 @@ SLICE_S = 0.005
 SLICE_STEPS = 16
 """After this long, and after so many, work over many participants lets the rest of the process have
 its turn."""
-WAKES_PER_TURN = 64
+WAKES_PER_TURN = 32
 """Readers of signal channels that are woken in one turn of the loop; each sends to a socket."""
 ENGINE_RELEASE_RETRY_S = 0.25
 """Until the engine is asked again to give back what it refused to."""
