@@ -130,8 +130,9 @@ HTTP_PATH_MAX = 2048
 time that grows with the square of their number."""
 HTTP_PARAMETERS_MAX = 256
 """Parameters of a query or a form."""
-JOIN_VALUES_MAX = 8192
-"""Values in a ``join_request``: its fields, and those of what is in it."""
+JOIN_VALUES_MAX = 12_288
+"""Fields in a ``join_request``: the ids of three lists of :data:`MAX_SUBSCRIPTIONS`. Counting them
+takes some milliseconds."""
 ATTRIBUTES_VALUES_MAX = 2048
 CAPABILITIES_MAX = 64
 """Attributes and capabilities of a join in the query form."""

@@ -35,7 +35,6 @@ class Slices:
         self._clock = clock
         self._until = 0.0
         self._waiting: deque[Iterator[Callable[[], None]]] = deque()
-        self._running = False
 
     def begin(self) -> None:
         """A slice begins: the others had their turn."""
@@ -54,8 +53,9 @@ class Slices:
     def for_each(self, items: Iterable[T], action: Callable[[T], None]) -> None:
         """Do ``action`` with every item: now as far as the slice goes if nothing waits, the rest
         before the task's next message. An action that fails is logged and costs its item only."""
+        begins = not self._waiting
         self._waiting.append(partial(action, item) for item in items)
-        if not self._running:
+        if begins:
             self._advance()
             if self._waiting:
                 self._wake()
@@ -65,14 +65,10 @@ class Slices:
         self.for_each((None,), lambda _: action())
 
     def _advance(self) -> None:
-        self._running = True
-        try:
-            steps = 0
-            while self._waiting and (steps < SLICE_STEPS or not self.spent):
-                self._step()
-                steps += 1
-        finally:
-            self._running = False
+        steps = 0
+        while self._waiting and (steps < SLICE_STEPS or not self.spent):
+            self._step()
+            steps += 1
 
     def _step(self) -> None:
         step = next(self._waiting[0], None)

@@ -160,6 +160,7 @@ async def _until_done(runner: Any) -> RunResult:  # noqa: ANN401 - the class loa
             output.status("stopping; press Ctrl-C again to stop without a report")
             runner.interrupt()
         else:
+            runner.abort()
             task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):

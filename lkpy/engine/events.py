@@ -83,6 +83,16 @@ class DataChannelOverflow:
 
 
 @dataclass(frozen=True, slots=True)
+class PacketsDropped:
+    """Packets from or for a transport begin to be dropped for a reason that a normal call does not
+    have. Told once per transport and reason; the statistics count them."""
+
+    transport: int
+    reason: str
+    """As in ``TransportStats.drops_by_reason``; ``rust/engine/src/core/drops.rs`` explains each."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReceiverLayersChanged:
     """The set of spatial layers that currently receive packets (stream tracker), lowest first.
 
@@ -102,6 +112,35 @@ class DownTrackLayerChanged:
     down_track: int
     spatial: int
     temporal: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverStalled:
+    """A receiver that is not muted, on a connected transport, that somebody wants: nothing comes
+    for seconds (``stalled``), or that is over, because something comes or need not any more."""
+
+    receiver: int
+    stalled: bool
+    cause: str
+    """``no_packets``, or ``dropped_`` and the reason for which packets of its transport are dropped
+    meanwhile; empty when it is over."""
+    elapsed_ms: int
+    """How long nothing has come, or came."""
+
+
+@dataclass(frozen=True, slots=True)
+class DownTrackStalled:
+    """A down track that is neither muted nor paused and whose receiver receives: nothing is sent
+    for seconds (``stalled``), or that is over."""
+
+    transport: int
+    down_track: int
+    stalled: bool
+    cause: str
+    """``no_layer``: nothing comes that may be sent; ``waiting_for_key_frame``; ``not_forwarded``:
+    nothing explains it. Empty when it is over."""
+    elapsed_ms: int
+    """How long nothing has been sent, or was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +214,8 @@ class TransportStats:
     """What the peer estimates it can receive (REMB), -1 if it never said."""
     capacity_bps: float = -1.0
     """What is divided among the down tracks of video, -1 if nothing limits them."""
+    drops_by_reason: dict[str, int] = field(default_factory=dict)
+    """Datagrams and messages from and for the peer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,8 +332,11 @@ Event: TypeAlias = (
     | DataChannelClosed
     | DataReceived
     | DataChannelOverflow
+    | PacketsDropped
     | ReceiverLayersChanged
     | DownTrackLayerChanged
+    | ReceiverStalled
+    | DownTrackStalled
     | StreamStatesChanged
     | AudioLevels
     | WorkerFailed

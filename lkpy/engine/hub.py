@@ -23,12 +23,15 @@ from lkpy.engine.api import (
     DataChannelOverflow,
     DataReceived,
     DownTrackLayerChanged,
+    DownTrackStalled,
     DtlsStateChanged,
     Engine,
     EngineInfo,
     Event,
     IceStateChanged,
+    PacketsDropped,
     ReceiverLayersChanged,
+    ReceiverStalled,
     StatsCollected,
     StreamStatesChanged,
     TransportClosed,
@@ -163,9 +166,11 @@ class EngineHub:
                 | DataReceived()
                 | DataChannelOverflow()
                 | StreamStatesChanged()
+                | PacketsDropped()
+                | DownTrackStalled()
             ):
                 self._hand_out(event.transport, event)
-            case ReceiverLayersChanged():
+            case ReceiverLayersChanged() | ReceiverStalled():
                 self._hand_out(event.receiver, event)
             case DownTrackLayerChanged():
                 self._hand_out(event.down_track, event)

@@ -40,11 +40,11 @@ def check_json(text: bytes, *, max_values: int, max_depth: int = 100) -> None:
     # Without escapes every quote begins or ends a string.
     plain = text.replace(rb"\\", b"").replace(rb"\"", b"")
     if plain.count(b'"') > _PER_VALUE * max_values:
-        raise TooMuchError(f"more than {max_values} values")
+        raise TooMuchError(f"more than {max_values} fields")
     outside = b"".join(plain.split(b'"')[::2])
     brackets = outside.translate(None, _NO_BRACKETS)
     if outside.count(b",") + len(brackets) // 2 > max_values:
-        raise TooMuchError(f"more than {max_values} values")
+        raise TooMuchError(f"more than {max_values} fields")
     depth = 0
     for bracket in brackets:
         depth += 1 if bracket in b"[{" else -1
@@ -73,7 +73,7 @@ def check_protobuf(data: bytes, kind: Message | type[Message], *, max_values: in
                 at += 4
             elif wire_type == _BYTES:
                 size, at = _varint(data, at, end)
-                field = known.get(tag >> _BITS_OF_WIRE_TYPE)
+                field = known.get(tag >> _BITS_OF_WIRE_TYPE) if size else None
                 if field is not None and field.message_type is not None:
                     pending.append((at, min(at + size, end), field.message_type))
                 elif field is not None and field.type not in _NOT_PACKED:
@@ -81,7 +81,7 @@ def check_protobuf(data: bytes, kind: Message | type[Message], *, max_values: in
                     left -= min(size, end - at) // _PACKED_WIDTHS.get(field.type, 1)
                 at += size
             if left < 0:
-                raise TooMuchError(f"more than {max_values} values")
+                raise TooMuchError(f"more than {max_values} fields")
 
 
 def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from lkpy.signal.client import (
     SinglePeerConnectionUnsupported,
 )
 from lkpy.sim import measure
-from lkpy.sim.expected import START_GRACE_S, ExpectedTracks
+from lkpy.sim.expected import START_GRACE_S, ExpectedTracks, Silent
 from lkpy.sim.health import own_fault
 from lkpy.sim.measure import Times
 from lkpy.sim.media.clip import Clip
@@ -370,24 +370,22 @@ class SimClient:
         """Return (packets sent, whether the server paused it) of each track, by its name."""
         return {name: state for peer in self.peers for name, state in peer.published()}
 
-    def silent(
-        self, now: float, patience: Callable[[str], float | None]
-    ) -> Iterator[tuple[str, float]]:
-        """Yield (name, silent since) of each track that should flow and does not.
+    def silent(self, now: float, patience: Callable[[str], float | None]) -> Iterator[Silent]:
+        """Yield each track that should flow and does not, or did not since the last call.
 
         ``patience`` tells by a track's name how many seconds mean nothing, None where nobody knows.
         """
         joined, connected = self.times.joined, self.times.connected
         if not self.present or joined is None or connected is None:
             return
-        last = measure.last_packets(self.peers)
-        yield from self._expected.silent(now, connected, last, patience)
+        arrivals = measure.arrivals(self.peers)
+        yield from self._expected.silent(now, connected, arrivals, patience)
         if now > joined + START_GRACE_S:
             taken = self.published()
             for index in range(len(self.group.publish)):
                 name = track_name(self.plan.identity, index)
                 if name not in taken:
-                    yield name, joined
+                    yield Silent(name, joined, None)
 
     def socket_inodes(self) -> Iterator[int]:
         """Yield the inodes of the media sockets."""

@@ -8,11 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from livekit.protocol import models, rtc
 
 START_GRACE_S = 5.0
 """From a track's announcement, unmuting or resumption to its first packet."""
+
+
+class Arrivals(NamedTuple):
+    """When packets of a track came: the last, and between which two was the longest gap of late."""
+
+    last: float
+    gap_since: float = 0.0
+    gap_until: float = 0.0
+
+
+class Silent(NamedTuple):
+    """A track that was due, and from when to when nothing came; ``until`` is None if nothing has
+    yet."""
+
+    name: str
+    since: float
+    until: float | None
 
 
 @dataclass(slots=True)
@@ -64,14 +82,13 @@ class ExpectedTracks:
         self,
         now: float,
         connected: float,
-        last: Mapping[str, float],
+        arrivals: Mapping[str, Arrivals],
         patience: Callable[[str], float | None],
-    ) -> Iterator[tuple[str, float]]:
-        """Yield (name, silent since) of the tracks that are due and do not come.
+    ) -> Iterator[Silent]:
+        """Yield the tracks that were due and did not come, since the last call or still.
 
-        ``connected`` is when media could first flow, ``last`` the time of a track's last packet by
-        its SID; ``patience`` says by its name how long a track may pause, or None where nobody
-        knows.
+        ``connected`` is when media could first flow, ``arrivals`` what came by a track's SID;
+        ``patience`` says by its name how long a track may pause, or None where nobody knows.
         """
         for tracks in self._tracks.values():
             for sid, track in tracks.items():
@@ -79,11 +96,12 @@ class ExpectedTracks:
                 if limit is None:
                     continue
                 due = max(track.since, connected)
-                at = last.get(sid)
-                if at is None or at < due:
-                    late = now > due + START_GRACE_S
-                    at = due
-                else:
-                    late = now > at + limit
-                if late:
-                    yield track.name, at
+                came = arrivals.get(sid)
+                if came is None or came.last < due:
+                    if now > due + START_GRACE_S:
+                        yield Silent(track.name, due, None)
+                    continue
+                if came.gap_since >= due and came.gap_until - came.gap_since > limit:
+                    yield Silent(track.name, came.gap_since, came.gap_until)
+                if now > came.last + limit:
+                    yield Silent(track.name, came.last, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from lkpy.sim.expected import Arrivals
 from lkpy.sim.metrics import Summary
 from lkpy.sim.peers.peer import Peer
 
@@ -48,14 +49,15 @@ def counters(times: Times, peers: Iterable[Peer], *, present: bool, failed: bool
     return result
 
 
-def last_packets(peers: Iterable[Peer]) -> dict[str, float]:
-    """Return when the last packet of each received track came, by the track's SID."""
-    last: dict[str, float] = {}
+def arrivals(peers: Iterable[Peer]) -> dict[str, Arrivals]:
+    """Return what came of each received track, by its SID; gaps are those since the last call."""
+    found: dict[str, Arrivals] = {}
     for peer in peers:
         for stream in peer.receiver.streams.values():
             if stream.packets:
-                last[stream.track_sid] = max(last.get(stream.track_sid, 0.0), stream.last_at)
-    return last
+                new = Arrivals(stream.last_at, *stream.take_gap())
+                found[stream.track_sid] = max(new, found.get(stream.track_sid, new))
+    return found
 
 
 def conclude(

@@ -11,7 +11,7 @@ from lkpy.sim.metrics import Summary
 from lkpy.sim.plan import Plan
 from lkpy.sim.scenario import Scenario
 from lkpy.sim.server_stats import ServerSample
-from lkpy.sim.silence import Silence
+from lkpy.sim.silence import Silence, SilentTrack
 from lkpy.sim.target import Target
 
 
@@ -58,8 +58,8 @@ class Sample:
     """Longest wait for the event loop of any process, in seconds."""
     waited: float = 0.0
     """Part of the second for which the process worst off waited for a processor."""
-    silent: list[tuple[int, str, float]] = field(default_factory=list)
-    """Client, track, and since when (seconds of the run) nothing comes of a track that is due."""
+    silent: list[SilentTrack] = field(default_factory=list)
+    """Tracks that were due and did not come."""
     idle: dict[str, str] = field(default_factory=dict)
     """Published tracks of which nothing was sent, and why: ``paused`` by the server or
     ``stopped``."""

@@ -88,6 +88,13 @@ class Runner:
         """Stop as if the scenario ended now."""
         self._interrupted.set()
 
+    def abort(self) -> None:
+        """End all processes at once; whoever cancels :meth:`run` then need not wait for them."""
+        for worker in self._workers:
+            worker.kill()
+        if self._server is not None:
+            self._server.kill()
+
     async def run(self) -> RunResult:
         """Carry out the run. Raises :class:`~lkpy.errors.LkpyError` when it cannot begin."""
         result = RunResult(
@@ -294,6 +301,8 @@ class Runner:
         result.samples = gathered.complete
         if result.server_died_at is not None:
             gathered.judge.forget_after(result.server_died_at - _EXPLAINED_S)
+        waited = {round(sample.at): sample.waited for sample in result.server_samples}
+        excused = gathered.judge.excuse(waited, result.elapsed)
         result.silences = gathered.judge.found
         result.events, result.events_dropped = gathered.all_events()
         for worker in self._workers:
@@ -319,7 +328,7 @@ class Runner:
                 interrupted=self._interrupted.is_set(),
                 server_died=self._died,
                 faults=self._faults,
-                doubts=verdict.doubts(result.samples, result.server_samples),
+                doubts=verdict.doubts(result.samples, result.server_samples, excused),
                 breached=bool(slo.breached(result.verdicts)),
             )
         )

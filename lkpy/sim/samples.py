@@ -9,9 +9,9 @@ from lkpy.sim import silence
 from lkpy.sim.plan import Plan
 from lkpy.sim.result import Event, Sample, total
 from lkpy.sim.scenario import Scenario
-from lkpy.sim.silence import Second, Silence, SilenceJudge
+from lkpy.sim.silence import Second, Silence, SilenceJudge, SilentTrack
 from lkpy.sim.worker import SAMPLE_COUNTERS
-from lkpy.text import printable
+from lkpy.text import one_line
 
 MAX_EVENTS = 1000
 MAX_EVENT_TEXT = 500
@@ -47,7 +47,7 @@ class Gathered:
         sample.cpu.append(float(message["cpu"]))
         sample.lag = max(sample.lag, float(message["lag"]))
         sample.waited = max(sample.waited, float(message["waited"]))
-        sample.silent.extend((int(n), str(name), float(at)) for n, name, at in message["silent"])
+        sample.silent.extend(SilentTrack(*entry) for entry in message["silent"])
         sample.idle.update(message["idle"])
         sample.processes += 1
         return sample if sample.processes == self._processes else None
@@ -70,7 +70,7 @@ class Gathered:
         """Take a client's failure; return its event unless there were too many."""
         self.failed.add(int(message["number"]))
         # The text may be the server's: it is shown on a terminal.
-        text = printable(message["text"])[:MAX_EVENT_TEXT]
+        text = one_line(message["text"])[:MAX_EVENT_TEXT]
         event = Event(message["at"], message["client"], text)
         if len(self._failures) >= MAX_EVENTS:
             self._dropped += 1

@@ -54,8 +54,13 @@ def conclude(found: Findings) -> tuple[Status, list[str]]:
     return (Status.INVALID if found.doubts else Status.BREACHED), [*reasons, *found.doubts]
 
 
-def doubts(samples: Sequence[Sample], server: Sequence[ServerSample]) -> list[str]:
-    """Say who was kept waiting for a processor on this machine, for how many seconds."""
+def doubts(
+    samples: Sequence[Sample], server: Sequence[ServerSample], excused: int = 0
+) -> list[str]:
+    """Say who was kept waiting for a processor on this machine, for how many seconds.
+
+    ``excused`` is how many silences only a waiting server explains.
+    """
     found = []
     for name, waits in (
         ("the load generator", [sample.waited for sample in samples]),
@@ -67,4 +72,9 @@ def doubts(samples: Sequence[Sample], server: Sequence[ServerSample]) -> list[st
                 f"this machine was too busy: {name} waited for a processor in {starved} of "
                 f"{len(waits)} s (at most {max(waits):.0%} of a second)"
             )
+    if excused:
+        found.append(
+            f"{excused} silence{'s' if excused > 1 else ''} not counted: "
+            "the server waited for a processor of this machine"
+        )
     return found

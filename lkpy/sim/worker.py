@@ -13,6 +13,7 @@ import gc
 import itertools
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -36,13 +37,13 @@ from lkpy.sim.peers.peer import PeerSettings
 from lkpy.sim.peers.receive import TICK_S
 from lkpy.sim.plan import Action, ActionKind
 from lkpy.sim.scenario import PublishAudio, Scenario
-from lkpy.sim.silence import planned_tracks
+from lkpy.sim.silence import SilentTrack, planned_tracks
 
 MAX_LINE = 64 * 1024 * 1024
 MAX_UNSENT = 4 * 1024 * 1024
 """Bytes of samples waiting for the runner; further samples are dropped and counted."""
 SAMPLE_INTERVAL_S = 1.0
-FIGURES_EVERY_S = 2
+FIGURES_EVERY_S = 5
 """All figures go to the runner this often: what a process measured survives it."""
 CLOSE_TIMEOUT_S = 5.0
 
@@ -82,7 +83,8 @@ class Worker:
         self._stop = asyncio.Event()
         self._reported: set[int] = set()
         self._drops = 0
-        self._longest_lag = 0.0
+        self._lags: dict[int, float] = {}
+        """How late the loop was in a second of the run, as far as no sample told it yet."""
         self._start_at = 0.0
         self._cpu = 0.0
 
@@ -191,10 +193,15 @@ class Worker:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             now = time.monotonic()
             self._health.ticked(now - self._start_at, now - due, TICK_S)
-            self._longest_lag = max(self._longest_lag, now - due)
+            self._note_lag(due - self._start_at, now - self._start_at)
             due = max(due, now - TICK_S)
             for client in self._clients.values():
                 client.tick(now)
+
+    def _note_lag(self, due: float, now: float) -> None:
+        """A tick that came late was so in every second that it let pass."""
+        for second in range(math.ceil(due), math.ceil(now) + 1):
+            self._lags[second] = max(self._lags.get(second, 0.0), now - due)
 
     async def _sample(self) -> None:
         due = self._start_at
@@ -214,23 +221,23 @@ class Worker:
                 "groups": self._counters(),
                 "cpu": cores,
                 # A late sample is the sample of a late loop, whichever of its tasks came first.
-                "lag": max(self._longest_lag, now - due),
+                "lag": max(self._lags.pop(second, 0.0), now - due),
                 "waited": min(1.0, self._waits.read() / SAMPLE_INTERVAL_S),
                 "silent": self._silent(now),
                 "idle": {n: why for client in self._clients.values() for n, why in client.idle()},
             }
-            self._longest_lag = 0.0
             if not self._send(message, droppable=True):
                 self._health.samples_dropped += 1
             elif second % FIGURES_EVERY_S == 0:
                 self._send({"type": "figures", **self._figures(now)}, droppable=True)
             cpu, wall = used, now
 
-    def _silent(self, now: float) -> list[tuple[int, str, float]]:
+    def _silent(self, now: float) -> list[SilentTrack]:
+        start = self._start_at
         found = (
-            (number, name, round(since - self._start_at, 3))
+            SilentTrack(number, name, since - start, until - start if until is not None else None)
             for number, participant in self._clients.items()
-            for name, since in participant.client.silent(now, self._patience)
+            for name, since, until in participant.client.silent(now, self._patience)
         )
         return list(itertools.islice(found, MAX_SILENT))
 

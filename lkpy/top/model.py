@@ -209,11 +209,13 @@ def header(
         f"lkpy {server.version}  {server.state}  up {up}  cpu {server.cpu_cores * 100:.0f}%"
         f" of {server.num_cpus} cores  mem {units.size(server.memory_bytes)}"
     )
+    stalled = server.stalled_tracks + server.stalled_down_tracks
     second = (
         f"rooms {server.rooms}  part {server.participants}  trk {server.tracks}"
         f"  down {server.down_tracks}  in {units.bitrate(server.bitrate_in_bps)}"
         f"  out {units.bitrate(server.bitrate_out_bps)}"
         f"  pps {units.scaled(server.packets_in_pps)}/{units.scaled(server.packets_out_pps)}"
+        f"{f'  stalled {stalled}' if stalled else ''}"
         f"  {trend}"
     )
     return first, second

@@ -61,6 +61,9 @@ TRACK_COLUMNS = (
     Column("state", "STATE", 6, priority=2, left=True),
 )
 
+_STALLED = "stall"
+"""The state of a track that should flow and does not."""
+
 
 def build(
     snapshot: stats.Snapshot, path: Path, history: History, *, ascii_only: bool = False
@@ -196,7 +199,7 @@ def _published_row(track: stats.Track, arrow: str) -> Row:
         track.sid,
         (
             (arrow, "up"),
-            _text(track.name or track.sid),
+            _text(_named(track.name or track.sid, track)),
             (f"{track.subscribers} subs", str(track.subscribers)),
             _text(track.source),
             _text(_codec(track.mime_type)),
@@ -210,10 +213,24 @@ def _published_row(track: stats.Track, arrow: str) -> Row:
             _count(sum(layer.nacks_sent for layer in layers)),
             _count(sum(layer.plis_sent for layer in layers)),
             _count(packets),
-            _text("muted" if track.muted else "live" if live else "silent"),
+            _text(_published_state(track, live)),
         ),
         dim=track.muted,
+        alert=track.stalled_s > 0,
     )
+
+
+def _published_state(track: stats.Track, live: int) -> str:
+    if track.muted:
+        return "muted"
+    if track.stalled_s > 0:
+        return _STALLED
+    return "live" if live else "silent"
+
+
+def _named(name: str, track: stats.Track | stats.DownTrack) -> str:
+    """The name, and why the track does not flow though it should."""
+    return f"{name}: {track.stall_cause.replace('_', ' ')}" if track.stalled_s > 0 else name
 
 
 def _layer_row(track: stats.Track, layer: stats.Layer) -> Row:
@@ -249,7 +266,7 @@ def _subscribed_row(down: stats.DownTrack, name: str, arrow: str) -> Row:
         f"{down.track_sid}/{down.ssrc}",
         (
             (arrow, "down"),
-            _text(name or down.track_sid),
+            _text(_named(name or down.track_sid, down)),
             _text(down.publisher_identity),
             _text(down.source),
             _text(_codec(down.mime_type)),
@@ -266,7 +283,7 @@ def _subscribed_row(down: stats.DownTrack, name: str, arrow: str) -> Row:
             _text(_state(down)),
         ),
         dim=down.muted,
-        alert=down.fraction_lost > 0.05 or down.deficient,
+        alert=down.fraction_lost > 0.05 or down.deficient or down.stalled_s > 0,
     )
 
 
@@ -275,6 +292,8 @@ def _state(down: stats.DownTrack) -> str:
         return "muted"
     if down.paused:
         return "paused"
+    if down.stalled_s > 0:
+        return _STALLED
     return "live" if down.active else "waits"
 
 

@@ -16,6 +16,7 @@ from livekit.protocol import rtc
 
 from lkpy.auth.grants import Grants, VideoGrant
 from tests.control_plane import Harness, running
+from tests.patience import PATIENCE_S
 
 LONG, SHORT = 1_000_000, 60_000
 CPU_S = 0.06
@@ -107,7 +108,7 @@ async def answer_to(server: Harness, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     with contextlib.suppress(ConnectionError):
         writer.write(request)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             return await reader.read(100_000)
     return b""
 

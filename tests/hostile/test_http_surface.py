@@ -15,6 +15,7 @@ from lkpy.server.http.guard import Unauthenticated
 from lkpy.server.http.service import text
 from lkpy.server.http.side_listener import SideListener
 from tests.control_plane import Harness, receive, running
+from tests.patience import PATIENCE_S
 from tests.ports import free_port
 
 
@@ -53,7 +54,7 @@ async def test_row_w2_a_frame_that_inflates_to_a_gibibyte(server: Harness) -> No
     process = psutil.Process()
     before, began = process.memory_info().rss, time.process_time()
     writer.write(frame)
-    await asyncio.wait_for(reader.read(), 10)
+    await asyncio.wait_for(reader.read(), PATIENCE_S)
     assert time.process_time() - began < 1
     assert process.memory_info().rss - before < 64 << 20
     writer.close()
@@ -136,7 +137,7 @@ async def test_the_ports_beside_have_the_same_bounds() -> None:
         held = server.server._unauthenticated
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /metrics HTTP/1.1\r\nX: " + b"a" * 30_000)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while held.held < 30_000:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.01)
         async with server.http.get(f"http://127.0.0.1:{port}/metrics") as response:
@@ -144,7 +145,7 @@ async def test_the_ports_beside_have_the_same_bounds() -> None:
         (line,) = [x for x in metrics.splitlines() if x.startswith("lkpy_http_unauthenticated_b")]
         assert 30_000 <= float(line.split()[-1]) <= HTTP_HEADER_MAX
         writer.write(b"a" * 60_000)
-        assert b" 431 " in await asyncio.wait_for(reader.readline(), 10)
+        assert b" 431 " in await asyncio.wait_for(reader.readline(), PATIENCE_S)
         writer.close()
         async with server.http.get(f"http://127.0.0.1:{port}/metrics") as response:
             metrics = await response.text()

@@ -26,6 +26,7 @@ from lkpy.auth.token import TokenError, verify
 from lkpy.limits import HTTP_HEADER_MAX, HTTP_UNAUTHENTICATED_MAX
 from lkpy.server.http.guard import Connection, Refusal, Unauthenticated
 from tests.control_plane import KEY, SECRET, Harness, receive, running
+from tests.patience import PATIENCE_S
 
 LIST = b"POST /twirp/livekit.RoomService/ListRooms HTTP/1.1\r\nHost: h\r\n"
 JSON = b"Content-Type: application/json\r\n"
@@ -68,7 +69,7 @@ def held(server: Harness) -> Unauthenticated:
 
 
 async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not happened():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
 
@@ -88,7 +89,7 @@ async def answer_of(socket: Socket) -> bytes:
     """Everything until the server ends the connection, which it must."""
     text = b""
     with contextlib.suppress(ConnectionError):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while chunk := await socket[0].read(65536):
                 text += chunk
     socket[1].close()
@@ -382,3 +383,19 @@ async def test_row_j5_a_large_token_over_http(server: Harness, most: Most) -> No
     assert most.one <= HTTP_HEADER_MAX + READ
     status, _ = await server.get(f"/rtc/validate?access_token={'a' * 200_000}")
     assert status == 401
+
+
+async def test_a_client_that_asks_before_it_sends(server: Harness) -> None:
+    """``Expect: 100-continue``: the header is answered first, whatever becomes of the body."""
+    headers = LIST + JSON + b"Expect: 100-continue\r\nContent-Length: 2\r\n"
+    known = b"Authorization: Bearer " + server.token(room_list=True).encode() + b"\r\n\r\n"
+    socket = await connect(server)
+    await send(socket, headers + known)
+    assert (await socket[0].readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
+    await send(socket, b"{}")
+    assert (await socket[0].readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    socket[1].close()
+    answer = await ask(server, headers + b"Authorization: Bearer a.b.c\r\n\r\n")
+    assert b"HTTP/1.1 401" in answer
+    answer = await ask(server, headers.replace(b"100-continue", b"tea") + b"\r\n{}")
+    assert answer.startswith(b"HTTP/1.1 417")

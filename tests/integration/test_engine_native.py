@@ -200,6 +200,10 @@ class Peer:
         )
         return consumer.track
 
+    async def stop_sending(self) -> None:
+        for sender in self._senders:
+            await sender.stop()
+
     async def start_data(self) -> RTCSctpTransport:
         self.sctp = RTCSctpTransport(self._dtls)
         await self.sctp.start(RTCSctpCapabilities(maxMessageSize=65_535), 5000)
@@ -302,6 +306,24 @@ async def test_audio_and_video_pass_from_one_peer_to_the_other(
     assert all(down_track.packets > 0 for down_track in stats.down_tracks)
     assert sum(transport.srtp_errors for transport in stats.transports) == 0
     assert stats.worker.panics == 0
+
+
+async def test_a_publisher_who_stops_sending_is_said(
+    driver: Driver, peers: tuple[Peer, Peer]
+) -> None:
+    publisher, subscriber = peers
+    audio = await publisher.publish(AudioStreamTrack(), "0")
+    track = await subscriber.subscribe(audio, api.MediaKind.AUDIO, "a")
+    async with asyncio.timeout(20):
+        await track.recv()
+    await publisher.stop_sending()
+    stalled = await driver.expect(api.ReceiverStalled)
+    assert (stalled.receiver, stalled.stalled, stalled.cause) == (audio, True, "no_packets")
+    assert stalled.elapsed_ms >= 5_000
+    driver.submit(api.UpdateReceiver(audio, muted=True))
+    over = await driver.expect(api.ReceiverStalled, lambda event: not event.stalled)
+    assert over.elapsed_ms >= stalled.elapsed_ms
+    assert not any(isinstance(event, api.DownTrackStalled) for event in driver.events)
 
 
 async def test_a_message_comes_back_on_every_channel_it_is_sent_to(

@@ -170,3 +170,25 @@ async def test_node_limits() -> None:
         expected = (503, "node has exceeded its configured limit")
         assert await server.refused("/rtc", server.token("bob")) == expected
         assert await server.get("/rtc/validate", server.token("bob")) == expected
+
+
+async def test_a_node_stays_fresh_whatever_measuring_its_load_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody awaits the heartbeat: without it the node would be unhealthy for ever."""
+    monkeypatch.setattr("lkpy.server.app.NODE_STATS_INTERVAL_S", 0.01)
+    monkeypatch.setattr("lkpy.server.background.BACKGROUND_RETRY_MIN_S", 0.0)
+    updated = asyncio.Event()
+    failures = 0
+
+    async def broken(self: Server) -> None:
+        nonlocal failures
+        failures += 1
+        if failures < 4:
+            raise ValueError("out of the blue")
+        updated.set()
+
+    monkeypatch.setattr(Server, "_measure_load", broken)
+    async with running() as server:
+        await asyncio.wait_for(updated.wait(), PATIENCE_S)
+        assert (await server.get("/"))[0] == 200

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -37,6 +38,7 @@ from lkpy.sim.result import RunResult, Status
 from lkpy.sim.runner import Runner
 from lkpy.sim.scenario import Scenario
 from lkpy.sim.silence import planned_tracks
+from lkpy.sim.target import Target
 from tests.integration.test_sim_embedded import environment
 from tests.integration.test_sim_run import Notes
 
@@ -107,9 +109,11 @@ class Started:
 
 
 @asynccontextmanager
-async def running(made: Scenario, processes: int = 1) -> AsyncIterator[Started]:
+async def running(
+    made: Scenario, processes: int = 1, target: Target | None = None
+) -> AsyncIterator[Started]:
     notes = Notes()
-    runner = Runner(made, None, notes, processes=processes)
+    runner = Runner(made, target, notes, processes=processes)
     task = asyncio.create_task(runner.run())
     try:
         yield Started(runner, notes, task)
@@ -133,6 +137,24 @@ async def test_a_server_that_dies_is_told(kind: signal.Signals) -> None:
     assert made["status"] == "server_died"
     assert "the server died" in html.render(made)
     assert '<failure message="the server died">' in junit.render(made)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_server_elsewhere_that_dies_is_told(kind: signal.Signals) -> None:
+    """Of a server that is not our child only its answers and its media are known."""
+    async with EmbeddedServer() as server:
+        async with running(
+            scenario("90s"), target=replace(server.target, embedded=False)
+        ) as started:
+            await started.flows()
+            os.kill(server.pid, kind)
+            result = await started.result()
+        server.kill()
+    assert result.status is Status.SERVER_DIED
+    assert result.elapsed < 60
+    words = "refused" if kind is signal.SIGKILL else "it has not answered for 4 s"
+    assert any(words in reason for reason in result.reasons), result.reasons
+    assert result.silences == [], "its end explains them"
 
 
 async def test_a_stopped_generator_process_is_the_generators_fault() -> None:
@@ -209,7 +231,8 @@ async def test_a_track_that_goes_silent_is_found() -> None:
 
         def silent() -> dict[str, float]:
             now = time.monotonic()
-            return dict(subscriber.client.silent(now, lambda name: tracks[name].patience))
+            found = subscriber.client.silent(now, lambda name: tracks[name].patience)
+            return {track.name: track.since for track in found if track.until is None}
 
         async def until(condition: Callable[[], bool]) -> None:
             async with asyncio.timeout(40):
@@ -370,6 +393,28 @@ async def test_ctrl_c_ends_the_making_of_media(tmp_path: Path, times: int) -> No
     psutil.wait_procs(children, timeout=15)
     assert not any(child.is_running() for child in children), "nobody goes on encoding"
     assert not list((tmp_path / "cold").rglob("*.clip")), "it had not been finished"
+
+
+async def test_a_second_ctrl_c_ends_all_also_what_is_stopped(tmp_path: Path, clips: Path) -> None:
+    long = tmp_path / "long.yaml"
+    long.write_text(TEXT.format(duration="10m", ramp="200ms"))
+    process = await start(*LKPY, str(long), "--report", str(tmp_path), cache=clips)
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        while b"connected" not in await process.stderr.readline():
+            assert process.returncode is None
+    children = psutil.Process(process.pid).children(recursive=True)
+    (worker,) = (child for child in children if "lkpy.sim.worker" in child.cmdline())
+    worker.suspend()
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(60):
+        while b"stopping" not in await process.stderr.readline():
+            assert process.returncode is None
+    process.send_signal(signal.SIGINT)
+    await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 130
+    psutil.wait_procs(children, timeout=15)
+    assert not any(child.is_running() for child in children)
 
 
 async def test_a_scenario_comes_from_standard_input(clips: Path) -> None:

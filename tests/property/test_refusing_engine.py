@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from livekit.protocol import models, rtc
+from livekit.protocol import room as room_pb
 
 from lkpy.engine.api import Command
 from lkpy.engine.fake import FakeEngine
@@ -150,6 +151,7 @@ class Run:
         bound = set[int]().union(*(p._engine._bound for p in here.values()))
         assert world.hub._handlers.keys() == bound
         assert set(room.data._identities) == sids
+        assert room.roster._records.keys() == sids
         assert room.timers._owned.keys() <= sids
         tracks = room.tracks._tracks.values()
         assert {publisher.sid for publisher, _ in tracks} <= sids
@@ -226,11 +228,7 @@ async def test_what_is_not_released_is_tried_again_first(caplog: pytest.LogCaptu
         assert "engine does not take" in caplog.text
         engine.refuses = lambda _: False
         await ben.open_channels()
-        await world.room.api.send_data(_send_data())
+        await world.room.api.send_data(
+            room_pb.SendDataRequest(data=b"x", kind=models.DataPacket.RELIABLE)
+        )
         assert (engine.receivers, engine.down_tracks) == ({}, {})
-
-
-def _send_data():  # type: ignore[no-untyped-def]
-    from livekit.protocol import room as room_pb
-
-    return room_pb.SendDataRequest(data=b"x", kind=models.DataPacket.RELIABLE)

@@ -9,6 +9,7 @@ import pytest
 
 from lkpy.server import background as module
 from lkpy.server.background import background
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,7 @@ async def test_a_program_that_fails_begins_again(caplog: pytest.LogCaptureFixtur
         if runs < 4:
             raise ValueError("out of the blue")
 
-    await asyncio.wait_for(background("a program", program), 5)
+    await asyncio.wait_for(background("a program", program), PATIENCE_S)
     assert runs == 4
     failures = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(failures) == 3

@@ -64,16 +64,20 @@ def test_other_libraries_speak_from_warnings_up(stream: io.StringIO) -> None:
     assert "trouble" in stream.getvalue()
 
 
-def test_a_logger_of_one_subject(stream: io.StringIO) -> None:
+def test_what_a_task_is_about(stream: io.StringIO) -> None:
     log.configure(level="debug", as_json=True, stream=stream)
-    about = log.About(logging.getLogger("lkpy.test"), room="r", participant="alice")
-    about.info("joined")
-    about.also(pID="PA_x").warning("slow", extra=log.fields(track="TR_x"))
-    first, second = (json.loads(line) for line in stream.getvalue().splitlines())
+    logger = logging.getLogger("lkpy.test")
+    with log.about(room="r", participant="alice"):
+        logger.info("joined")
+        with log.about(pID="PA_x"):
+            logger.warning("slow", extra=log.fields(track="TR_x"))
+    logger.info("outside")
+    first, second, third = (json.loads(line) for line in stream.getvalue().splitlines())
     assert (first["room"], first["participant"]) == ("r", "alice")
     assert [second[key] for key in ("room", "participant", "pID", "track")] == [
         "r", "alice", "PA_x", "TR_x",
     ]  # fmt: skip
+    assert "room" not in third
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -12,7 +12,8 @@ from livekit.protocol import models, room
 from lkpy.api_client import ApiError, refusal, room_call
 from lkpy.auth.grants import VideoGrant
 from lkpy.auth.token import unverified_claims
-from lkpy.cli.room import curl, show, watch
+from lkpy.cli import output
+from lkpy.cli.room import complete, curl, show, watch
 from lkpy.errors import Code
 
 from .test_cli import lkpy, words
@@ -262,3 +263,23 @@ def test_a_picture_never_scrolls() -> None:
     assert "… 29 more" in drawn
     assert drawn.endswith("footer\x1b[K\x1b[J")
     assert watch.picture(["one"], "footer", 24).count("\r\n") == 2
+
+
+def test_completion_offers_no_name_that_means_something_to_a_shell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = ["a-1", "a$(reboot)", "a b", "a\x1b[2J", "a;x", "añ日", "a\nb", "b"]
+    monkeypatch.setattr(complete, "_rooms", lambda: names)
+    assert complete.rooms("a") == ["a-1", "añ日"]
+
+
+def test_json_and_errors_carry_nothing_that_acts(capsys: pytest.CaptureFixture[str]) -> None:
+    output.result_json({"name": "a\x9b31m\u202eb"})
+    output.warn("\x1b]0;PWN\x07")
+    with pytest.raises(SystemExit):
+        output.fail("the server says \x1b[31m", hint="\x9b")
+    with pytest.raises(SystemExit):
+        output.fail("the server says \x9b", as_json=True)
+    shown = "".join(capsys.readouterr()).replace("\n", "")
+    assert shown.isprintable()
+    assert r"a\u009b31m\u202eb" in shown

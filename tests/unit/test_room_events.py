@@ -125,9 +125,8 @@ def test_lines_and_documents() -> None:
     event = Event("attributes_changed", "b\x1b[1mob", {"attributes": {"a": "1"}, "name": ""})
     came = Event("participant_connected", "bob", {"sid": "PA_b", "kind": "standard", "name": "B"})
     assert came.line("12:00:00") == "12:00:00  participant connected     bob  name=B"
-    assert (
-        event.line("12:00:00") == "12:00:00  attributes changed        b\\x1b[1mob  attributes=a=1"
-    )
+    shown = r"12:00:00  attributes changed        b\x1b[1mob  attributes=a=1"
+    assert event.line("12:00:00") == shown
     assert event.document(1.23456) == {
         "time": 1.235,
         "event": "attributes_changed",

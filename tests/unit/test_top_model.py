@@ -124,6 +124,31 @@ def test_a_down_track_shows_what_there_is_room_for(
     assert (row["layer"], row["limit"], row["state"]) == ("S1T2", limit, state)
 
 
+def test_a_track_that_does_not_flow_says_why() -> None:
+    observed = snapshot(rooms=1)
+    people = {person.sid: person for person in observed.rooms[0].participants}
+    (track,) = (t for t in people["PA_0_pub"].published if t.sid == "TR_VC0")
+    track.stalled_s, track.stall_cause = 6.0, "dropped_srtp_invalid"
+    (down,) = people["PA_0_2"].subscribed
+    down.stalled_s, down.stall_cause = 7.0, "waiting_for_key_frame"
+    table = views.build(observed, model.Path("RM_0", "PA_0_pub"), model.History())
+    assert table is not None
+    (found,) = (row for row in table.rows if row.key == "TR_VC0")
+    assert found.alert
+    assert found.cells[1].endswith(": dropped srtp invalid")
+    assert found.cells[-1] == "stall"
+    row = cells(model.Path("RM_0", "PA_0_2"), observed, "TR_VC0")
+    assert (row["state"], row["alert"]) == ("stall", "True")
+    assert row["track"].endswith(": waiting for key frame")
+
+
+def test_the_header_counts_what_does_not_flow() -> None:
+    observed = snapshot()
+    assert "stalled" not in model.header(observed, model.History())[1]
+    observed.server.stalled_tracks, observed.server.stalled_down_tracks = 1, 2
+    assert "stalled 3 " in model.header(observed, model.History())[1]
+
+
 def test_what_has_gone_has_no_table() -> None:
     assert views.build(snapshot(), model.Path("RM_gone"), model.History()) is None
     assert views.build(snapshot(), model.Path("RM_0", "PA_gone"), model.History()) is None

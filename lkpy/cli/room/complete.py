@@ -6,15 +6,21 @@ Completion must be quick and never complain: whatever goes wrong, there are no s
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 
 TIMEOUT_S = 1.0
+# A shell puts what it is given on the command line as it is: whoever may create a room would write
+# there.
+_WORD = re.compile(r"[\w@%+=:,./-]+")
 
 
 def rooms(incomplete: str) -> list[str]:
-    """Names of rooms that begin so."""
+    """Names of rooms that begin so, and mean nothing to a shell."""
     try:
-        return sorted(name for name in _rooms() if name.startswith(incomplete))
+        return sorted(
+            name for name in _rooms() if name.startswith(incomplete) and _WORD.fullmatch(name)
+        )
     except Exception:  # noqa: BLE001 - a traceback in the middle of a command line helps nobody
         return []
 

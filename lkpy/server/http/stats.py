@@ -23,6 +23,8 @@ from lkpy.stats.v1 import stats_pb2
 
 _PROTOBUF = "application/x-protobuf"
 _JSON = "application/json"
+_SAID_MAX = 1024
+"""Bytes of a message from somebody who has nothing to say."""
 
 Collect = Callable[[], Awaitable[stats_pb2.Snapshot]]
 
@@ -121,7 +123,7 @@ class StatsService:
     async def _stream(
         self, request: web.Request, interval_s: float, as_json: bool, sight: Sight
     ) -> web.StreamResponse:
-        socket = web.WebSocketResponse(heartbeat=30.0, timeout=1.0)
+        socket = web.WebSocketResponse(heartbeat=30.0, timeout=1.0, max_msg_size=_SAID_MAX)
         await socket.prepare(request)
         self._sockets.add(socket)
         sender = asyncio.create_task(self._send(socket, interval_s, as_json, sight))

@@ -165,7 +165,10 @@ def _decode(method: MethodDescriptor, body: bytes, content_type: str) -> Message
 
 async def _encode(answer: Message, content_type: str) -> web.Response:
     if content_type == _JSON:
-        body = await proto_json.in_slices(answer, proto_json.full_dict)
+        # It may be a room's own record, which changes while a long one is written.
+        frozen = type(answer)()
+        frozen.CopyFrom(answer)
+        body = await proto_json.in_slices(frozen, proto_json.full_dict)
     else:
         body = answer.SerializeToString()
     return web.Response(body=body, content_type=content_type)

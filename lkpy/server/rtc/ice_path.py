@@ -30,6 +30,7 @@ class IcePath:
         transports: TransportManager,
         known: IcePreferences,
         now: Callable[[], float],
+        log_fields: Callable[[], dict[str, object]],
         *,
         fallback: bool,
         force_tcp: bool,
@@ -38,6 +39,7 @@ class IcePath:
         self._transports = transports
         self._known = known
         self._now = now
+        self._log_fields = log_fields
         self._force_tcp = force_tcp
         self._fallback = IceFallback(
             known.get(now(), identity),
@@ -73,7 +75,8 @@ class IcePath:
         self._fallback.set(self.preference)
 
     def _changed(self) -> None:
-        logger.info("preferring another kind of path: %s", self.preference.name.lower())
+        preference = self.preference.name.lower()
+        logger.info("preferring another kind of path: %s", preference, extra=self._log_fields())
         self._known.put(self._now(), self._identity, self.preference)
         self._apply()
 

@@ -14,10 +14,13 @@ from lkpy.engine.api import (
     DataChannelOpened,
     DataChannelOverflow,
     DataReceived,
+    DownTrackStalled,
     DtlsStateChanged,
     Event,
     IceStateChanged,
+    PacketsDropped,
     ReceiverLayersChanged,
+    ReceiverStalled,
     StreamStatesChanged,
     TransportClosed,
 )
@@ -43,6 +46,7 @@ from lkpy.server.rtc.ice_path import IcePath
 from lkpy.server.rtc.join_offer import JoinOffer
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.media_track import MediaTrack
+from lkpy.server.rtc.media_watch import MediaWatch
 from lkpy.server.rtc.options import PlayoutDelay
 from lkpy.server.rtc.participant_data import ParticipantData
 from lkpy.server.rtc.participant_record import ParticipantRecord
@@ -58,7 +62,7 @@ from lkpy.server.rtc.track_dynacast import TrackDynacast
 from lkpy.server.rtc.transport_manager import TransportManager
 from lkpy.server.rtc.transport_types import TransportOptions
 from lkpy.server.telemetry.events import TransportChanged
-from lkpy.server.telemetry.log import fields, subject
+from lkpy.server.telemetry.log import about, fields
 
 logger = logging.getLogger(__name__)
 
@@ -137,6 +141,7 @@ class Participant:
             self.transports,
             room.ice_preferences,
             self.now,
+            self.log_fields,
             fallback=room.options.allow_tcp_fallback and not self.is_one_shot,
             force_tcp=room.options.force_tcp,
         )
@@ -179,6 +184,9 @@ class Participant:
             adaptive_stream=session.adaptive_stream,
             client=self.client,
             sync_streams=sync_streams,
+        )
+        self.media_watch = MediaWatch(
+            self, self.transports, self.publishing, self.subscribing, room.telemetry
         )
         self.data_tracks = DataTracks(self, engine, self.transports.publisher)
         self.data_subscriptions = DataSubscriptions(
@@ -353,7 +361,7 @@ class Participant:
 
     def handle_event(self, event: Event) -> None:
         """Handle an event about one of this participant's transports or receivers."""
-        with subject(participant=self.identity, pID=self.sid):
+        with about(participant=self.identity, pID=self.sid):
             self._handle_event(event)
 
     def _handle_event(self, event: Event) -> None:
@@ -362,6 +370,8 @@ class Participant:
                 self._transport_changed(event)
             case DataReceived() | DataChannelOpened() | DataChannelClosed() | DataChannelOverflow():
                 self.data.handle_event(event)
+            case PacketsDropped() | ReceiverStalled() | DownTrackStalled():
+                self.media_watch.handle_event(event)
             case ReceiverLayersChanged():
                 self.publishing.layers_changed(event)
             case StreamStatesChanged():

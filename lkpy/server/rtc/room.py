@@ -114,7 +114,7 @@ class Room:
         self.ice_preferences = IcePreferences()
         self.resume_faults = ResumeFaults()
         self.data = RoomData(hub, self._participants, self.timers, clock, telemetry)
-        self.roster = Roster(lambda: (who.record for who in self._participants.values()))
+        self.roster = Roster()
         self._announcements = Announcements(
             self.members,
             self.timers,
@@ -174,6 +174,7 @@ class Room:
     def admit(self, participant: Participant) -> None:
         """Somebody is in the room from now on."""
         self._participants[participant.identity] = participant
+        self.roster.entered(participant.sid, participant.record)
         self.count(participant)
         self.data.changed(participant)
         self._refresh_token_later(participant)
@@ -211,6 +212,7 @@ class Room:
             del self._participants[participant.identity]
         urgent = self._state.left(self.clock.now(), participant)
         self._sessions.ended(participant, reason)
+        self.roster.left(participant.sid)
         self.data.left(participant)
         self.resume_faults.forget(participant.identity)
         self._speakers.forget(participant.sid)

@@ -12,6 +12,7 @@ from lkpy.engine.api import LayerStats, MediaKind, StatsCollected
 from lkpy.server.rtc.data_subscriptions import DataSubscription
 from lkpy.server.rtc.data_tracks import DataTrack
 from lkpy.server.rtc.media_track import MediaTrack
+from lkpy.server.rtc.media_watch import MediaWatch
 from lkpy.server.rtc.participant import Participant
 from lkpy.server.rtc.stats_index import StatsIndex
 from lkpy.server.rtc.subscribed_tracks import SubscribedTrack
@@ -83,9 +84,13 @@ class RoomStats:
             is_speaking=level(participant.sid) is not None,
             transports=[_transport(t, index) for t in participant.transports.all],
             published=[
-                self._track(track, index, counts) for track in participant.publishing.tracks
+                self._track(track, participant.media_watch, index, counts)
+                for track in participant.publishing.tracks
             ],
-            subscribed=[_down_track(s, index) for s in participant.subscribing.tracks],
+            subscribed=[
+                _down_track(s, participant.media_watch, index)
+                for s in participant.subscribing.tracks
+            ],
             data_tracks=[_data_track(t, index, counts) for t in participant.data_tracks],
             data_subscribed=[
                 _data_down_track(s, index) for s in participant.data_subscriptions.received
@@ -96,8 +101,9 @@ class RoomStats:
         return described
 
     def _track(
-        self, track: MediaTrack, index: StatsIndex, counts: dict[str, int]
+        self, track: MediaTrack, watch: MediaWatch, index: StatsIndex, counts: dict[str, int]
     ) -> stats_pb2.Track:
+        stalled_s, cause = watch.stall(source.receiver for source in track.sources)
         layers = [
             layer
             for source in track.sources
@@ -115,6 +121,8 @@ class RoomStats:
             subscribers=counts.get(track.sid, 0),
             layers=[self._layer(layer) for layer in layers],
             bitrate_bps=sum(layer.bitrate_bps for layer in layers),
+            stalled_s=stalled_s,
+            stall_cause=cause,
         )
 
     def _layer(self, layer: LayerStats) -> stats_pb2.Layer:
@@ -171,11 +179,15 @@ def _transport(transport: PeerTransport, index: StatsIndex) -> stats_pb2.Transpo
         described.retransmissions_sent = counted.retransmissions_sent
         described.estimate_bps = counted.estimate_bps
         described.capacity_bps = counted.capacity_bps
+        described.drops_by_reason.update(counted.drops_by_reason)
     return described
 
 
-def _down_track(subscribed: SubscribedTrack, index: StatsIndex) -> stats_pb2.DownTrack:
+def _down_track(
+    subscribed: SubscribedTrack, watch: MediaWatch, index: StatsIndex
+) -> stats_pb2.DownTrack:
     info = subscribed.track.info
+    stalled_s, cause = watch.stall([subscribed.handle.id])
     described = stats_pb2.DownTrack(
         track_sid=info.sid,
         publisher_identity=subscribed.publisher.identity,
@@ -191,6 +203,8 @@ def _down_track(subscribed: SubscribedTrack, index: StatsIndex) -> stats_pb2.Dow
         allowed_spatial=-1,
         allowed_temporal=-1,
         rtt_ms=-1.0,
+        stalled_s=stalled_s,
+        stall_cause=cause,
     )
     wanted = subscribed.track.kind is MediaKind.VIDEO and not subscribed.handle.muted
     if wanted:

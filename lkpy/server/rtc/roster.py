@@ -7,7 +7,7 @@ field's tag and its length, and parsing them into a message appends them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from livekit.protocol import rtc
 
@@ -28,15 +28,24 @@ _UPDATED = _tag(rtc.ParticipantUpdate, "participants")
 class Roster:
     """The public records of a room's participants, in the order in which they came."""
 
-    def __init__(self, records: Callable[[], Iterable[ParticipantRecord]]) -> None:
-        self._records = records
+    def __init__(self) -> None:
+        self._records: dict[str, ParticipantRecord] = {}
+        """By participant sid."""
         self._listed: list[bytes] = []
         self._size = 0
         self._updates: list[rtc.SignalResponse] = []
         """Of ``_listed``, in pieces of ``_size``."""
 
+    def entered(self, sid: str, record: ParticipantRecord) -> None:
+        """Somebody is in the room from now on."""
+        self._records[sid] = record
+
+    def left(self, sid: str) -> None:
+        """Somebody is not in the room any more. Idempotent."""
+        self._records.pop(sid, None)
+
     def _public(self) -> list[bytes]:
-        found = [record.public or record.publish() for record in self._records()]
+        found = [record.public or record.publish() for record in self._records.values()]
         return list(filter(None, found))
 
     def others(self) -> bytes:

@@ -164,6 +164,28 @@ class DataStreamBegan:
     """Participants it names; 0: everybody."""
 
 
+@dataclass(frozen=True, slots=True)
+class TransportDropped:
+    """Packets from or for a participant begin to be dropped."""
+
+    participant: TelemetryParticipant
+    target: rtc.SignalTarget
+    reason: str
+    """The engine's."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaStalled:
+    """Media of a participant that should flow does not."""
+
+    participant: TelemetryParticipant
+    track_sid: str
+    direction: str
+    """``incoming`` for a published track, ``outgoing`` for a subscribed one."""
+    cause: str
+    """The engine's."""
+
+
 # -- the media engine -----------------------------------------------------------------------------
 
 
@@ -259,6 +281,8 @@ TelemetryEvent: TypeAlias = (
     | TrackSubscribeFailed
     | QualityMeasured
     | DataStreamBegan
+    | TransportDropped
+    | MediaStalled
     | MediaWorkerFailed
     | MediaWorkerStalled
     | SignalConnected

@@ -3,7 +3,7 @@
 A message is a constant sentence; what it is about goes into fields. Tokens, network addresses and
 metadata belong in neither; what looks like a secret all the same (mostly in an exception's text) is
 taken out of the finished line. What all lines of a task are about it says once, with
-:class:`subject`.
+:class:`about`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from lkpy.server.telemetry.redact import redact
 
 _FIELDS = "lkpy_fields"
-_SUBJECT: ContextVar[Mapping[str, Any]] = ContextVar("lkpy_subject", default=MappingProxyType({}))
+_ABOUT: ContextVar[Mapping[str, Any]] = ContextVar("lkpy_about", default=MappingProxyType({}))
 
 
 def fields(
@@ -45,9 +45,9 @@ def fields(
     return {_FIELDS: {k: v for k, v in (named | others).items() if v is not None}}
 
 
-class subject:
-    """``with subject(participant=identity):`` gives these fields to every line that is logged
-    inside, also by parts that do not know them; :meth:`begin` to every line of the running task."""
+class about:
+    """``with about(participant=identity):`` gives these fields to every line that is logged inside,
+    also by parts that do not know them; :meth:`begin` to every line of the running task."""
 
     __slots__ = ("_named", "_token")
 
@@ -57,44 +57,18 @@ class subject:
 
     def begin(self) -> None:
         """From now on."""
-        _SUBJECT.set({**_SUBJECT.get(), **self._named})
+        _ABOUT.set({**_ABOUT.get(), **self._named})
 
     def __enter__(self) -> None:
-        self._token = _SUBJECT.set({**_SUBJECT.get(), **self._named})
+        self._token = _ABOUT.set({**_ABOUT.get(), **self._named})
 
     def __exit__(self, *_: object) -> None:
         if self._token is not None:
-            _SUBJECT.reset(self._token)
-
-
-class About(logging.LoggerAdapter[logging.Logger]):
-    """A logger for one subject: ``About(logger, room=…, participant=…, pID=…)`` puts its fields
-    before those of each call."""
-
-    def __init__(self, logger: logging.Logger, **subject: Any) -> None:  # noqa: ANN401 - see fields
-        super().__init__(logger, fields(**subject))
-
-    def also(self, **subject: Any) -> About:  # noqa: ANN401 - see fields
-        """The same with more fields."""
-        return About(self.logger, **(_given(self.extra) | subject))
-
-    def process(
-        self,
-        msg: Any,  # noqa: ANN401 - logging's own
-        kwargs: MutableMapping[str, Any],
-    ) -> tuple[Any, MutableMapping[str, Any]]:
-        """Add the subject to what is logged."""
-        own = kwargs.get("extra")
-        kwargs["extra"] = {_FIELDS: _given(self.extra) | _given(own)}
-        return msg, kwargs
-
-
-def _given(extra: Any) -> dict[str, Any]:  # noqa: ANN401 - logging's own
-    return dict((extra or {}).get(_FIELDS, {}))
+            _ABOUT.reset(self._token)
 
 
 def _record_fields(record: logging.LogRecord) -> dict[str, Any]:
-    values: dict[str, Any] = {**_SUBJECT.get(), **getattr(record, _FIELDS, {})}
+    values: dict[str, Any] = {**_ABOUT.get(), **getattr(record, _FIELDS, {})}
     if record.exc_info and record.exc_info[0] is not None:
         values["exception"] = logging.Formatter().formatException(record.exc_info)
     return values

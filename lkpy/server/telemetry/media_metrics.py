@@ -73,6 +73,9 @@ class MediaMetrics:
         self.cpu = Counter(
             "lkpy_engine_cpu_seconds_total", ("worker",), "CPU time of the media workers."
         )
+        self.stalled = Gauge(
+            "lkpy_media_stalled", ("direction",), "Tracks that should flow and do not."
+        )
         self._totals: dict[_Key, tuple[int, ...]] = {}
         """At the last :meth:`update`."""
         self._sampled: dict[_Key, tuple[int, ...]] = {}
@@ -132,6 +135,8 @@ class MediaMetrics:
             gauge.zero()
             for kind, count in tally.items():
                 gauge.add(kind.upper(), by=count)
+        self.stalled.set(INCOMING, to=snapshot.server.stalled_tracks)
+        self.stalled.set(OUTGOING, to=snapshot.server.stalled_down_tracks)
         workers = snapshot.workers
         self.datagrams.set(INCOMING, to=sum(w.datagrams_received for w in workers))
         self.datagrams.set(OUTGOING, to=sum(w.datagrams_sent for w in workers))

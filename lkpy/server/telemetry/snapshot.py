@@ -111,6 +111,16 @@ class SnapshotCollector:
             participants=len(participants),
             tracks=sum(len(participant.published) for participant in participants),
             down_tracks=sum(len(participant.subscribed) for participant in participants),
+            stalled_tracks=sum(
+                track.stalled_s > 0
+                for participant in participants
+                for track in participant.published
+            ),
+            stalled_down_tracks=sum(
+                track.stalled_s > 0
+                for participant in participants
+                for track in participant.subscribed
+            ),
             state="serving" if self._node.state == "serving" else "draining",
         )
         server.MergeFrom(self._rates)

@@ -34,6 +34,8 @@ class Stream:
         "first_at",
         "first_frame_at",
         "frames",
+        "gap",
+        "gap_until",
         "jitter",
         "kind",
         "last_at",
@@ -68,6 +70,9 @@ class Stream:
         self.last_sr_at = 0.0
         self.first_at = 0.0
         self.last_at = 0.0
+        self.gap = 0.0
+        """Longest time without a packet since :meth:`take_gap`; it ended at ``gap_until``."""
+        self.gap_until = 0.0
         self.first_frame_at: float | None = None
         self.until_decrypt = 0
         self.missing: dict[int, list[float]] = {}
@@ -90,11 +95,14 @@ class Stream:
     def arrived(self, sequence: int, now: float) -> bool:
         """Count a packet of this SSRC; tell whether it is not a repeat."""
         self.packets += 1
-        self.last_at = now
         if self.packets == 1:
             self._base = self._highest = sequence
-            self.first_at = now
+            self.first_at = self.last_at = now
             return True
+        gap = now - self.last_at
+        if gap > self.gap:
+            self.gap, self.gap_until = gap, now
+        self.last_at = now
         number = self._highest + ((sequence - self._highest + 0x8000) & 0xFFFF) - 0x8000
         ahead = number - self._highest
         if ahead == 1:
@@ -120,6 +128,12 @@ class Stream:
         if entry[1]:
             self.restored += 1
         return True
+
+    def take_gap(self) -> tuple[float, float]:
+        """Return when the longest time without packets began and ended, and begin the next."""
+        since, until = self.gap_until - self.gap, self.gap_until
+        self.gap = 0.0
+        return since, until
 
     def recovered(self, sequence: int) -> bool:
         """Take a packet that came on the retransmission stream; tell whether it was missing."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from lkpy.sim import units
 from lkpy.sim.metrics import METRICS, Dimension
-from lkpy.text import printable
+from lkpy.text import one_line
 
 STATUS_WORDS: dict[str, str] = {
     "passed": "passed",
@@ -100,7 +100,7 @@ def events(document: Mapping[str, Any]) -> list[tuple[float, str, str]]:
         who = str(found[0]["client"])
         if len(found) > 1:
             who += f" and {len(found) - 1} more"
-        lines.append((float(found[0]["at_s"]), printable(who), printable(text)))
+        lines.append((float(found[0]["at_s"]), one_line(who), one_line(text)))
     return lines
 
 

@@ -77,6 +77,8 @@ class Server(_message.Message):
     PACKETS_IN_PPS_FIELD_NUMBER: _builtins.int
     PACKETS_OUT_PPS_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    STALLED_TRACKS_FIELD_NUMBER: _builtins.int
+    STALLED_DOWN_TRACKS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     version: _builtins.str
     region: _builtins.str
@@ -96,6 +98,10 @@ class Server(_message.Message):
     packets_out_pps: _builtins.float
     state: _builtins.str
     """"serving" or "draining"."""
+    stalled_tracks: _builtins.int
+    """Published tracks that should flow and of which nothing comes."""
+    stalled_down_tracks: _builtins.int
+    """Tracks that should be sent to subscribers, that come, and of which nothing is sent."""
     def __init__(
         self,
         *,
@@ -115,10 +121,12 @@ class Server(_message.Message):
         packets_in_pps: _builtins.float = ...,
         packets_out_pps: _builtins.float = ...,
         state: _builtins.str = ...,
+        stalled_tracks: _builtins.int = ...,
+        stalled_down_tracks: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bitrate_in_bps", b"bitrate_in_bps", "bitrate_out_bps", b"bitrate_out_bps", "cpu_cores", b"cpu_cores", "down_tracks", b"down_tracks", "memory_bytes", b"memory_bytes", "node_id", b"node_id", "num_cpus", b"num_cpus", "packets_in_pps", b"packets_in_pps", "packets_out_pps", b"packets_out_pps", "participants", b"participants", "region", b"region", "rooms", b"rooms", "started_at_ms", b"started_at_ms", "state", b"state", "tracks", b"tracks", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bitrate_in_bps", b"bitrate_in_bps", "bitrate_out_bps", b"bitrate_out_bps", "cpu_cores", b"cpu_cores", "down_tracks", b"down_tracks", "memory_bytes", b"memory_bytes", "node_id", b"node_id", "num_cpus", b"num_cpus", "packets_in_pps", b"packets_in_pps", "packets_out_pps", b"packets_out_pps", "participants", b"participants", "region", b"region", "rooms", b"rooms", "stalled_down_tracks", b"stalled_down_tracks", "stalled_tracks", b"stalled_tracks", "started_at_ms", b"started_at_ms", "state", b"state", "tracks", b"tracks", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -316,6 +324,26 @@ Global___Participant: _TypeAlias = Participant  # noqa: Y015
 class Transport(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class DropsByReasonEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TARGET_FIELD_NUMBER: _builtins.int
     ICE_STATE_FIELD_NUMBER: _builtins.int
     DTLS_STATE_FIELD_NUMBER: _builtins.int
@@ -330,6 +358,7 @@ class Transport(_message.Message):
     RETRANSMISSIONS_SENT_FIELD_NUMBER: _builtins.int
     ESTIMATE_BPS_FIELD_NUMBER: _builtins.int
     CAPACITY_BPS_FIELD_NUMBER: _builtins.int
+    DROPS_BY_REASON_FIELD_NUMBER: _builtins.int
     target: _builtins.str
     """"publisher" or "subscriber"."""
     ice_state: _builtins.str
@@ -351,6 +380,10 @@ class Transport(_message.Message):
     """What the participant says that it can receive (REMB); -1 when it has not said."""
     capacity_bps: _builtins.float
     """What is divided among the video that it receives; -1 while nothing limits that."""
+    @_builtins.property
+    def drops_by_reason(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Packets from and for the participant that were dropped."""
+
     def __init__(
         self,
         *,
@@ -368,10 +401,11 @@ class Transport(_message.Message):
         retransmissions_sent: _builtins.int = ...,
         estimate_bps: _builtins.float = ...,
         capacity_bps: _builtins.float = ...,
+        drops_by_reason: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "capacity_bps", b"capacity_bps", "dtls_state", b"dtls_state", "estimate_bps", b"estimate_bps", "ice_state", b"ice_state", "packets_received", b"packets_received", "packets_sent", b"packets_sent", "protocol", b"protocol", "retransmissions_sent", b"retransmissions_sent", "rtt_ms", b"rtt_ms", "srtp_errors", b"srtp_errors", "srtp_profile", b"srtp_profile", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "capacity_bps", b"capacity_bps", "drops_by_reason", b"drops_by_reason", "dtls_state", b"dtls_state", "estimate_bps", b"estimate_bps", "ice_state", b"ice_state", "packets_received", b"packets_received", "packets_sent", b"packets_sent", "protocol", b"protocol", "retransmissions_sent", b"retransmissions_sent", "rtt_ms", b"rtt_ms", "srtp_errors", b"srtp_errors", "srtp_profile", b"srtp_profile", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -394,6 +428,8 @@ class Track(_message.Message):
     LAYERS_FIELD_NUMBER: _builtins.int
     SUBSCRIBERS_FIELD_NUMBER: _builtins.int
     BITRATE_BPS_FIELD_NUMBER: _builtins.int
+    STALLED_S_FIELD_NUMBER: _builtins.int
+    STALL_CAUSE_FIELD_NUMBER: _builtins.int
     sid: _builtins.str
     name: _builtins.str
     kind: _builtins.str
@@ -407,6 +443,10 @@ class Track(_message.Message):
     height: _builtins.int
     subscribers: _builtins.int
     bitrate_bps: _builtins.float
+    stalled_s: _builtins.float
+    """Seconds for which nothing has come though it should; 0: it flows, or need not."""
+    stall_cause: _builtins.str
+    """Why: "no_packets", or "dropped_" and a reason of Transport.drops_by_reason."""
     @_builtins.property
     def layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Layer]: ...
     def __init__(
@@ -423,10 +463,12 @@ class Track(_message.Message):
         layers: _abc.Iterable[Global___Layer] | None = ...,
         subscribers: _builtins.int = ...,
         bitrate_bps: _builtins.float = ...,
+        stalled_s: _builtins.float = ...,
+        stall_cause: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bitrate_bps", b"bitrate_bps", "height", b"height", "kind", b"kind", "layers", b"layers", "mime_type", b"mime_type", "muted", b"muted", "name", b"name", "sid", b"sid", "source", b"source", "subscribers", b"subscribers", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bitrate_bps", b"bitrate_bps", "height", b"height", "kind", b"kind", "layers", b"layers", "mime_type", b"mime_type", "muted", b"muted", "name", b"name", "sid", b"sid", "source", b"source", "stall_cause", b"stall_cause", "stalled_s", b"stalled_s", "subscribers", b"subscribers", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -531,6 +573,8 @@ class DownTrack(_message.Message):
     ALLOWED_TEMPORAL_FIELD_NUMBER: _builtins.int
     DEFICIENT_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
+    STALLED_S_FIELD_NUMBER: _builtins.int
+    STALL_CAUSE_FIELD_NUMBER: _builtins.int
     track_sid: _builtins.str
     publisher_identity: _builtins.str
     kind: _builtins.str
@@ -569,6 +613,10 @@ class DownTrack(_message.Message):
     """There is no room for all that the subscriber wants and the publisher sends."""
     paused: _builtins.bool
     """There is no room for any of it."""
+    stalled_s: _builtins.float
+    """Seconds for which nothing has been sent though it should; 0: it flows, or need not."""
+    stall_cause: _builtins.str
+    """Why: "no_layer", "waiting_for_key_frame" or "not_forwarded"."""
     def __init__(
         self,
         *,
@@ -599,10 +647,12 @@ class DownTrack(_message.Message):
         allowed_temporal: _builtins.int = ...,
         deficient: _builtins.bool = ...,
         paused: _builtins.bool = ...,
+        stalled_s: _builtins.float = ...,
+        stall_cause: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "allowed_spatial", b"allowed_spatial", "allowed_temporal", b"allowed_temporal", "bitrate_bps", b"bitrate_bps", "bytes", b"bytes", "deficient", b"deficient", "fraction_lost", b"fraction_lost", "jitter_ms", b"jitter_ms", "key_frames", b"key_frames", "kind", b"kind", "mime_type", b"mime_type", "muted", b"muted", "nacks_received", b"nacks_received", "packets", b"packets", "packets_lost", b"packets_lost", "paused", b"paused", "plis_received", b"plis_received", "publisher_identity", b"publisher_identity", "retransmissions", b"retransmissions", "rtt_ms", b"rtt_ms", "source", b"source", "spatial", b"spatial", "ssrc", b"ssrc", "temporal", b"temporal", "track_sid", b"track_sid", "wanted_spatial", b"wanted_spatial", "wanted_temporal", b"wanted_temporal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "allowed_spatial", b"allowed_spatial", "allowed_temporal", b"allowed_temporal", "bitrate_bps", b"bitrate_bps", "bytes", b"bytes", "deficient", b"deficient", "fraction_lost", b"fraction_lost", "jitter_ms", b"jitter_ms", "key_frames", b"key_frames", "kind", b"kind", "mime_type", b"mime_type", "muted", b"muted", "nacks_received", b"nacks_received", "packets", b"packets", "packets_lost", b"packets_lost", "paused", b"paused", "plis_received", b"plis_received", "publisher_identity", b"publisher_identity", "retransmissions", b"retransmissions", "rtt_ms", b"rtt_ms", "source", b"source", "spatial", b"spatial", "ssrc", b"ssrc", "stall_cause", b"stall_cause", "stalled_s", b"stalled_s", "temporal", b"temporal", "track_sid", b"track_sid", "wanted_spatial", b"wanted_spatial", "wanted_temporal", b"wanted_temporal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

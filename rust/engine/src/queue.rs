@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::api::{Command, Event};
+use crate::api::{Command, Event, Weight};
 use crate::sys::eventfd::EventFd;
 
 /// Bytes of data messages that may wait for the control plane.
@@ -16,6 +16,8 @@ const EVENT_BYTES: usize = 32 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct CommandQueue {
     commands: Mutex<VecDeque<Command>>,
+    /// How many there are, to look without taking hold of them.
+    len: AtomicUsize,
     capacity: usize,
     refused: AtomicU64,
 }
@@ -24,6 +26,7 @@ impl CommandQueue {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             commands: Mutex::default(),
+            len: AtomicUsize::new(0),
             capacity: capacity.max(1),
             refused: AtomicU64::new(0),
         }
@@ -33,13 +36,24 @@ impl CommandQueue {
     pub(crate) fn lock(&self) -> CommandSlots<'_> {
         CommandSlots {
             commands: lock(&self.commands),
+            len: &self.len,
             capacity: self.capacity,
         }
     }
 
-    /// Moves everything that waits to the end of `into`.
-    pub(crate) fn take(&self, into: &mut VecDeque<Command>) {
-        into.append(&mut lock(&self.commands));
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len.load(Ordering::Acquire) == 0
+    }
+
+    /// Moves what has waited longest to the end of `into`, until that has `limit` commands.
+    pub(crate) fn take(&self, into: &mut VecDeque<Command>, limit: usize) {
+        if self.is_empty() {
+            return;
+        }
+        let mut commands = lock(&self.commands);
+        let count = limit.saturating_sub(into.len()).min(commands.len());
+        into.extend(commands.drain(..count));
+        self.len.store(commands.len(), Ordering::Release);
     }
 
     /// Counts commands that found no room.
@@ -56,6 +70,7 @@ impl CommandQueue {
 /// A locked [`CommandQueue`].
 pub(crate) struct CommandSlots<'a> {
     commands: MutexGuard<'a, VecDeque<Command>>,
+    len: &'a AtomicUsize,
     capacity: usize,
 }
 
@@ -66,6 +81,7 @@ impl CommandSlots<'_> {
 
     pub(crate) fn push(&mut self, command: Command) {
         self.commands.push_back(command);
+        self.len.store(self.commands.len(), Ordering::Release);
     }
 }
 
@@ -73,6 +89,9 @@ impl CommandSlots<'_> {
 #[derive(Debug)]
 pub(crate) struct EventQueue {
     state: Mutex<EventState>,
+    /// As in the state, to look without taking hold of it.
+    len: AtomicUsize,
+    bytes: AtomicUsize,
     readable: EventFd,
     capacity: usize,
 }
@@ -81,6 +100,15 @@ pub(crate) struct EventQueue {
 struct EventState {
     events: VecDeque<Event>,
     bytes: usize,
+}
+
+/// What became of events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Published {
+    /// How many found no room.
+    pub(crate) dropped: u64,
+    /// One of them the control plane has to know.
+    pub(crate) lost: bool,
 }
 
 /// How much room an [`EventQueue`] has left.
@@ -98,35 +126,46 @@ impl EventQueue {
     pub(crate) fn new(capacity: usize) -> io::Result<Self> {
         Ok(Self {
             state: Mutex::default(),
+            len: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
             readable: EventFd::new()?,
             capacity: capacity.max(16),
         })
     }
 
-    /// Adds `events` and returns how many were dropped. What can be left out is dropped from three
-    /// quarters on, everything when the queue is full.
-    pub(crate) fn publish(&self, events: impl IntoIterator<Item = Event>) -> u64 {
-        let mut dropped = 0;
+    /// Adds `events`. What can be left out is dropped from three quarters on, data when the queue is
+    /// full. For what the control plane has to know there is as much room again, and for the failure
+    /// of a worker always.
+    pub(crate) fn publish(&self, events: impl IntoIterator<Item = Event>) -> Published {
+        let mut published = Published::default();
         let mut state = lock(&self.state);
         let was_empty = state.events.is_empty();
         for event in events {
-            let len = state.events.len();
-            let limit = if event.is_droppable() {
-                self.capacity * 3 / 4
-            } else {
-                self.capacity
+            let weight = event.weight();
+            let limit = match weight {
+                Weight::Droppable => self.capacity * 3 / 4,
+                Weight::Data => self.capacity,
+                Weight::Critical => self.capacity * 2,
+                Weight::Failure => usize::MAX,
             };
-            if len >= limit {
-                dropped += 1;
+            if state.events.len() >= limit {
+                published.dropped += 1;
+                published.lost |= weight == Weight::Critical;
                 continue;
             }
             state.bytes += event.payload_len();
             state.events.push_back(event);
         }
+        self.note(&state);
         if was_empty && !state.events.is_empty() {
             self.readable.signal();
         }
-        dropped
+        published
+    }
+
+    fn note(&self, state: &EventState) {
+        self.len.store(state.events.len(), Ordering::Release);
+        self.bytes.store(state.bytes, Ordering::Release);
     }
 
     /// Takes up to `limit` events, oldest first.
@@ -135,6 +174,7 @@ impl EventQueue {
         let count = limit.min(state.events.len());
         let events: Vec<_> = state.events.drain(..count).collect();
         state.bytes -= events.iter().map(Event::payload_len).sum::<usize>();
+        self.note(&state);
         if state.events.is_empty() {
             self.readable.clear();
         }
@@ -142,11 +182,11 @@ impl EventQueue {
     }
 
     pub(crate) fn pressure(&self) -> Pressure {
-        let state = lock(&self.state);
-        let len = state.events.len();
-        if len > self.capacity * 3 / 4 || state.bytes > EVENT_BYTES {
+        let len = self.len.load(Ordering::Acquire);
+        let bytes = self.bytes.load(Ordering::Acquire);
+        if len > self.capacity * 3 / 4 || bytes > EVENT_BYTES {
             Pressure::High
-        } else if len < self.capacity / 2 && state.bytes < EVENT_BYTES / 2 {
+        } else if len < self.capacity / 2 && bytes < EVENT_BYTES / 2 {
             Pressure::Low
         } else {
             Pressure::Middle
@@ -185,17 +225,50 @@ mod tests {
         }
     }
 
+    fn critical() -> Event {
+        Event::DataChannelClosed {
+            transport: 1,
+            stream_id: 0,
+        }
+    }
+
+    fn failure() -> Event {
+        Event::WorkerFailed {
+            worker: 0,
+            reason: String::new(),
+            replaced: true,
+        }
+    }
+
     #[test]
-    fn levels_are_dropped_before_other_events() {
+    fn levels_are_dropped_before_data_and_data_before_the_rest() {
         let queue = EventQueue::new(16).unwrap();
-        assert_eq!(queue.publish((0..12).map(|_| data(0))), 0);
-        assert_eq!(queue.publish([levels(), data(0), levels()]), 2);
+        let fits = Published::default();
+        let drops = |dropped| Published {
+            dropped,
+            lost: false,
+        };
+        assert_eq!(queue.publish((0..12).map(|_| data(0))), fits);
+        assert_eq!(queue.publish([levels(), data(0), levels()]), drops(2));
         assert_eq!(queue.pressure(), Pressure::High);
-        assert_eq!(queue.publish((0..4).map(|_| data(0))), 1);
-        assert_eq!(queue.drain(9).len(), 9);
+        assert_eq!(queue.publish((0..4).map(|_| data(0))), drops(1));
+        assert_eq!(queue.publish((0..16).map(|_| critical())), fits);
+        assert_eq!(queue.publish([data(0)]), drops(1));
+        assert_eq!(queue.drain(25).len(), 25);
         assert_eq!(queue.pressure(), Pressure::Low);
         assert_eq!(queue.drain(100).len(), 7);
         assert_eq!(queue.drain(100).len(), 0);
+    }
+
+    #[test]
+    fn what_has_to_be_known_is_not_lost_without_a_word() {
+        let queue = EventQueue::new(16).unwrap();
+        let published = queue.publish((0..40).map(|_| critical()));
+        assert_eq!((published.dropped, published.lost), (8, true));
+        assert_eq!(queue.publish([failure()]), Published::default());
+        let events = queue.drain(100);
+        assert_eq!(events.len(), 33);
+        assert!(matches!(events[32], Event::WorkerFailed { .. }));
     }
 
     #[test]
@@ -217,8 +290,35 @@ mod tests {
         assert_eq!(slots.room(), 0);
         drop(slots);
         let mut taken = VecDeque::new();
-        queue.take(&mut taken);
+        queue.take(&mut taken, 64);
         assert_eq!(taken.len(), 2);
         assert_eq!(queue.lock().room(), 2);
+    }
+
+    #[test]
+    fn commands_are_taken_some_at_a_time_and_in_order() {
+        let queue = CommandQueue::new(1000);
+        for request in 0..150 {
+            queue.lock().push(Command::CollectStats { request });
+        }
+        let (mut taken, mut turns) = (VecDeque::new(), Vec::new());
+        let mut order = Vec::new();
+        while !queue.is_empty() {
+            queue.take(&mut taken, 64);
+            turns.push(taken.len());
+            for command in taken.drain(..) {
+                let Command::CollectStats { request } = command else {
+                    unreachable!()
+                };
+                order.push(request);
+            }
+        }
+        assert_eq!(turns, [64, 64, 22]);
+        assert!(order.is_sorted());
+        // What a turn left counts for the next one.
+        taken.extend((0..60).map(|request| Command::CollectStats { request }));
+        queue.lock().push(Command::CollectStats { request: 60 });
+        queue.take(&mut taken, 64);
+        assert_eq!((taken.len(), queue.is_empty()), (61, true));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A panic that leaves the core is about no single transport, so nothing on it can be trusted any
 //! more. The worker says so and goes on with another core on the same sockets: the candidates that
-//! peers were given stay true.
+//! peers were given stay true. It does the same when the control plane could not be told of something
+//! that it has to know, because nobody takes events.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -32,6 +33,9 @@ use crate::tcp::{BoundTcp, Connections, SWEEP_INTERVAL};
 
 /// The token of the waker. UDP sockets, listeners and connections are numbered from 0 in this order.
 pub(crate) const WAKE: Token = Token(usize::MAX);
+
+/// Commands in one turn, so that many of them do not hold up media.
+const COMMANDS_PER_TURN: usize = 64;
 
 /// Reads of one socket in one turn, so that a flood on it does not starve the others.
 const READS_PER_TURN: usize = 4;
@@ -123,6 +127,8 @@ struct Worker {
     batch: RecvBatch,
     taken: VecDeque<Command>,
     events_dropped: u64,
+    /// The control plane was not told of something that it has to know.
+    lost_events: bool,
     retrying: bool,
 }
 
@@ -161,6 +167,7 @@ impl Worker {
             batch: RecvBatch::new(),
             taken: VecDeque::new(),
             events_dropped: 0,
+            lost_events: false,
             retrying: false,
         }
     }
@@ -171,6 +178,9 @@ impl Worker {
         while !self.stop.load(Ordering::Acquire) {
             let turns = AssertUnwindSafe(|| self.turns(&mut ready));
             match catch_unwind(turns) {
+                Ok(Ok(())) if std::mem::take(&mut self.lost_events) => {
+                    self.replace_core("events were lost: nobody takes them".to_owned())?;
+                }
                 Ok(Ok(())) => {}
                 Ok(Err(reason)) => return Err(reason),
                 Err(panic) => self.replace_core(reason_of(&*panic))?,
@@ -182,7 +192,7 @@ impl Worker {
     }
 
     fn turns(&mut self, ready: &mut Events) -> Result<(), String> {
-        while !self.stop.load(Ordering::Acquire) {
+        while !self.stop.load(Ordering::Acquire) && !self.lost_events {
             self.heart.rest();
             match self.poll.poll(ready, self.timeout()) {
                 Ok(()) => {}
@@ -225,9 +235,10 @@ impl Worker {
             sockets,
             &self.tcp,
         );
-        core.inherit(&self.core);
+        core.inherit(now, &self.core);
         let mut failed = std::mem::replace(&mut self.core, core);
-        self.events_dropped += self.events.publish(failed.take_events());
+        // What is lost now is about transports that are gone.
+        self.events_dropped += self.events.publish(failed.take_events()).dropped;
         // What made it panic may do so again.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(failed)));
         self.events.publish([Event::WorkerFailed {
@@ -244,7 +255,8 @@ impl Worker {
 
     /// How long to wait for something to happen; None: as long as it takes.
     fn timeout(&self) -> Option<Duration> {
-        if self.readable.contains(&true) || !self.tcp_readable.is_empty() {
+        let busy = self.readable.contains(&true) || !self.tcp_readable.is_empty();
+        if busy || !self.commands.is_empty() || !self.taken.is_empty() {
             return Some(Duration::ZERO);
         }
         let deadline = self
@@ -285,7 +297,7 @@ impl Worker {
     }
 
     fn turn(&mut self) {
-        self.commands.take(&mut self.taken);
+        self.commands.take(&mut self.taken, COMMANDS_PER_TURN);
         while let Some(command) = self.taken.pop_front() {
             if matches!(command, Command::CollectStats { .. }) {
                 self.core.set_driver_counters(DriverCounters {
@@ -399,9 +411,12 @@ impl Worker {
 
     fn publish(&mut self) {
         let events = self.core.take_events();
-        if events.len() > 0 {
-            self.events_dropped += self.events.publish(events);
+        if events.len() == 0 {
+            return;
         }
+        let published = self.events.publish(events);
+        self.events_dropped += published.dropped;
+        self.lost_events |= published.lost;
     }
 }
 

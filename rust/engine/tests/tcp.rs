@@ -203,6 +203,28 @@ fn a_worker_that_fails_again_and_again_gives_up_and_its_commands_are_answered() 
 }
 
 #[test]
+fn events_that_nobody_takes_cost_the_worker_its_transports_and_not_a_word() {
+    let config = EngineConfig {
+        event_queue: 16,
+        ..EngineConfig::default()
+    };
+    let engine = Engine::start(config).unwrap();
+    let fail = Command::RequestKeyFrame { receiver: 5 };
+    engine.submit(vec![fail; 64]).unwrap();
+    // One turn takes more of them than there is room for their answers.
+    let failed = wait_for(&engine, |event| failure(event) == Some(true));
+    let Event::WorkerFailed { reason, .. } = failed else {
+        unreachable!()
+    };
+    assert!(reason.contains("events were lost"), "{reason}");
+    engine.drain(1000);
+    engine
+        .submit(vec![Command::CollectStats { request: 9 }])
+        .unwrap();
+    wait_for(&engine, |event| matches!(event, Event::StatsCollected(_)));
+}
+
+#[test]
 fn a_thread_that_ends_is_said() {
     let (engine, _) = engine();
     engine.inject_fault(0, Fault::Die).unwrap();

@@ -19,8 +19,11 @@ pub(crate) struct Builder {
     data_channel_closed: Py<PyAny>,
     data_received: Py<PyAny>,
     data_channel_overflow: Py<PyAny>,
+    packets_dropped: Py<PyAny>,
     receiver_layers_changed: Py<PyAny>,
     down_track_layer_changed: Py<PyAny>,
+    receiver_stalled: Py<PyAny>,
+    down_track_stalled: Py<PyAny>,
     stream_states_changed: Py<PyAny>,
     audio_levels: Py<PyAny>,
     worker_failed: Py<PyAny>,
@@ -64,8 +67,11 @@ impl Builder {
             data_channel_closed: class("DataChannelClosed")?,
             data_received: class("DataReceived")?,
             data_channel_overflow: class("DataChannelOverflow")?,
+            packets_dropped: class("PacketsDropped")?,
             receiver_layers_changed: class("ReceiverLayersChanged")?,
             down_track_layer_changed: class("DownTrackLayerChanged")?,
+            receiver_stalled: class("ReceiverStalled")?,
+            down_track_stalled: class("DownTrackStalled")?,
             stream_states_changed: class("StreamStatesChanged")?,
             audio_levels: class("AudioLevels")?,
             worker_failed: class("WorkerFailed")?,
@@ -147,6 +153,9 @@ impl Builder {
                 let fields = (transport, stream_id, buffered);
                 self.data_channel_overflow.bind(py).call1(fields)
             }
+            Event::PacketsDropped { transport, reason } => {
+                self.packets_dropped.bind(py).call1((transport, reason))
+            }
             Event::ReceiverLayersChanged {
                 receiver,
                 layers,
@@ -162,6 +171,25 @@ impl Builder {
             } => {
                 let fields = (down_track, spatial, temporal);
                 self.down_track_layer_changed.bind(py).call1(fields)
+            }
+            Event::ReceiverStalled {
+                receiver,
+                stalled,
+                cause,
+                elapsed_ms,
+            } => {
+                let fields = (receiver, stalled, cause, elapsed_ms);
+                self.receiver_stalled.bind(py).call1(fields)
+            }
+            Event::DownTrackStalled {
+                transport,
+                down_track,
+                stalled,
+                cause,
+                elapsed_ms,
+            } => {
+                let fields = (transport, down_track, stalled, cause, elapsed_ms);
+                self.down_track_stalled.bind(py).call1(fields)
             }
             Event::StreamStatesChanged { transport, states } => {
                 let fields = (transport, PyTuple::new(py, states)?);
@@ -239,6 +267,7 @@ impl Builder {
             stats.retransmissions_sent,
             stats.estimate_bps,
             stats.capacity_bps,
+            counts(py, &stats.drops_by_reason)?,
         ))
     }
 
@@ -323,10 +352,6 @@ impl Builder {
         py: Python<'py>,
         stats: &WorkerStats,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let drops = PyDict::new(py);
-        for (reason, count) in &stats.drops_by_reason {
-            drops.set_item(reason, count)?;
-        }
         self.worker_stats.bind(py).call1((
             stats.worker,
             stats.transports,
@@ -339,7 +364,7 @@ impl Builder {
             stats.events_dropped,
             stats.panics,
             stats.cpu_seconds,
-            drops,
+            counts(py, &stats.drops_by_reason)?,
         ))
     }
 
@@ -362,6 +387,15 @@ impl Builder {
             DtlsState::Failed => 4,
         }]
     }
+}
+
+/// A dict of what was counted.
+fn counts<'py>(py: Python<'py>, counts: &[(&'static str, u64)]) -> PyResult<Bound<'py, PyDict>> {
+    let built = PyDict::new(py);
+    for (name, count) in counts {
+        built.set_item(name, count)?;
+    }
+    Ok(built)
 }
 
 /// A tuple with one object for each of `items`.

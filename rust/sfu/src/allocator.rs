@@ -135,10 +135,10 @@ impl StreamAllocator {
         self.next_tick.is_some_and(|at| at <= now)
     }
 
-    /// Whether a track gets less than is wanted of it and there is.
-    pub fn is_deficient(&self, key: u64) -> bool {
-        let mut tracks = self.tracks.iter();
-        tracks.any(|track| track.key == key && track.deficient)
+    /// The keys of the tracks that get less than is wanted of them and there is.
+    pub fn deficient_tracks(&self) -> impl Iterator<Item = u64> {
+        let deficient = self.tracks.iter().filter(|track| track.deficient);
+        deficient.map(|track| track.key)
     }
 
     /// The subscriber's last estimate in bits per second; none yet: `None`.

@@ -10,6 +10,7 @@
 //! | [`redundancy`] | whether audio goes out as RED, or without it |
 //! | [`stream`] (numbering, timeline, vp8, history, output, writer) | the packet's new numbers, and its bytes, with the subscriber's playout delay |
 //! | [`allocated`] | how much of what the subscriber wants there is room for |
+//! | [`silence`] | why nothing is sent |
 //! | [`reports`] | sender reports, and what the subscriber's reports say |
 
 mod allocated;
@@ -21,6 +22,7 @@ mod redundancy;
 mod reports;
 pub(crate) mod selector;
 mod sent_log;
+mod silence;
 mod stats;
 mod stream;
 mod svc;
@@ -34,6 +36,7 @@ use std::time::{Duration, Instant};
 use rtp::rtcp::{ReportBlock, RtcpWriter};
 use rtp::seq::ExtSeq;
 
+pub use silence::Silence;
 pub use stats::DownTrackStats;
 
 use crate::allocator::Allocation;

@@ -254,6 +254,17 @@ impl Receiver {
         self.batched > 0
     }
 
+    /// Whether any packet of the batch is more than padding.
+    #[inline]
+    pub fn batch_has_media(&self) -> bool {
+        let is_media = |layer: &Layer, &ext_seq: &ExtSeq| {
+            let packet = layer.packet(ext_seq);
+            packet.is_some_and(|(info, _)| !info.is_padding())
+        };
+        let mut layers = self.layers.iter();
+        layers.any(|layer| layer.batch().iter().any(|at| is_media(layer, at)))
+    }
+
     /// All down tracks have forwarded the batch.
     pub fn end_batch(&mut self) {
         self.batched = 0;

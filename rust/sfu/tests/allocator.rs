@@ -119,8 +119,7 @@ impl Call {
     }
 
     fn is_deficient(&self) -> bool {
-        let mut keys = self.samples.iter().map(|&(key, _)| key);
-        keys.any(|key| self.allocator.is_deficient(key))
+        self.allocator.deficient_tracks().next().is_some()
     }
 
     fn find(allocations: &[(u64, Allocation)], key: u64) -> Allocation {

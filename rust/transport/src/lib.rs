@@ -34,8 +34,11 @@ mod types;
 pub use dtls::{DtlsIdentity, DtlsState};
 pub use fingerprint::Fingerprint;
 pub use ice::IceState;
+#[cfg(any(test, feature = "raw-sctp"))]
+pub use sctp::raw;
 pub use transport::Transport;
 pub use types::{
     CandidatePair, ChannelOptions, DataError, IceCredentials, LocalCandidate, Protocol,
-    RemoteCandidate, RemoteDtls, Transmit, TransportConfig, TransportError, TransportEvent,
+    RemoteCandidate, RemoteDtls, SctpRefused, Transmit, TransportConfig, TransportError,
+    TransportEvent,
 };

@@ -12,7 +12,7 @@ use crate::limits;
 use crate::sctp::Sctp;
 use crate::types::{
     CandidatePair, ChannelOptions, DataError, IceCredentials, Protocol, RemoteCandidate,
-    RemoteDtls, Transmit, TransportConfig, TransportError, TransportEvent,
+    RemoteDtls, SctpRefused, Transmit, TransportConfig, TransportError, TransportEvent,
 };
 
 /// One peer connection.
@@ -262,6 +262,11 @@ impl Transport {
     /// Bytes that wait on a channel to be sent or acknowledged; None if there is no such channel.
     pub fn buffered(&mut self, stream_id: u16) -> Option<usize> {
         self.sctp.buffered(stream_id)
+    }
+
+    /// What was refused of the peer's SCTP, by cause.
+    pub fn sctp_refused(&self) -> SctpRefused {
+        self.sctp.refused()
     }
 
     /// Leaves incoming messages in SCTP (`true`), so that its window closes and the peer waits, or

@@ -189,6 +189,56 @@ pub enum TransportEvent {
     },
 }
 
+/// What was refused of an SCTP peer, by cause. All but `discarded` and `unanswered` count chunks that
+/// were dropped as the network might have: a peer sends them again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SctpRefused {
+    /// Packets and chunks that are malformed, or not allowed where they stand.
+    pub malformed: u64,
+    /// Further ahead than [`limits::SCTP_TSN_DISTANCE`].
+    pub too_far: u64,
+    /// More gaps than [`limits::SCTP_GAPS`].
+    pub too_many_gaps: u64,
+    /// More streams than [`limits::SCTP_LIVE_STREAMS`], or an id beyond [`limits::SCTP_STREAMS`].
+    pub too_many_streams: u64,
+    /// More to be read than [`limits::SCTP_HELD_CHUNKS`].
+    pub too_much_held: u64,
+    /// More chunks in a packet than may be looked at, or [`limits::SCTP_WORK`].
+    pub too_costly: u64,
+    /// For a stream whose last generation is not read yet.
+    pub closing: u64,
+    /// Messages larger than [`limits::SCTP_MESSAGE_BYTES`] or in more pieces than
+    /// [`limits::SCTP_MESSAGE_PIECES`].
+    pub too_large: u64,
+    /// Chunks acknowledged and thrown away: of messages that are too large, out of sequence, or on a
+    /// channel that was closed.
+    pub discarded: u64,
+    /// Answers not sent: the peer had not sent as much, or they were larger than a packet.
+    pub unanswered: u64,
+    /// Times that the association had received something else than was thought. It costs nothing, but
+    /// should not happen.
+    pub disagreed: u64,
+}
+
+impl SctpRefused {
+    /// The counts with their names in statistics.
+    pub fn by_cause(&self) -> [(&'static str, u64); 11] {
+        [
+            ("malformed", self.malformed),
+            ("too_far", self.too_far),
+            ("too_many_gaps", self.too_many_gaps),
+            ("too_many_streams", self.too_many_streams),
+            ("too_much_held", self.too_much_held),
+            ("too_costly", self.too_costly),
+            ("closing", self.closing),
+            ("too_large", self.too_large),
+            ("discarded", self.discarded),
+            ("unanswered", self.unanswered),
+            ("disagreed", self.disagreed),
+        ]
+    }
+}
+
 /// How to open a data channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelOptions {

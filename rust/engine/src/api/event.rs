@@ -78,6 +78,14 @@ pub enum Event {
         /// Bytes waiting in the channel.
         buffered: usize,
     },
+    /// Packets from or for a transport begin to be dropped for this reason, which they are not in a
+    /// normal call. The statistics count them.
+    PacketsDropped {
+        /// The transport.
+        transport: Id,
+        /// As in the statistics.
+        reason: &'static str,
+    },
     /// The set of spatial layers that receive packets changed.
     ReceiverLayersChanged {
         /// The receiver.
@@ -95,6 +103,31 @@ pub enum Event {
         spatial: i8,
         /// Temporal layer.
         temporal: i8,
+    },
+    /// A receiver should receive and does not, or not any more.
+    ReceiverStalled {
+        /// The receiver.
+        receiver: Id,
+        /// Nothing comes.
+        stalled: bool,
+        /// `no_packets`, or `dropped_` and the reason for which packets of its transport are dropped
+        /// meanwhile; empty when it is over.
+        cause: String,
+        /// How long nothing has come, or came, in ms.
+        elapsed_ms: u64,
+    },
+    /// A down track should send and does not, or not any more.
+    DownTrackStalled {
+        /// The subscriber's transport.
+        transport: Id,
+        /// The down track.
+        down_track: Id,
+        /// Nothing is sent.
+        stalled: bool,
+        /// `no_layer`, `waiting_for_key_frame` or `not_forwarded`; empty when it is over.
+        cause: &'static str,
+        /// How long nothing has been sent, or was, in ms.
+        elapsed_ms: u64,
     },
     /// Down tracks of video were paused because there is no room for them, or are sent (again).
     StreamStatesChanged {
@@ -144,10 +177,28 @@ pub enum Event {
     StatsCollected(Box<StatsCollected>),
 }
 
+/// What it means to leave an event out when the control plane does not take them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Nothing: the next of its kind replaces it.
+    Droppable,
+    /// A message is lost.
+    Data,
+    /// The control plane takes things for what they are not. There are as many as things change.
+    Critical,
+    /// It would not learn that there is nothing left.
+    Failure,
+}
+
 impl Event {
-    /// Whether the event may be left out under pressure: the next of its kind replaces it.
-    pub const fn is_droppable(&self) -> bool {
-        matches!(self, Self::AudioLevels { .. } | Self::StatsCollected(_))
+    /// What it would mean to leave the event out.
+    pub const fn weight(&self) -> Weight {
+        match self {
+            Self::AudioLevels { .. } | Self::StatsCollected(_) => Weight::Droppable,
+            Self::DataReceived { .. } | Self::DataChannelOverflow { .. } => Weight::Data,
+            Self::WorkerFailed { .. } => Weight::Failure,
+            _ => Weight::Critical,
+        }
     }
 
     /// Bytes of payload that the event holds.

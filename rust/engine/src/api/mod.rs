@@ -16,7 +16,7 @@ pub use command::{
 };
 pub use config::{EngineConfig, EngineInfo, Fault, WorkerInfo};
 pub use error::{Code, EngineError};
-pub use event::Event;
+pub use event::{Event, Weight};
 pub use sfu::{
     AllocatorConfig, EstimatorConfig, LossConfig, MediaKind, ObserverConfig, PlayoutDelayLimits,
     RegulatorConfig, TrendConfig,

@@ -25,6 +25,8 @@ pub struct TransportStats {
     pub estimate_bps: f64,
     /// Bits per second that are divided among the down tracks of video, -1 if nothing limits them.
     pub capacity_bps: f64,
+    /// Dropped datagrams and messages by reason.
+    pub drops_by_reason: Vec<(&'static str, u64)>,
 }
 
 /// One spatial layer of a receiver.

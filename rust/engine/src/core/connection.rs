@@ -9,9 +9,10 @@ use rtp::srtp::{MAX_RTCP_OVERHEAD, SrtpContext};
 use rtp::twcc::TwccRecorder;
 use rustc_hash::FxHashMap;
 use sfu::{Backlog, StreamAllocator};
-use transport::{CandidatePair, Transport};
+use transport::{CandidatePair, IceState, Transport};
 
 use super::data_tracks::DataTrackChannel;
+use super::drops::Counts;
 use super::table::Index;
 use super::timers::Armed;
 use crate::api::Id;
@@ -54,6 +55,8 @@ pub(super) struct Connection {
     pub(super) epoch: Instant,
     /// The transport has keys and a pair to send on.
     pub(super) can_send: bool,
+    /// As it was last reported.
+    pub(super) ice_state: IceState,
     /// Where the transport is in `Core::tuples`, oldest first.
     pub(super) tuples: Vec<CandidatePair>,
     /// The union of its media sections' header extensions: with BUNDLE an id means the same in all
@@ -69,6 +72,8 @@ pub(super) struct Connection {
     /// Divides what the connection carries among its down tracks of video.
     pub(super) allocator: StreamAllocator,
     pub(super) held: Held,
+    /// What of its own, and for it, was dropped.
+    pub(super) drops: Counts,
     /// Open data channels.
     pub(super) channels: FxHashMap<u16, DataChannel>,
     /// The one of them on which data tracks are sent.
@@ -103,6 +108,7 @@ impl Connection {
             transport,
             epoch: now,
             can_send: false,
+            ice_state: IceState::New,
             tuples: Vec::new(),
             extensions: ExtensionMap::new(),
             twcc: None,
@@ -112,6 +118,7 @@ impl Connection {
             ssrcs_out: FxHashMap::default(),
             allocator,
             held: Held::default(),
+            drops: Counts::default(),
             channels: FxHashMap::default(),
             data_track_channel: None,
             data_tracks: FxHashMap::default(),
@@ -214,17 +221,25 @@ fn srtp_tx(transport: &mut Transport) -> Option<&mut SrtpContext> {
 pub(super) struct Held(VecDeque<(Instant, Box<[u8]>)>);
 
 impl Held {
-    /// Holds a packet; returns whether there was room.
-    pub(super) fn push(&mut self, now: Instant, packet: &[u8]) -> bool {
+    /// Holds a packet; returns how many are given up, because they are old or there is no room.
+    pub(super) fn push(&mut self, now: Instant, packet: &[u8]) -> usize {
+        let old = self.expire(now);
+        if self.0.len() >= MAX_HELD {
+            return old + 1;
+        }
+        self.0.push_back((now, packet.into()));
+        old
+    }
+
+    /// Gives up what is old; returns how many packets.
+    pub(super) fn expire(&mut self, now: Instant) -> usize {
         let is_old = |held: &(Instant, _)| now.saturating_duration_since(held.0) > HELD_FOR;
+        let mut old = 0;
         while self.0.front().is_some_and(is_old) {
             self.0.pop_front();
+            old += 1;
         }
-        let has_room = self.0.len() < MAX_HELD;
-        if has_room {
-            self.0.push_back((now, packet.into()));
-        }
-        has_room
+        old
     }
 
     /// Takes out what is held, oldest first.
@@ -240,10 +255,10 @@ mod tests {
     #[test]
     fn the_first_packets_are_held_for_a_while() {
         let (mut held, now) = (Held::default(), Instant::now());
-        let taken = (0..200u8).filter(|&n| held.push(now, &[n])).count();
-        assert_eq!(taken, MAX_HELD);
+        let lost: usize = (0..200u8).map(|n| held.push(now, &[n])).sum();
+        assert_eq!(lost, 200 - MAX_HELD);
         let later = now + HELD_FOR + Duration::from_millis(1);
-        assert!(held.push(later, &[201]));
+        assert_eq!(held.push(later, &[201]), MAX_HELD);
         let packets = held.take();
         assert_eq!(packets.len(), 1);
         assert_eq!(&*packets[0].1, &[201]);

@@ -35,13 +35,14 @@ impl Core {
     pub(super) fn send_data(&mut self, now: Instant, send: &SendData) {
         for &(id, stream_id) in &send.channels {
             let Some(index) = self.connections.find(id) else {
-                self.drops.count(Drop::DataNoChannel);
+                self.drop_for(None, Drop::DataNoChannel);
                 continue;
             };
             self.guard(now, id, |core| {
                 core.send_on_channel(now, index, stream_id, send);
                 core.pump(now, index);
             });
+            self.attribute_drops(Some(index));
         }
     }
 

@@ -177,14 +177,15 @@ impl Core {
 
     fn forward_data_packet(&mut self, now: Instant, publisher: Id, packet: &mut [u8]) {
         let Some(header) = DataTrackHeader::parse(packet) else {
-            return self.drops.count(Drop::DataTrackMalformed);
+            let index = self.connections.find(publisher);
+            return self.drop_for(index, Drop::DataTrackMalformed);
         };
-        let connection = self.connections.find(publisher);
-        let connection = connection.and_then(|index| self.connections.get(index));
+        let index = self.connections.find(publisher);
+        let connection = index.and_then(|index| self.connections.get(index));
         let track_at = connection.and_then(|c| c.data_tracks.get(&header.handle).copied());
         let track = track_at.and_then(|at| Some((at, self.data_tracks.get_mut(at)?)));
         let Some((track_at, track)) = track else {
-            return self.drops.count(Drop::DataTrackUnknown);
+            return self.drop_for(index, Drop::DataTrackUnknown);
         };
         track.counters.count(&header, packet.len());
         // By number: a subscriber whose transport panics is taken out of the list meanwhile, and
@@ -224,7 +225,7 @@ impl Core {
             }
             Some(Err(reason)) => {
                 down_track.dropped += 1;
-                self.drops.count(reason);
+                self.drop_for(Some(index), reason);
             }
             None => {}
         }
@@ -252,29 +253,28 @@ impl Core {
             }
         }
     }
+}
 
-    pub(super) fn data_track_stats(&mut self) -> Vec<DataTrackStats> {
-        let tracks = self.data_tracks.iter_mut().map(|track| {
-            let stats = track.counters.stats();
-            DataTrackStats {
-                data_track: track.id,
-                packets: stats.packets,
-                bytes: stats.bytes,
-                frames: stats.frames,
-                packets_lost: stats.packets_lost,
-            }
-        });
-        tracks.collect()
+impl DataTrack {
+    pub(super) fn stats(&mut self) -> DataTrackStats {
+        let stats = self.counters.stats();
+        DataTrackStats {
+            data_track: self.id,
+            packets: stats.packets,
+            bytes: stats.bytes,
+            frames: stats.frames,
+            packets_lost: stats.packets_lost,
+        }
     }
+}
 
-    pub(super) fn data_down_track_stats(&mut self) -> Vec<DataDownTrackStats> {
-        let down_tracks = self.data_down_tracks.iter_mut();
-        let down_tracks = down_tracks.map(|down_track| DataDownTrackStats {
-            data_down_track: down_track.id,
-            packets: down_track.packets,
-            bytes: down_track.bytes,
-            packets_dropped: down_track.dropped,
-        });
-        down_tracks.collect()
+impl DataDownTrack {
+    pub(super) fn stats(&self) -> DataDownTrackStats {
+        DataDownTrackStats {
+            data_down_track: self.id,
+            packets: self.packets,
+            bytes: self.bytes,
+            packets_dropped: self.dropped,
+        }
     }
 }

@@ -45,7 +45,10 @@ impl Core {
         };
         let (index, id) = match found {
             Ok(found) => found,
-            Err(reason) => return self.drops.count(reason),
+            Err(reason) => {
+                self.drops.count(reason);
+                return self.attribute_drops(self.tuples.get(&pair).copied());
+            }
         };
         self.guard(now, id, |core| {
             let Some(connection) = core.connections.get_mut(index) else {
@@ -74,6 +77,7 @@ impl Core {
             }
             core.pump(now, index);
         });
+        self.attribute_drops(Some(index));
     }
 
     /// Whether packets between these addresses belong to a transport.

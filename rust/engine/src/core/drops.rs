@@ -1,4 +1,8 @@
-//! Why something was dropped.
+//! Why something was dropped, and whose it was.
+
+use super::Core;
+use super::table::Index;
+use crate::api::Event;
 
 use rtp::srtp::SrtpError;
 
@@ -84,7 +88,7 @@ impl Drop {
         }
     }
 
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Unrecognised => "unrecognised",
             Self::StunRefused => "stun_refused",
@@ -110,6 +114,23 @@ impl Drop {
         }
     }
 
+    /// Whether the first one of a transport is worth a word. The others belong to a normal call:
+    /// media before keys, repeats and late packets, checks of an ICE generation before, messages that
+    /// may be lost.
+    const fn is_notable(self) -> bool {
+        !matches!(
+            self,
+            Self::StunRefused
+                | Self::NoKeys
+                | Self::SrtpReplay
+                | Self::MediaRefused
+                | Self::DataNoChannel
+                | Self::DataChannelFull
+                | Self::DataLate
+                | Self::DataTrackLate
+        )
+    }
+
     /// Whether it is about a received datagram, not about a data message.
     const fn is_datagram(self) -> bool {
         !matches!(
@@ -127,17 +148,25 @@ impl Drop {
 
 /// Counts by reason.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Drops([u64; Drop::ALL.len()]);
+pub(crate) struct Counts([u64; Drop::ALL.len()]);
 
-impl Drops {
-    pub(crate) fn count(&mut self, reason: Drop) {
-        self.0[reason as usize] += 1;
+impl Counts {
+    /// Counts one; returns whether it is the first for its reason.
+    fn add(&mut self, reason: Drop) -> bool {
+        let count = &mut self.0[reason as usize];
+        *count += 1;
+        *count == 1
     }
 
-    /// Received datagrams that were dropped.
-    pub(crate) fn datagrams(&self) -> u64 {
-        let datagrams = Drop::ALL.iter().filter(|reason| reason.is_datagram());
-        datagrams.map(|&reason| self.0[reason as usize]).sum()
+    /// Of what is dropped of received datagrams: the reason that has grown most since `before`.
+    pub(crate) fn most_grown(&self, before: &Self) -> Option<Drop> {
+        let reasons = Drop::ALL.into_iter().filter(|reason| reason.is_datagram());
+        let grown = reasons.map(|reason| {
+            let at = reason as usize;
+            (self.0[at].saturating_sub(before.0[at]), reason)
+        });
+        let most = grown.max_by_key(|&(growth, _)| growth)?;
+        (most.0 > 0).then_some(most.1)
     }
 
     /// The counts that are not 0.
@@ -146,6 +175,73 @@ impl Drops {
             .iter()
             .map(|&reason| (reason.as_str(), self.0[reason as usize]));
         counts.filter(|&(_, count)| count > 0)
+    }
+}
+
+/// What a worker has dropped. Whatever is counted while something is done for a transport is that
+/// transport's as well: [`Core::attribute_drops`] says whose.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Drops {
+    counts: Counts,
+    /// Not attributed yet.
+    recent: Vec<Drop>,
+}
+
+impl Drops {
+    pub(crate) fn count(&mut self, reason: Drop) {
+        self.counts.add(reason);
+        self.recent.push(reason);
+    }
+
+    /// Received datagrams that were dropped.
+    pub(crate) fn datagrams(&self) -> u64 {
+        let datagrams = Drop::ALL.iter().filter(|reason| reason.is_datagram());
+        datagrams
+            .map(|&reason| self.counts.0[reason as usize])
+            .sum()
+    }
+
+    /// The counts that are not 0.
+    pub(crate) fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.counts.by_reason()
+    }
+}
+
+impl Core {
+    /// What was counted since the last call belongs to the transport at `index`, or to nobody.
+    #[inline]
+    pub(super) fn attribute_drops(&mut self, index: Option<Index>) {
+        if !self.drops.recent.is_empty() {
+            self.attribute_recent(index);
+        }
+    }
+
+    #[cold]
+    fn attribute_recent(&mut self, index: Option<Index>) {
+        let mut recent = std::mem::take(&mut self.drops.recent);
+        for reason in recent.drain(..) {
+            self.note_drop(index, reason);
+        }
+        self.drops.recent = recent;
+    }
+
+    /// Counts what is dropped for the transport at `index`.
+    pub(super) fn drop_for(&mut self, index: Option<Index>, reason: Drop) {
+        self.drops.counts.add(reason);
+        self.note_drop(index, reason);
+    }
+
+    fn note_drop(&mut self, index: Option<Index>, reason: Drop) {
+        let connection = index.and_then(|index| self.connections.get_mut(index));
+        if let Some(connection) = connection
+            && connection.drops.add(reason)
+            && reason.is_notable()
+        {
+            self.events.push(Event::PacketsDropped {
+                transport: connection.id,
+                reason: reason.as_str(),
+            });
+        }
     }
 }
 

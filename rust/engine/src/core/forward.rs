@@ -46,6 +46,9 @@ impl Core {
             return;
         };
         source.touched = false;
+        if source.receiver.batch_has_media() {
+            source.flow.last = Some(now);
+        }
         let mut panicked: Vec<Id> = Vec::new();
         for &at in &source.down_tracks {
             let Some(subscription) = subscriptions.get_mut(at) else {
@@ -200,11 +203,15 @@ fn forward_to(
     timers: &mut Timers,
     events: &mut Vec<Event>,
 ) {
+    let before = connection.sent.packets;
     let Some(mut sink) = connection.sink(egress) else {
         return;
     };
     let track = &mut subscription.track;
     track.forward(now, receiver, &mut sink);
+    if connection.sent.packets != before {
+        subscription.flow.last = Some(now);
+    }
     if let Some((spatial, temporal)) = track.take_layer_change() {
         events.push(Event::DownTrackLayerChanged {
             down_track: subscription.id,

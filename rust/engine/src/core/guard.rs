@@ -49,6 +49,17 @@ impl Core {
         }
     }
 
+    /// The same for the transport at `index`; without one nothing is done.
+    pub(super) fn guard_at<R>(
+        &mut self,
+        now: Instant,
+        index: Option<Index>,
+        drive: impl FnOnce(&mut Self) -> R,
+    ) -> Option<R> {
+        let id = self.connections.get(index?)?.id;
+        self.guard(now, id, drive)
+    }
+
     /// Closes a transport whose state cannot be trusted any more.
     pub(super) fn abandon(&mut self, now: Instant, id: Id) {
         self.panics += 1;

@@ -126,8 +126,9 @@ impl Core {
         let Some((place, source)) = found.and_then(|at| Some((at, self.sources.get_mut(at)?)))
         else {
             // Padding only: a probe for bandwidth, which is heard already.
-            if !header.payload_range().is_empty() && !connection.held.push(now, packet) {
-                self.drops.count(Drop::NoReceiver);
+            if !header.payload_range().is_empty() {
+                let lost = connection.held.push(now, packet);
+                (0..lost).for_each(|_| self.drops.count(Drop::NoReceiver));
             }
             return;
         };

@@ -14,6 +14,7 @@
 //! | `reports` | RTCP that is sent |
 //! | `allocation` | bandwidth of subscribers |
 //! | `transports`, `tracks`, `data`, `data_tracks` | commands, by what they are about |
+//! | `watch` | media that should flow and does not |
 //! | `slow_readers` | who waits for whose data channel |
 //! | `collect` | statistics |
 //! | `connection` | the state of one transport |
@@ -39,6 +40,7 @@ mod table;
 mod timers;
 mod tracks;
 mod transports;
+mod watch;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -49,12 +51,14 @@ use transport::{CandidatePair, DtlsIdentity, LocalCandidate};
 
 use crate::api::{Code, Command, EngineConfig, EngineError, Event, Id};
 use crate::egress::{Egress, PacketOutput};
+use collect::Collection;
 use connection::Connection;
 use data_tracks::{DataDownTrack, DataTrack};
-use drops::Drops;
+use drops::{Counts, Drops};
 use slow_readers::SlowReaders;
 use table::{Index, Table};
 use timers::{Armed, Task, Timers};
+use watch::{Flow, Watch};
 
 /// A published track.
 struct Source {
@@ -64,6 +68,11 @@ struct Source {
     clock_group: Id,
     receiver: Receiver,
     down_tracks: Vec<Index>,
+    flow: Flow,
+    /// When a down track that is not meant to be silent was last seen.
+    wanted_at: Option<Instant>,
+    /// The transport's drops when the source became quiet.
+    quiet: Option<Box<Counts>>,
     /// It is in [`Core::touched`].
     touched: bool,
     timer: Armed,
@@ -76,6 +85,7 @@ struct Subscription {
     /// None: its receiver was closed.
     source: Option<Index>,
     track: DownTrack,
+    flow: Flow,
     /// A sender report was sent.
     reported: bool,
     timer: Armed,
@@ -129,6 +139,8 @@ pub struct Core {
     panics: u64,
     data_paused: bool,
     slow_readers: SlowReaders,
+    watch: Watch,
+    collection: Collection,
     driver: DriverCounters,
     /// Scratch for one compound RTCP packet.
     compound: Vec<u8>,
@@ -173,6 +185,8 @@ impl Core {
             panics: 0,
             data_paused: false,
             slow_readers: SlowReaders::default(),
+            watch: Watch::default(),
+            collection: Collection::default(),
             driver: DriverCounters::default(),
             compound: Vec::with_capacity(2048),
             due: Vec::new(),
@@ -203,8 +217,11 @@ impl Core {
         }
     }
 
-    /// Goes on counting where `failed`, whose place it takes, has stopped.
-    pub(crate) fn inherit(&mut self, failed: &Self) {
+    /// Goes on counting where `failed`, whose place it takes, has stopped, and answers its requests
+    /// for statistics.
+    pub(crate) fn inherit(&mut self, now: Instant, failed: &Self) {
+        let requests = failed.collection.unanswered();
+        requests.for_each(|request| self.collect_stats(now, request));
         self.received = failed.received;
         self.panics = failed.panics + 1;
         self.drops = failed.drops.clone();
@@ -236,6 +253,8 @@ impl Core {
                 Task::Allocation(id) => self.run_allocation(now, at, id),
                 Task::AudioLevels => self.run_audio_levels(now, at),
                 Task::SlowReaders => self.run_slow_readers(now, at),
+                Task::Watch => self.run_watch(now, at),
+                Task::Statistics => self.run_statistics(now, at),
             }
         }
         self.due = due;

@@ -100,6 +100,19 @@ impl<T> Table<T> {
         meant.map(|(id, _)| *id).collect()
     }
 
+    /// The first object from the slot `cursor` on, and the cursor for the next. Whoever goes on from
+    /// there later sees each object that stays at most once.
+    pub(crate) fn next_from(&self, cursor: usize) -> Option<(Index, usize)> {
+        let slots = self.slots.get(cursor..)?;
+        let offset = slots.iter().position(|place| place.object.is_some())?;
+        let slot = cursor + offset;
+        let index = Index {
+            slot: slot as u32,
+            generation: self.slots[slot].generation,
+        };
+        Some((index, slot + 1))
+    }
+
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.slots
             .iter_mut()

@@ -29,6 +29,10 @@ pub(crate) enum Task {
     AudioLevels,
     /// Senders that wait for readers of their data.
     SlowReaders,
+    /// Media that should flow and does not.
+    Watch,
+    /// Statistics that somebody asked for.
+    Statistics,
 }
 
 /// When an object's task is in the heap; kept by the object.

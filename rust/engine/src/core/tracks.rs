@@ -15,6 +15,7 @@ use super::connection::RTCP_SSRC;
 use super::guard::Point;
 use super::table::Index;
 use super::timers::{Armed, Task};
+use super::watch::Flow;
 use super::{Core, Source, Subscription, not_found};
 use crate::api::{self, Code, CreateDownTrack, CreateReceiver, EngineError, Event, Id, RtpCodec};
 
@@ -46,6 +47,9 @@ impl Core {
             clock_group: create.clock_group,
             receiver,
             down_tracks: Vec::new(),
+            flow: Flow::default(),
+            wanted_at: None,
+            quiet: None,
             touched: false,
             timer: Armed::default(),
         };
@@ -60,6 +64,7 @@ impl Core {
             .extend(ssrcs.into_iter().map(|ssrc| (ssrc, at)));
         self.clocks.entry(create.clock_group).or_default().receivers += 1;
         self.schedule_audio_levels(now);
+        self.schedule_watch(now);
         self.guard(now, create.transport, |core| core.release_held(now, index));
         self.follow_receiver(now, at);
         Ok(())
@@ -151,6 +156,7 @@ impl Core {
             connection: index,
             source: Some(source_at),
             track,
+            flow: Flow::default(),
             reported: false,
             timer: Armed::default(),
         };

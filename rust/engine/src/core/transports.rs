@@ -11,6 +11,7 @@ use transport::{
 };
 
 use super::connection::{ChannelKind, Connection};
+use super::drops::Drop;
 use super::table::Index;
 use super::timers::Task;
 use super::{Core, not_found};
@@ -189,9 +190,12 @@ impl Core {
         self.guard(now, id, |core| {
             if let Some(connection) = core.connections.get_mut(index) {
                 connection.transport.handle_timeout(now);
+                let given_up = connection.held.expire(now);
+                (0..given_up).for_each(|_| core.drops.count(Drop::NoReceiver));
             }
             core.pump(now, index);
         });
+        self.attribute_drops(Some(index));
     }
 
     /// Carries out what a transport has put out: events, datagrams, its next deadline.
@@ -239,6 +243,9 @@ impl Core {
     fn take_event(&mut self, id: Id, index: Index, event: TransportEvent) {
         let event = match event {
             TransportEvent::Ice { state, pair } => {
+                if let Some(connection) = self.connections.get_mut(index) {
+                    connection.ice_state = state;
+                }
                 let (local, remote, protocol) = match pair {
                     Some(pair) if state != IceState::New => (
                         pair.local.to_string(),

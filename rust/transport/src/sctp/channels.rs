@@ -55,6 +55,14 @@ impl Sctp {
 
     pub(super) fn stream_event(&mut self, event: StreamEvent) {
         match event {
+            StreamEvent::Opened { .. } => self.guard.stream_made(),
+            StreamEvent::Finished { .. } => self.guard.reset_begun(),
+            StreamEvent::ResetComplete { .. } | StreamEvent::ResetFailed { .. } => {
+                self.guard.reset_done();
+            }
+            _ => {}
+        }
+        match event {
             StreamEvent::Opened { id } | StreamEvent::Readable { id } => {
                 if self.resetting.contains(&id) {
                     return;
@@ -106,7 +114,7 @@ impl Sctp {
             };
             // RFC 8832 6: even streams are the DTLS client's, odd ones the server's.
             let first = u16::from(self.is_client == Some(false));
-            let opened = (first..config::STREAMS)
+            let opened = (first..limits::SCTP_STREAMS)
                 .step_by(2)
                 .filter(|id| !self.channels.contains_key(id) && !self.resetting.contains(id))
                 .find_map(|id| {
@@ -117,6 +125,7 @@ impl Sctp {
                     Some(id)
                 });
             if let Some(id) = opened {
+                self.guard.stream_made();
                 self.channels.insert(
                     id,
                     Channel {
@@ -141,6 +150,7 @@ impl Sctp {
             && stream.close().is_ok()
         {
             self.resetting.insert(id);
+            self.guard.unwant(id);
         }
     }
 

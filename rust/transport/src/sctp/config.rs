@@ -10,8 +10,6 @@ use sctp_proto::{
 use crate::dcep::{Open, Reliability};
 use crate::limits;
 
-/// Streams of one association; browsers use no more.
-pub(super) const STREAMS: u16 = 1_024;
 /// SCTP knows its peer by an address; behind DTLS there is only one.
 pub(super) const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5_000);
 /// Retransmission timeouts in milliseconds. The least must exceed the peer's delayed
@@ -24,19 +22,16 @@ static ENDPOINT: LazyLock<Arc<EndpointConfig>> = LazyLock::new(|| {
     Arc::new(config)
 });
 
-/// INITs that go unanswered before the handshake is given up.
-const INIT_RETRANSMITS: usize = 8;
-
-/// Incoming messages are measured when they are complete, so that one which is too large costs its
-/// channel and no more. Data is retransmitted until ICE decides that the peer is gone.
+/// Incoming messages are measured by the guard, so that one which is too large costs its channel and no
+/// more: the association would end itself. Data is retransmitted until ICE decides that the peer is gone.
 fn transport(init_retransmits: Option<usize>) -> Arc<TransportConfig> {
     Arc::new(
         TransportConfig::default()
             .with_max_receive_buffer_size(limits::SCTP_RECEIVE_BUFFER)
-            .with_max_receive_message_size(limits::SCTP_RECEIVE_BUFFER)
+            .with_max_receive_message_size(u32::MAX)
             .with_max_send_message_size(limits::MESSAGE_MAX as u32)
-            .with_max_num_inbound_streams(STREAMS)
-            .with_max_num_outbound_streams(STREAMS)
+            .with_max_num_inbound_streams(limits::SCTP_STREAMS)
+            .with_max_num_outbound_streams(limits::SCTP_STREAMS)
             .with_max_init_retransmits(init_retransmits)
             .with_max_data_retransmits(None)
             .with_rto_initial_ms(RTO_MS.0)
@@ -47,7 +42,7 @@ fn transport(init_retransmits: Option<usize>) -> Arc<TransportConfig> {
 
 /// For associations that we begin.
 pub(super) static CLIENT: LazyLock<Arc<TransportConfig>> =
-    LazyLock::new(|| transport(Some(INIT_RETRANSMITS)));
+    LazyLock::new(|| transport(Some(limits::SCTP_INIT_RETRANSMITS)));
 
 static SERVER: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| {
     let mut config = ServerConfig::new();

@@ -42,6 +42,7 @@ impl Sctp {
 
     fn message(&mut self, id: u16, chunks: &Chunks) {
         let length = chunks.len();
+        self.guard.read(chunks.chunks.len(), length);
         if length > limits::MESSAGE_MAX {
             return self.fail_channel(id);
         }
@@ -57,7 +58,8 @@ impl Sctp {
                 bytes.clear();
                 chunks.ppi == Ppid::BinaryEmpty
             }
-            Ppid::Unknown => return self.fail_channel(id),
+            // Of a kind that nobody has in use; 52 and 54 were parts of messages (RFC 8831 6.6).
+            Ppid::Unknown => return,
         };
         match self.channels.get(&id).map(|channel| channel.state) {
             Some(ChannelState::Open) => {}

@@ -9,7 +9,12 @@
 mod acks;
 mod channels;
 mod config;
+mod guard;
+#[cfg(test)]
+mod hostile_tests;
 mod messages;
+#[cfg(any(test, feature = "raw-sctp"))]
+pub mod raw;
 #[cfg(test)]
 mod tests;
 
@@ -26,9 +31,10 @@ use sctp_proto::{
 
 use acks::DelayedAck;
 use channels::{Channel, ChannelState};
+use guard::Guard;
 
 use crate::limits;
-use crate::types::{ChannelOptions, DataError, TransportEvent};
+use crate::types::{ChannelOptions, DataError, SctpRefused, TransportEvent};
 
 /// How long a DTLS server waits for the peer's INIT before it sends its own.
 const SERVER_PATIENCE: Duration = Duration::from_millis(300);
@@ -60,6 +66,7 @@ pub(crate) struct Sctp {
     reliable_paused: bool,
     channel_buffer: usize,
     delayed_ack: Option<DelayedAck>,
+    guard: Guard,
     /// Packets to send over DTLS, oldest first.
     pub(crate) packets: VecDeque<Bytes>,
     pub(crate) events: VecDeque<TransportEvent>,
@@ -78,6 +85,7 @@ impl Sctp {
             reliable_paused: false,
             channel_buffer,
             delayed_ack: None,
+            guard: Guard::default(),
             packets: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -131,6 +139,11 @@ impl Sctp {
         Ok(())
     }
 
+    /// What the guard refused.
+    pub(crate) fn refused(&self) -> SctpRefused {
+        self.guard.refused
+    }
+
     /// Bytes that a channel holds; None if there is no such channel.
     pub(crate) fn buffered(&mut self, stream_id: u16) -> Option<usize> {
         let Phase::Running { association, .. } = &mut self.phase else {
@@ -166,6 +179,30 @@ impl Sctp {
         if established && config::is_init(&packet) {
             return;
         }
+        let passed = match &mut self.phase {
+            // The peer's INIT crosses ours, and the DTLS client's is the one that counts.
+            Phase::Running { ours: true, .. } if config::is_init(&packet) => {
+                if self.is_client == Some(true) {
+                    return;
+                }
+                self.guard.restart();
+                self.guard.inbound(packet, false, &mut NoStreams)
+            }
+            Phase::Running { association, .. } => {
+                let streams = &mut Known(association);
+                self.guard.inbound(packet, established, streams)
+            }
+            _ => {
+                self.guard.restart();
+                self.guard.inbound(packet, false, &mut NoStreams)
+            }
+        };
+        if self.guard.is_hopeless() {
+            return self.abort(now);
+        }
+        let Some(packet) = passed else {
+            return;
+        };
         let endpoint = self.endpoint.get_or_insert_with(config::new_endpoint);
         match endpoint.handle(now, config::PEER, None, None, packet) {
             Some((handle, DatagramEvent::NewAssociation(association))) => {
@@ -184,7 +221,13 @@ impl Sctp {
             }
             None => {}
         }
+        for stream_id in self.guard.take_oversized() {
+            self.fail_channel(stream_id);
+        }
         self.drive(now);
+        if !self.paused && !self.reliable_paused {
+            self.guard.is_drained();
+        }
         let timeout = self.association_timeout();
         self.delayed_ack = DelayedAck::of(now, timeout).or(self.delayed_ack);
     }
@@ -248,6 +291,15 @@ impl Sctp {
             .extend(announced.map(|(stream_id, _)| TransportEvent::ChannelClosed { stream_id }));
     }
 
+    /// Ends the association because of what the peer does.
+    fn abort(&mut self, now: Instant) {
+        if let Phase::Running { association, .. } = &mut self.phase {
+            let _already_closed = association.close();
+            self.transmit(now);
+        }
+        self.end();
+    }
+
     fn connect_if_wanted(&mut self, now: Instant) {
         let Some(is_client) = self.is_client else {
             return;
@@ -273,6 +325,7 @@ impl Sctp {
         let mut client = ClientConfig::new();
         client.transport = Arc::clone(&config::CLIENT);
         if let Ok((handle, association)) = endpoint.connect(client, config::PEER) {
+            self.guard.restart();
             if self.is_client == Some(true) {
                 endpoint.reject_new_associations();
             }
@@ -329,7 +382,9 @@ impl Sctp {
         };
         while let Some(transmit) = association.poll_transmit(now) {
             if let Payload::RawEncode(packets) = transmit.payload {
-                self.packets.extend(packets);
+                let packets = packets.into_iter();
+                let passed = packets.filter_map(|packet| self.guard.outbound(packet));
+                self.packets.extend(passed);
             }
         }
     }
@@ -360,8 +415,35 @@ impl Sctp {
                     self.end();
                 }
                 Event::Stream(event) => self.stream_event(event),
+                Event::DataChannelStatsFinal(_) => self.guard.stream_gone(),
                 _ => {}
             }
         }
+    }
+}
+
+/// The streams of a running association.
+struct Known<'a>(&'a mut Association);
+
+impl guard::Streams for Known<'_> {
+    fn ids(&self) -> Vec<u16> {
+        self.0.stream_ids()
+    }
+
+    fn has(&mut self, id: u16) -> bool {
+        self.0.stream(id).is_ok()
+    }
+}
+
+/// There is no association.
+struct NoStreams;
+
+impl guard::Streams for NoStreams {
+    fn ids(&self) -> Vec<u16> {
+        Vec::new()
+    }
+
+    fn has(&mut self, _id: u16) -> bool {
+        false
     }
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::MS;
 use super::world::World;
 use crate::api::{Command, EngineConfig, Event, Id, SendData};
+use crate::core::guard::Point;
 
 fn opened(world: &World, id: Id) -> Vec<(u16, String)> {
     let opened = world.events.iter().filter_map(|event| match event {
@@ -298,4 +299,27 @@ fn a_lossy_channel_keeps_messages_fresh() {
     let dropped = world.drops("data_late");
     assert!(dropped > 200, "{dropped}");
     assert_eq!(world.drops("data_channel_full"), 0);
+}
+
+#[test]
+fn a_panic_over_a_reader_closes_it_and_its_senders_go_on() {
+    let mut room = Room::new();
+    room.pause(READER, true);
+    room.world.core.panic_at = Some(Point::Reader(READER));
+    room.run(3000);
+    let closed = |event: &Event| {
+        matches!(
+            event,
+            Event::TransportClosed {
+                transport: READER,
+                ..
+            }
+        )
+    };
+    assert!(room.world.events.iter().any(closed));
+    room.streams.remove(1);
+    let sent = room.sent;
+    room.run(500);
+    assert!(room.sent > sent, "{sent}");
+    assert_eq!(room.world.stats().worker.panics, 1);
 }

@@ -261,3 +261,25 @@ fn a_panic_at_one_subscriber_closes_that_one_only() {
     assert!(world.events.iter().any(closed));
     assert_eq!(world.stats().data_down_tracks.len(), 1);
 }
+
+#[test]
+fn a_panic_over_a_packet_closes_its_publisher_only() {
+    let mut world = connected(3);
+    world.command(create(100, PUBLISHER, 7));
+    world.command(forward(200, 2, 100, 2));
+    world.command(forward(201, 3, 100, 3));
+    world.core.panic_at = Some(Point::DataTrack(PUBLISHER));
+    publish(&mut world, &packet(7, 1, b"a"));
+    let closed = world.events.iter().filter_map(|event| match event {
+        Event::TransportClosed { transport, .. } => Some(*transport),
+        _ => None,
+    });
+    assert_eq!(closed.collect::<Vec<_>>(), [PUBLISHER]);
+    let stats = world.stats();
+    let left = (
+        stats.transports.len(),
+        stats.data_tracks.len(),
+        stats.data_down_tracks.len(),
+    );
+    assert_eq!(left, (2, 0, 2));
+}

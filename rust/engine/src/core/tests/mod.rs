@@ -2,15 +2,18 @@
 
 mod allocation;
 mod client;
+mod collect;
 mod connect;
 mod data;
 mod data_tracks;
+mod drops;
 mod hostile;
 mod loss;
 mod media;
 mod panics;
 mod reports;
 mod srtp;
+mod watch;
 mod world;
 
 use std::time::Duration;

@@ -250,11 +250,16 @@ impl World {
 
     pub fn stats(&mut self) -> StatsCollected {
         self.command(Command::CollectStats { request: 7 });
-        let stats = self.events.iter().rev().find_map(|event| match event {
-            Event::StatsCollected(stats) => Some(stats.as_ref().clone()),
-            _ => None,
-        });
-        stats.unwrap()
+        let before = self.events.len();
+        loop {
+            self.core.handle_timeout(self.now);
+            self.events.extend(self.core.take_events());
+            for event in &self.events[before..] {
+                if let Event::StatsCollected(stats) = event {
+                    return stats.as_ref().clone();
+                }
+            }
+        }
     }
 
     pub fn drops(&mut self, reason: &str) -> u64 {
