@@ -165,10 +165,9 @@ def _unwrap(value: str) -> rtc.JoinRequest:
     request = rtc.JoinRequest()
     try:
         weight.check_protobuf(payload, request, max_values=JOIN_VALUES_MAX)
+        request.ParseFromString(payload)
     except weight.TooMuchError as error:
         raise JoinRequestError(f"join request too large: {error}") from error
-    try:
-        request.ParseFromString(payload)
     except DecodeError as error:
         raise JoinRequestError("cannot unmarshal join request") from error
     why = violation(request)

@@ -115,7 +115,7 @@ async def test_lines_of_a_room_say_which(capsys: pytest.CaptureFixture[str]) -> 
         task.start()
 
         def say() -> None:
-            with log.subject(participant="alice"):
+            with log.about(participant="alice"):
                 logging.getLogger("lkpy.part").info("something")
             logging.getLogger("lkpy.part").info("something else")
 

@@ -280,13 +280,18 @@ class SignalSocket:
         """As long as the client takes some of what waits: a slow one may need minutes for a large
         room."""
         writing = asyncio.ensure_future(self._write(frame))
+        before: int | None = None
         try:
-            while not writing.done():
-                before = self._socket.untaken
-                await asyncio.wait([writing], timeout=WS_SEND_TIMEOUT_S)
-                if not writing.done() and self._socket.untaken >= before:
+            while True:
+                # At first only until the frame is among what waits.
+                wait_s = 0.0 if before is None else WS_SEND_TIMEOUT_S
+                await asyncio.wait([writing], timeout=wait_s)
+                if writing.done():
+                    return writing.result()
+                untaken = self._socket.untaken
+                if before is not None and untaken >= before:
                     raise TimeoutError("the client takes nothing")
-            writing.result()
+                before = untaken
         finally:
             writing.cancel()
 

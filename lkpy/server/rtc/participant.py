@@ -62,7 +62,7 @@ from lkpy.server.rtc.track_dynacast import TrackDynacast
 from lkpy.server.rtc.transport_manager import TransportManager
 from lkpy.server.rtc.transport_types import TransportOptions
 from lkpy.server.telemetry.events import MessageDropped, TransportChanged
-from lkpy.server.telemetry.log import fields, subject
+from lkpy.server.telemetry.log import fields
 
 logger = logging.getLogger(__name__)
 
@@ -362,7 +362,7 @@ class Participant:
 
     def handle_event(self, event: Event) -> None:
         """Handle an event about one of this participant's transports or receivers."""
-        with subject(participant=self.identity, pID=self.sid):
+        with about(participant=self.identity, pID=self.sid):
             self._handle_event(event)
 
     def _handle_event(self, event: Event) -> None:

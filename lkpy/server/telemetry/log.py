@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from lkpy.server.telemetry.redact import redact
 
 _FIELDS = "lkpy_fields"
-_SUBJECT: ContextVar[Mapping[str, Any]] = ContextVar("lkpy_subject", default=MappingProxyType({}))
+_ABOUT: ContextVar[Mapping[str, Any]] = ContextVar("lkpy_about", default=MappingProxyType({}))
 
 
 def fields(
@@ -68,7 +68,7 @@ class subject:
 
 
 def _record_fields(record: logging.LogRecord) -> dict[str, Any]:
-    values: dict[str, Any] = {**_SUBJECT.get(), **getattr(record, _FIELDS, {})}
+    values: dict[str, Any] = {**_ABOUT.get(), **getattr(record, _FIELDS, {})}
     if record.exc_info and record.exc_info[0] is not None:
         values["exception"] = logging.Formatter().formatException(record.exc_info)
     return values

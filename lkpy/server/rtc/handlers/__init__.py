@@ -15,7 +15,7 @@ from livekit.protocol import rtc
 
 from lkpy.server.rtc.handlers import blobs, data, negotiation, session, subscriptions, tracks
 from lkpy.server.rtc.participant import Participant
-from lkpy.server.telemetry.log import subject
+from lkpy.server.telemetry.log import about
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def handle_request(participant: Participant, request: rtc.SignalRequest) -> None
     if name is None or handler is None:
         logger.debug("signal request %s is not handled", name)
         return
-    with subject(participant=participant.identity, pID=participant.sid):
+    with about(participant=participant.identity, pID=participant.sid):
         try:
             handler(participant, getattr(request, name))
         except Exception:
