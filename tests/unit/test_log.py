@@ -67,9 +67,9 @@ def test_other_libraries_speak_from_warnings_up(stream: io.StringIO) -> None:
 def test_what_a_task_is_about(stream: io.StringIO) -> None:
     log.configure(level="debug", as_json=True, stream=stream)
     logger = logging.getLogger("lkpy.test")
-    with log.subject(room="r", participant="alice"):
+    with log.about(room="r", participant="alice"):
         logger.info("joined")
-        with log.subject(pID="PA_x"):
+        with log.about(pID="PA_x"):
             logger.warning("slow", extra=log.fields(track="TR_x"))
     logger.info("outside")
     first, second, third = (json.loads(line) for line in stream.getvalue().splitlines())

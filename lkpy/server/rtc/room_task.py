@@ -12,7 +12,7 @@ from lkpy.errors import Blame, Code, LkpyError
 from lkpy.limits import ROOM_CLOSE_S
 from lkpy.server.rtc.inbox import Inbox
 from lkpy.server.rtc.timers import Timers
-from lkpy.server.telemetry.log import subject
+from lkpy.server.telemetry.log import about
 from lkpy.slices import Slices
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class RoomTask:
             future.cancel()
 
     async def _run(self) -> None:
-        subject(room=self._name).begin()
+        about(room=self._name).begin()
         self.slices.begin()
         while not self.stopped.is_set():
             if self.slices.waiting or self.slices.spent:

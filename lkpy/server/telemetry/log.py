@@ -3,7 +3,7 @@
 A message is a constant sentence; what it is about goes into fields. Tokens, network addresses and
 metadata belong in neither; what looks like a secret all the same (mostly in an exception's text) is
 taken out of the finished line. What all lines of a task are about it says once, with
-:class:`subject`.
+:class:`about`.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def fields(
     return {_FIELDS: {k: v for k, v in (named | others).items() if v is not None}}
 
 
-class subject:
-    """``with subject(participant=identity):`` gives these fields to every line that is logged
-    inside, also by parts that do not know them; :meth:`begin` to every line of the running task."""
+class about:
+    """``with about(participant=identity):`` gives these fields to every line that is logged inside,
+    also by parts that do not know them; :meth:`begin` to every line of the running task."""
 
     __slots__ = ("_named", "_token")
 
@@ -57,14 +57,14 @@ class subject:
 
     def begin(self) -> None:
         """From now on."""
-        _SUBJECT.set({**_SUBJECT.get(), **self._named})
+        _ABOUT.set({**_ABOUT.get(), **self._named})
 
     def __enter__(self) -> None:
-        self._token = _SUBJECT.set({**_SUBJECT.get(), **self._named})
+        self._token = _ABOUT.set({**_ABOUT.get(), **self._named})
 
     def __exit__(self, *_: object) -> None:
         if self._token is not None:
-            _SUBJECT.reset(self._token)
+            _ABOUT.reset(self._token)
 
 
 def _record_fields(record: logging.LogRecord) -> dict[str, Any]:
