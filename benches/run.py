@@ -25,6 +25,8 @@ _SIGNALLING = {
     "joins_per_s": "joins/s",
     "python_ms": "ms of Python",
     "cpu_ms": "ms of CPU",
+    "cpu_ms_per_join": "ms of CPU",
+    "refused": "times told to come back",
     "growth": "times the first ones",
     "us_per_receiver": "µs per receiver",
     "requests_per_s": "requests/s",
@@ -87,7 +89,7 @@ def control_plane() -> list[Row]:
 def signalling() -> list[Row]:
     """A whole server under real signal connections, and with participants who do nothing."""
     rows = []
-    for script in ("signalling", "idle"):
+    for script in ("signalling", "idle", "join_storm"):
         done = run([sys.executable, "-W", "ignore", f"benches/{script}.py"])
         rows += [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return rows

@@ -169,8 +169,8 @@ async def broadcast(server: Server, *, size: int, count: int = 40) -> None:
         )
 
 
-async def requests(server: Server, count: int = 5000) -> None:
-    """Requests that change nothing and are answered."""
+async def requests(server: Server, count: int = 1800) -> None:
+    """Requests that change nothing and are answered: as many as a connection may send at once."""
     async with opened(server) as (session, clients):
         client = await join(session, server, "requests")
         clients.append(client)

@@ -87,8 +87,8 @@ SIGNAL_UNITS_BURST = 2000.0
 a small request is one. Beyond them its requests wait. LiveKit has no bound here."""
 SIGNAL_SPARSE_FRAME = 8 * 1024
 """Bytes of a signal frame that is decoded without a look at what it is made of."""
-SIGNAL_ELEMENTS = 32_768
-"""Fields of a larger one, which take 2 MB at most; fewer where that is less than six bytes each."""
+SIGNAL_VALUES = 32_768
+"""Values of a larger one, which take 2 MB at most; fewer where that is less than six bytes each."""
 MAX_MEDIA_SECTIONS = 1024
 """m-lines in one description; LiveKit has no bound here."""
 MAX_OFFERED_SECTIONS = 512

@@ -175,6 +175,7 @@ class MediaDouble:
     udp_port: int | None = 7882
     tcp_port: int | None = None
     trouble = ""
+    events_unhandled = 0
 
     def start(self, node: LocalNode, telemetry: Telemetry) -> None:
         self.running = True

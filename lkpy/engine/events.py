@@ -106,15 +106,6 @@ class ReceiverLayersChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class DownTrackLayerChanged:
-    """The spatial and temporal layer being forwarded; (-1, -1) when nothing is."""
-
-    down_track: int
-    spatial: int
-    temporal: int
-
-
-@dataclass(frozen=True, slots=True)
 class ReceiverStalled:
     """A receiver that is not muted, on a connected transport, that somebody wants: nothing comes
     for seconds (``stalled``), or that is over, because something comes or need not any more."""
@@ -334,7 +325,6 @@ Event: TypeAlias = (
     | DataChannelOverflow
     | PacketsDropped
     | ReceiverLayersChanged
-    | DownTrackLayerChanged
     | ReceiverStalled
     | DownTrackStalled
     | StreamStatesChanged

@@ -22,7 +22,6 @@ from lkpy.engine.api import (
     DataChannelOpened,
     DataChannelOverflow,
     DataReceived,
-    DownTrackLayerChanged,
     DownTrackStalled,
     DtlsStateChanged,
     Engine,
@@ -172,8 +171,6 @@ class EngineHub:
                 self._hand_out(event.transport, event)
             case ReceiverLayersChanged() | ReceiverStalled():
                 self._hand_out(event.receiver, event)
-            case DownTrackLayerChanged():
-                self._hand_out(event.down_track, event)
             case AudioLevels():
                 self._split_levels(event)
             case CommandFailed():

@@ -90,6 +90,10 @@ class MediaPlane(Protocol):
     def trouble(self) -> str:
         """What is wrong with the engine, for the health route; empty: nothing."""
 
+    @property
+    def events_unhandled(self) -> int:
+        """What the engine told of objects that nobody knew any more."""
+
     def start(self, node: LocalNode, telemetry: Telemetry) -> None:
         """Start the engine. Raises :class:`lkpy.errors.LkpyError`."""
 
@@ -174,7 +178,11 @@ class Server:
             telemetry=self._reporting.telemetry,
         )
         collector = SnapshotCollector(
-            self._node, lambda: self._manager.rooms, media.collect_stats, self._clock
+            self._node,
+            lambda: self._manager.rooms,
+            media.collect_stats,
+            self._clock,
+            events_unhandled=lambda: media.events_unhandled,
         )
         self._collect = collector.collect
         self._stats = StatsService(self._collect, open_to_loopback=config.development)
@@ -319,7 +327,7 @@ class Server:
         # Browsers cannot read why an upgrade failed, and ask here.
         service.add("/rtc/validate", self._rtc.v0_validate, gate)
         service.add("/rtc/v1/validate", self._rtc.v1_validate, gate)
-        whip = WhipService(self._manager, self._allocator, self._limits)
+        whip = WhipService(self._manager, self._allocator, self._limits, self._rtc.admission)
         service.add(WHIP_PATH, whip.endpoint)
         service.add_prefix(f"{WHIP_PATH}/", whip.resource)
         service.add("/lkpy/v1/stats", self._stats.serve)
@@ -352,9 +360,10 @@ class Server:
     async def _ready(self, _request: web.Request, _token: Verified | None) -> web.Response:
         """Whether rooms may be placed here. LiveKit's health route says 200 to the end of a drain,
         and load balancers that keep sockets open rely on it."""
-        if self.state is State.SERVING:
-            return text(200, "ready")
-        return text(503, str(self.state))
+        if self.state is not State.SERVING:
+            return text(503, str(self.state))
+        trouble = self._media.trouble
+        return text(503, trouble) if trouble else text(200, "ready")
 
     async def _keep_node_fresh(self) -> None:
         while True:

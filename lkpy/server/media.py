@@ -156,6 +156,11 @@ class EnginePlane:
         """What is wrong with the engine, for the health route; empty: nothing."""
         return "" if self._workers is None else self._workers.trouble
 
+    @property
+    def events_unhandled(self) -> int:
+        """What the engine told of objects that nobody knew any more."""
+        return 0 if self._hub is None else self._hub.unhandled
+
     def start(self, node: LocalNode, telemetry: Telemetry = NO_TELEMETRY) -> None:
         """Start the engine and dispatch its events on the running loop."""
         if self._engine is None:

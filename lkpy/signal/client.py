@@ -23,7 +23,7 @@ from lkpy.server_url import http_url, unreachable_reason, ws_url
 from lkpy.signal import codec, join_request
 
 PROTOCOL_VERSION: Final = 16
-"""Signal protocol version announced (livekit-features 2.6: gates behaviour, newest is best)."""
+"""Signal protocol version announced: that of livekit-client 2."""
 MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 """A JoinResponse lists every participant of a room."""
 

@@ -44,8 +44,6 @@ _SDK_NAMES = {
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_MEMBERS_MAX = 16
 """Clients send one; thousands of empty ones would cost time without reaching the size limit."""
-_ATTRIBUTES_MAX = 512 * 1024
-"""Bytes of attributes as JSON: eight times ``max_attributes_size``, as escapes are longer."""
 _WRAPPED_MAX = JOIN_REQUEST_MAX + 64
 """A ``WrappedJoinRequest`` adds two tags and two varints to the join request."""
 
@@ -167,10 +165,9 @@ def _unwrap(value: str) -> rtc.JoinRequest:
     request = rtc.JoinRequest()
     try:
         weight.check_protobuf(payload, request, max_values=JOIN_VALUES_MAX)
+        request.ParseFromString(payload)
     except weight.TooMuchError as error:
         raise JoinRequestError(f"join request too large: {error}") from error
-    try:
-        request.ParseFromString(payload)
     except DecodeError as error:
         raise JoinRequestError("cannot unmarshal join request") from error
     why = violation(request)
@@ -242,8 +239,6 @@ def _attributes(text: str, *, strict: bool) -> dict[str, str]:
     try:
         # Like Go's decoder: null is nothing, and what is not UTF-8 is replaced.
         raw = _base64url(text)
-        if len(raw) > _ATTRIBUTES_MAX:
-            raise ValueError("too large")  # noqa: TRY301 - one way out
         weight.check_json(raw, max_values=ATTRIBUTES_VALUES_MAX)
         attributes = well_formed(json.loads(raw.decode(errors="replace")))
         if attributes is None:
@@ -256,13 +251,7 @@ def _attributes(text: str, *, strict: bool) -> dict[str, str]:
         if strict:
             raise JoinRequestError("cannot decode attributes") from error
         return {}
-    return {_text(key): _text(value or "") for key, value in attributes.items()}
-
-
-def _text(text: str) -> str:
-    """Without halves of surrogate pairs, which JSON may have and protobuf may not; Go's decoder
-    replaces them too."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return {key: value or "" for key, value in attributes.items()}
 
 
 def _base64url(text: str) -> bytes:

@@ -23,10 +23,10 @@ from lkpy.limits import (
     MAX_MEDIA_SECTIONS,
     MAX_STRING,
     MAX_SUBSCRIPTIONS,
-    SIGNAL_ELEMENTS,
     SIGNAL_SPARSE_FRAME,
     SIGNAL_TEXT_FRAME,
     SIGNAL_TEXT_VALUES,
+    SIGNAL_VALUES,
 )
 from lkpy.signal import weight
 
@@ -92,7 +92,9 @@ UNBOUNDED = frozenset(
 """Strings that may be longer than :data:`lkpy.limits.MAX_STRING`, by their field's name."""
 
 
-_BYTES_PER_FIELD = 6
+SMALL = 128
+"""Bytes of a frame that has too few of anything to break a bound."""
+_BYTES_PER_VALUE = 6
 """An id with its tag is 16 bytes, an entry of a map with its key and its value 20."""
 
 Check: TypeAlias = Callable[[Sequence[Any]], str]
@@ -197,19 +199,18 @@ def _check_string(name: str, path: str) -> Check:
 # -- before decoding ------------------------------------------------------------------------------
 
 
-def too_much(frame: bytes | str, kind: type[Message]) -> str:
+def too_much(frame: bytes | str, message_type: type[Message]) -> str:
     """Why a client's frame is not even decoded, which would take many times its size; empty: it
-    may be."""
+    may be. Counts no further than it has to."""
     try:
         if isinstance(frame, str):
             if len(frame) > SIGNAL_TEXT_FRAME:
-                return f"text frame of more than {SIGNAL_TEXT_FRAME} bytes"
-            # What is too deep is no request: its parser says so.
-            text = frame.encode()
-            weight.check_json(text, max_values=SIGNAL_TEXT_VALUES, max_depth=len(text))
+                return f"text frame of more than {SIGNAL_TEXT_FRAME} characters"
+            text = frame.encode(errors="surrogatepass")
+            weight.check_json(text, max_values=SIGNAL_TEXT_VALUES)
         elif len(frame) > SIGNAL_SPARSE_FRAME:
-            bound = min(SIGNAL_ELEMENTS, (SIGNAL_SPARSE_FRAME + len(frame)) // _BYTES_PER_FIELD)
-            weight.check_protobuf(frame, kind, max_values=bound)
+            most = min(SIGNAL_VALUES, (SIGNAL_SPARSE_FRAME + len(frame)) // _BYTES_PER_VALUE)
+            weight.check_protobuf(frame, message_type, max_values=most)
     except weight.TooMuchError as error:
-        return str(error)
+        return f"frame is too much: {error}"
     return ""

@@ -23,8 +23,9 @@ from lkpy.signal.client import (
     SinglePeerConnectionUnsupported,
 )
 from lkpy.sim import measure
-from lkpy.sim.expected import START_GRACE_S, ExpectedTracks, Silent
-from lkpy.sim.health import own_fault
+from lkpy.sim.judge.expected import START_GRACE_S, ExpectedTracks, Silent
+from lkpy.sim.judge.health import own_fault
+from lkpy.sim.judge.silence import track_name
 from lkpy.sim.measure import Times
 from lkpy.sim.media.clip import Clip
 from lkpy.sim.metrics import Summary, merged
@@ -33,7 +34,6 @@ from lkpy.sim.peers.peer import RIDS, Peer, PeerSettings
 from lkpy.sim.peers.stream import Stream
 from lkpy.sim.plan import ClientPlan
 from lkpy.sim.scenario import Group, PublishVideo, Quality
-from lkpy.sim.silence import track_name
 
 RECEIVE_SECTIONS = 3
 """Sections of each kind offered at once, as livekit-client does."""
@@ -380,12 +380,13 @@ class SimClient:
             return
         arrivals = measure.arrivals(self.peers)
         yield from self._expected.silent(now, connected, arrivals, patience)
-        if now > joined + START_GRACE_S:
+        began = max(joined, connected)
+        if now > began + START_GRACE_S:
             taken = self.published()
             for index in range(len(self.group.publish)):
                 name = track_name(self.plan.identity, index)
                 if name not in taken:
-                    yield Silent(name, joined, None)
+                    yield Silent(name, began, None)
 
     def socket_inodes(self) -> Iterator[int]:
         """Yield the inodes of the media sockets."""

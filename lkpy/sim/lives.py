@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 import aiohttp
 
 from lkpy.sim.client import ClientSettings, SimClient
+from lkpy.sim.judge.silence import track_name
 from lkpy.sim.metrics import Summary, merged
 from lkpy.sim.plan import ClientPlan
 from lkpy.sim.scenario import Group
-from lkpy.sim.silence import track_name
 
 _ONCE = ("clients", "joined", "connected", "errors")
 """Counts of clients: whoever joins twice is one."""
@@ -30,7 +30,6 @@ class Participant:
         self.plan = plan
         self.group = group
         self._fault: tuple[str, str | None] | None = None
-        self._skipped = 0
         self._settings = settings
         self._client = SimClient(plan, group, settings(0))
         self._lives = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from lkpy.sim.expected import Arrivals
+from lkpy.sim.judge.expected import Arrivals
 from lkpy.sim.metrics import Summary
 from lkpy.sim.peers.peer import Peer
 

@@ -76,7 +76,7 @@ _ALL = (
     _count("connected", "clients whose media connection came up"),
     _count("errors", "clients that failed, or lost their connection or a track for over a second"),
     _count("silences", "times a track that should flow brought nothing for over a second"),
-    _count("tracks", "tracks that delivered media"),
+    _count("tracks", "tracks that delivered media; again for each time that a client joins"),
     _count("packets", "RTP packets received, without retransmissions"),
     _count("packets_sent", "RTP packets sent, without retransmissions"),
     _count("packets_lost", "RFC 3550 A.3: expected minus received"),

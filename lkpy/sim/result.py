@@ -6,12 +6,12 @@ import enum
 from dataclasses import dataclass, field
 
 from lkpy.sim import slo
-from lkpy.sim.health import Health
+from lkpy.sim.judge.health import Health
+from lkpy.sim.judge.silence import Silence, SilentTrack
 from lkpy.sim.metrics import Summary
 from lkpy.sim.plan import Plan
 from lkpy.sim.scenario import Scenario
 from lkpy.sim.server_stats import ServerSample
-from lkpy.sim.silence import Silence, SilentTrack
 from lkpy.sim.target import Target
 
 

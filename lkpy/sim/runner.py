@@ -9,11 +9,12 @@ import time
 from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 
-from lkpy.sim import health, slo, target, verdict
 from lkpy.sim import plan as planning
+from lkpy.sim import slo, target
 from lkpy.sim.embedded import EmbeddedServer
-from lkpy.sim.health import Health
-from lkpy.sim.liveness import PATIENCE_S, ServerWatch
+from lkpy.sim.judge import health, verdict
+from lkpy.sim.judge.health import Health
+from lkpy.sim.judge.liveness import PATIENCE_S, ServerWatch
 from lkpy.sim.media import making
 from lkpy.sim.metrics import Summary, merged
 from lkpy.sim.result import Event, RunResult, Sample, total
@@ -312,16 +313,15 @@ class Runner:
                 continue
             for name, data in figures["groups"].items():
                 result.groups.setdefault(name, Summary()).merge(Summary.from_dict(data))
-            result.health.append(Health.from_dict(figures["health"]))
+            process = Health.from_dict(figures["health"])
+            result.health.append(process)
+            self._faults.extend(
+                f"generator process {worker.index}: {fault}" for fault in process.faults()
+            )
             result.server_info = result.server_info or figures["server"]
         self._count_silences(result)
         result.whole = merged(result.groups.values())
         result.verdicts = slo.evaluate(self._scenario.judged_slos(), result.lookup)
-        self._faults.extend(
-            f"generator process {index}: {fault}"
-            for index, process in enumerate(result.health)
-            for fault in process.faults()
-        )
         result.status, result.reasons = verdict.conclude(
             verdict.Findings(
                 failures=self._failures,

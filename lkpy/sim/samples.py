@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lkpy.sim import silence
+from lkpy.sim.judge import silence
+from lkpy.sim.judge.silence import Second, Silence, SilenceJudge, SilentTrack
 from lkpy.sim.plan import Plan
 from lkpy.sim.result import Event, Sample, total
 from lkpy.sim.scenario import Scenario
-from lkpy.sim.silence import Second, Silence, SilenceJudge, SilentTrack
 from lkpy.sim.worker import SAMPLE_COUNTERS
 from lkpy.text import one_line
 

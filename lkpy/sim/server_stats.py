@@ -14,7 +14,7 @@ import aiohttp
 import psutil
 from google.protobuf.message import DecodeError
 
-from lkpy.sim.health import ProcessorWait
+from lkpy.sim.judge.health import ProcessorWait
 from lkpy.sim.target import Target
 from lkpy.stats.v1.stats_pb2 import Snapshot
 

@@ -27,7 +27,8 @@ import aiohttp
 
 from lkpy.sim import plan as planning
 from lkpy.sim.client import ClientSettings, seed_of
-from lkpy.sim.health import Health, ProcessorWait, raise_descriptor_limit, socket_drops
+from lkpy.sim.judge.health import Health, ProcessorWait, raise_descriptor_limit, socket_drops
+from lkpy.sim.judge.silence import SilentTrack, planned_tracks
 from lkpy.sim.lives import Participant
 from lkpy.sim.media import cache
 from lkpy.sim.media.clip import Clip
@@ -37,7 +38,6 @@ from lkpy.sim.peers.peer import PeerSettings
 from lkpy.sim.peers.receive import TICK_S
 from lkpy.sim.plan import Action, ActionKind
 from lkpy.sim.scenario import PublishAudio, Scenario
-from lkpy.sim.silence import SilentTrack, planned_tracks
 
 MAX_LINE = 64 * 1024 * 1024
 MAX_UNSENT = 4 * 1024 * 1024

@@ -132,16 +132,16 @@ async def test_a_peer_that_reads_slowly_stays(
     server: Harness, told: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What counts is that it reads: all of it takes longer than the deadline."""
-    monkeypatch.setattr("lkpy.server.http.signal_socket.WS_SEND_TIMEOUT_S", 2.0)
+    monkeypatch.setattr("lkpy.server.http.signal_socket.WS_SEND_TIMEOUT_S", 1.0)
     client = await joined_and_deaf(server, "slow")
     sink = server.media.rooms["lobby"].sinks["slow"]
-    for _ in range(20):
+    for _ in range(8):
         sink.write(FILLER)
     received = 0
     loop = asyncio.get_running_loop()
-    while received < 20 * 512 * 1024:
+    while received < 8 * 512 * 1024:
         received += len(await asyncio.wait_for(loop.sock_recv(client, 65536), 60))
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.005)
     assert not told
     assert not sink.closed
     client.close()

@@ -110,6 +110,7 @@ async def test_a_worker_that_has_ended_gets_no_rooms_and_the_node_says_so(
     await join(server, "bob", "elsewhere")
     assert places(engine) == {1}
     assert await server.get("/") == (406, "Not Ready\nmedia worker 0 has ended")
+    assert await server.get("/lkpy/v1/ready") == (503, "media worker 0 has ended")
 
 
 async def test_a_stalled_worker_is_said_until_it_goes_on(

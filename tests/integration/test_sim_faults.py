@@ -29,6 +29,7 @@ from lkpy.sim import loader
 from lkpy.sim import plan as planning
 from lkpy.sim.client import ClientSettings
 from lkpy.sim.embedded import EmbeddedServer
+from lkpy.sim.judge.silence import planned_tracks
 from lkpy.sim.lives import Participant
 from lkpy.sim.media import cache
 from lkpy.sim.peers.link import local_addresses
@@ -37,7 +38,6 @@ from lkpy.sim.report import document, html, junit
 from lkpy.sim.result import RunResult, Status
 from lkpy.sim.runner import Runner
 from lkpy.sim.scenario import Scenario
-from lkpy.sim.silence import planned_tracks
 from lkpy.sim.target import Target
 from tests.integration.test_sim_embedded import environment
 from tests.integration.test_sim_run import Notes

@@ -310,6 +310,15 @@ async def test_there_is_as_much_as_there_is() -> None:
     assert [value for *_, value in media.published.samples()] == [0]
 
 
+async def test_what_does_not_flow_and_what_nobody_took_is_told() -> None:
+    media = MediaMetrics()
+    server = stats_pb2.Server(stalled_tracks=1, stalled_down_tracks=3, events_unhandled=7)
+    await media.update(stats_pb2.Snapshot(server=server))
+    told = media.stalled.value("incoming"), media.stalled.value("outgoing")
+    assert told == (1, 3)
+    assert media.unhandled.value() == 7
+
+
 async def test_quality_is_observed_per_interval() -> None:
     media = MediaMetrics()
     labels = ("incoming", "CAMERA", "VIDEO", "")

@@ -6,14 +6,14 @@ import errno
 import resource
 
 from lkpy.errors import Code, LkpyError
-from lkpy.sim.health import (
+from lkpy.sim.histogram import Histogram
+from lkpy.sim.judge.health import (
     Health,
     ProcessorWait,
     descriptor_shortage,
     own_fault,
     socket_drops,
 )
-from lkpy.sim.histogram import Histogram
 
 HEAD = (
     "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout"

@@ -15,14 +15,14 @@ from rich.console import Console
 
 from lkpy.errors import ConfigError
 from lkpy.sim import loader, plan, slo
-from lkpy.sim.health import Health
 from lkpy.sim.histogram import Histogram
+from lkpy.sim.judge.health import Health
+from lkpy.sim.judge.silence import Silence
 from lkpy.sim.metrics import Summary
 from lkpy.sim.report import document, files, html, junit, terminal
 from lkpy.sim.result import EXIT_CODES, Event, RunResult, Sample, Status
 from lkpy.sim.scenario import Report
 from lkpy.sim.server_stats import ServerSample
-from lkpy.sim.silence import Silence
 from lkpy.sim.target import Target
 from lkpy.sim.worker import SAMPLE_COUNTERS
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from livekit.protocol import models, rtc
 
 from lkpy.sim import loader, plan
-from lkpy.sim.expected import START_GRACE_S, Arrivals, ExpectedTracks, Silent
-from lkpy.sim.result import Event
-from lkpy.sim.samples import Gathered
-from lkpy.sim.silence import (
+from lkpy.sim.judge.expected import START_GRACE_S, Arrivals, ExpectedTracks, Silent
+from lkpy.sim.judge.silence import (
     LATE_S,
     PlannedTrack,
     Second,
@@ -17,6 +15,8 @@ from lkpy.sim.silence import (
     SilentTrack,
     planned_tracks,
 )
+from lkpy.sim.result import Event
+from lkpy.sim.samples import Gathered
 from lkpy.sim.worker import SAMPLE_COUNTERS
 
 SCENARIO = loader.parse(

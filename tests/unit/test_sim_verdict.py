@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
-from lkpy.sim.liveness import PATIENCE_S, Liveness
+from lkpy.sim.judge.liveness import PATIENCE_S, Liveness
+from lkpy.sim.judge.verdict import STARVED_LEAST, Findings, conclude, doubts
 from lkpy.sim.result import EXIT_CODES, Sample, Status
 from lkpy.sim.server_stats import ServerSample
-from lkpy.sim.verdict import STARVED_LEAST, Findings, conclude, doubts
 
 ALL = {
     "failures": ("worker 1 was killed",),

@@ -143,11 +143,14 @@ impl World {
             let [_, _, high, low] = v4.ip().octets();
             let index = usize::from(u16::from_be_bytes([high - 1, low]));
             let client = &mut self.clients[index];
+            let pair = CandidatePair {
+                local: remote,
+                remote: SERVER,
+                protocol: Protocol::Udp,
+            };
             match bytes.first() {
-                Some(0..=3) => {
-                    client.handle_stun(self.now, remote, SERVER, Protocol::Udp, &bytes);
-                }
-                Some(20..=63) => client.handle_dtls(self.now, &bytes),
+                Some(0..=3) => drop(client.handle_stun(self.now, pair, &bytes)),
+                Some(20..=63) => drop(client.handle_dtls(self.now, pair, &bytes)),
                 _ => {}
             }
         }

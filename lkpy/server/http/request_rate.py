@@ -14,7 +14,7 @@ from lkpy.limits import (
     SIGNAL_UNITS_BURST,
     SIGNAL_UNITS_PER_S,
 )
-from lkpy.signal.request_bounds import elements
+from lkpy.signal.request_bounds import SMALL, elements
 
 _BYTES_PER_UNIT = 1024
 _TEXT_BYTES_PER_UNIT = 64
@@ -27,6 +27,8 @@ times a second."""
 def cost(request: rtc.SignalRequest, frame: bytes | str) -> float:
     """Units of a request that came in ``frame``."""
     kind = request.WhichOneof("message") or ""
+    if len(frame) <= SMALL:
+        return _KINDS.get(kind, 1)
     return (
         _KINDS.get(kind, 1)
         + len(frame) / (_TEXT_BYTES_PER_UNIT if isinstance(frame, str) else _BYTES_PER_UNIT)

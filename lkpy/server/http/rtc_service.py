@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from functools import partial
 from typing import Protocol
 
@@ -178,7 +177,7 @@ class RTCService:
 def overloaded(error: Overloaded) -> web.Response:
     """503 that says when to come back (RFC 9110 10.2.3)."""
     response = text(error.http_status, error.message)
-    response.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    response.headers["Retry-After"] = error.retry_after
     return response
 
 

@@ -28,7 +28,7 @@ from lkpy.server.rtc.signals import knows_newer_messages
 from lkpy.server.telemetry.events import NO_TELEMETRY, SignalLimited, Telemetry
 from lkpy.server.telemetry.log import fields
 from lkpy.signal.codec import Encoding, FrameError, SharedEncoder, decode, encode
-from lkpy.signal.request_bounds import too_much, violation
+from lkpy.signal.request_bounds import SMALL, too_much, violation
 
 logger = logging.getLogger(__name__)
 
@@ -217,7 +217,7 @@ class SignalSocket:
             request = rtc.SignalRequest()
         else:
             request = decode(frame, rtc.SignalRequest)
-            why = violation(request)
+            why = violation(request) if len(frame) > SMALL else ""
         if why:
             await self._refuse(why, request)
         else:
@@ -280,13 +280,18 @@ class SignalSocket:
         """As long as the client takes some of what waits: a slow one may need minutes for a large
         room."""
         writing = asyncio.ensure_future(self._write(frame))
+        before: int | None = None
         try:
-            while not writing.done():
-                before = self._socket.untaken
-                await asyncio.wait([writing], timeout=WS_SEND_TIMEOUT_S)
-                if not writing.done() and self._socket.untaken >= before:
+            while True:
+                # At first only until the frame is among what waits.
+                wait_s = 0.0 if before is None else WS_SEND_TIMEOUT_S
+                await asyncio.wait([writing], timeout=wait_s)
+                if writing.done():
+                    return writing.result()
+                untaken = self._socket.untaken
+                if before is not None and untaken >= before:
                     raise TimeoutError("the client takes nothing")
-            writing.result()
+                before = untaken
         finally:
             writing.cancel()
 

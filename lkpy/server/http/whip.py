@@ -17,16 +17,18 @@ from lkpy.auth.grants import Grants
 from lkpy.auth.token import Verified
 from lkpy.errors import LkpyError
 from lkpy.ids import NodeID, ParticipantID, ParticipantIdentity, RoomName
-from lkpy.limits import WHIP_TRACKS_POLL_S, WHIP_TRACKS_S, Limits
+from lkpy.limits import WHIP_BODY_MAX, WHIP_TRACKS_POLL_S, WHIP_TRACKS_S, Limits
 from lkpy.sdp import IceFragment, SdpError, SessionDescription
 from lkpy.server.http import form, whip_create
 from lkpy.server.http.auth import PermissionDenied
 from lkpy.server.http.service import not_found, path_of
 from lkpy.server.http.whip_create import Refused
 from lkpy.server.rooms.managed_room import ManagedRoomWhip
+from lkpy.server.routing.admission import Admission, Overloaded
 from lkpy.server.routing.channel import MessageChannel
 from lkpy.server.rtc.one_shot import OneShotSink, TrackName
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
+from lkpy.server.rtc.sliced_sdp import forget, parse_in_slices
 from lkpy.server.telemetry.log import fields
 
 logger = logging.getLogger(__name__)
@@ -63,8 +65,11 @@ class Rooms(Protocol):
 class WhipService:
     """The endpoint and its sessions. Errors are JSON objects with one member, ``error``."""
 
-    def __init__(self, rooms: Rooms, allocator: Allocator, limits: Limits) -> None:
+    def __init__(
+        self, rooms: Rooms, allocator: Allocator, limits: Limits, admission: Admission
+    ) -> None:
         self._rooms = rooms
+        self._admission = admission
         self._allocator = allocator
         self._limits = limits
 
@@ -113,18 +118,22 @@ class WhipService:
                 ),
             )
             body = json.dumps({"error": error.message}, separators=(",", ":"))
-            return _body(error.http_status, f"{body}\n", "application/json")
+            answer = _body(error.http_status, f"{body}\n", "application/json")
+            if isinstance(error, Overloaded):
+                answer.headers["Retry-After"] = error.retry_after
+            return answer
 
     # -- create ---------------------------------------------------------------------------------
 
     async def _create(self, request: web.Request, token: Verified | None) -> web.Response:
         _check_content_type(request, SDP)
         values, body = await form.values(request), await request.read()
-        start = whip_create.validate(request, values, token, body, self._limits)
+        start = await self._validate(request, values, token, body)
         self._allocator.validate_create_room(start.room, start.grants)
         if start.one_shot is not None and start.one_shot.wanted:
             await self._wait_for(start.room, start.one_shot.wanted)
-        join, answer = await self._begin(start)
+        async with self._admission.turn(lambda: request.transport is None):
+            join, answer = await self._begin(start)
         sid = ParticipantID(join.participant.sid)
         description = SessionDescription.parse(answer.sdp)
         used = next(description.active_media(), None)
@@ -147,6 +156,18 @@ class WhipService:
         for server in join.ice_servers:
             headers.extend((hdrs.LINK, link) for link in _links(server))
         return _body(201, answer.sdp, SDP, headers)
+
+    async def _validate(
+        self, request: web.Request, values: Mapping[str, str], token: Verified | None, body: bytes
+    ) -> StartSession:
+        """With a large offer others have their turn meanwhile."""
+        offer = body.decode(errors="replace") if len(body) <= WHIP_BODY_MAX else ""
+        try:
+            if token is not None:
+                await parse_in_slices(offer)
+            return whip_create.validate(request, values, token, body, self._limits)
+        finally:
+            forget(offer)
 
     async def _begin(self, start: StartSession) -> tuple[rtc.JoinResponse, rtc.SessionDescription]:
         self._allocator.select_room_node(start.room)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
@@ -29,6 +30,11 @@ class Overloaded(LkpyError):
     def __init__(self, retry_after_s: float) -> None:
         super().__init__(Code.UNAVAILABLE, "too many joins at once", blame=Blame.OPERATOR)
         self.retry_after_s = retry_after_s
+
+    @property
+    def retry_after(self) -> str:
+        """As a ``Retry-After`` header has it (RFC 9110 10.2.3)."""
+        return str(math.ceil(self.retry_after_s))
 
 
 class Abandoned(LkpyError):

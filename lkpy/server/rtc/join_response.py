@@ -7,10 +7,9 @@ from collections.abc import Iterable
 
 from livekit.protocol import models, rtc
 
-from lkpy.limits import PING_INTERVAL_S, PING_TIMEOUT_S
+from lkpy.limits import PING_INTERVAL_S, PING_TIMEOUT_S, SIGNAL_PROTOCOL
 from lkpy.server.rtc.options import NodeInfo
 
-SIGNAL_PROTOCOL = 17
 AGENT_PROTOCOL = 1
 
 

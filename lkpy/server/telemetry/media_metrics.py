@@ -73,6 +73,11 @@ class MediaMetrics:
         self.cpu = Counter(
             "lkpy_engine_cpu_seconds_total", ("worker",), "CPU time of the media workers."
         )
+        self.unhandled = Counter(
+            "lkpy_engine_events_unhandled_total",
+            (),
+            "What the media engine told of objects that nobody knew any more.",
+        )
         self.stalled = Gauge(
             "lkpy_media_stalled", ("direction",), "Tracks that should flow and do not."
         )
@@ -135,6 +140,7 @@ class MediaMetrics:
             gauge.zero()
             for kind, count in tally.items():
                 gauge.add(kind.upper(), by=count)
+        self.unhandled.set(to=snapshot.server.events_unhandled)
         self.stalled.set(INCOMING, to=snapshot.server.stalled_tracks)
         self.stalled.set(OUTGOING, to=snapshot.server.stalled_down_tracks)
         workers = snapshot.workers

@@ -70,11 +70,14 @@ class SnapshotCollector:
         rooms: Callable[[], Iterable[ObservedRoom]],
         collect_engine: Callable[[], Awaitable[Sequence[StatsCollected]]],
         clock: Clock,
+        *,
+        events_unhandled: Callable[[], int] = lambda: 0,
     ) -> None:
         self._node = node
         self._rooms = rooms
         self._collect_engine = collect_engine
         self._clock = clock
+        self._events_unhandled = events_unhandled
         self._process = psutil.Process()
         self._before = self._now()
         self._rates = stats_pb2.Server()
@@ -105,6 +108,7 @@ class SnapshotCollector:
             memory_bytes=self._process.memory_info().rss,
             num_cpus=os.cpu_count() or 1,
             rooms=len(rooms),
+            events_unhandled=self._events_unhandled(),
             state="serving" if self._node.state == "serving" else "draining",
         )
         async for person in paced(person for room in rooms for person in room.participants):

@@ -29,11 +29,11 @@ def render(document: Mapping[str, Any]) -> str:
             _reasons(document),
             _tiles(document),
             _slos(document),
+            _events(document),
             _chart_holders(charts),
             _timings(document),
             _groups(document),
             _processes(document),
-            _events(document),
             _footer(document),
         ]
     )
@@ -86,6 +86,7 @@ def _tiles(document: Mapping[str, Any]) -> str:
     peak = max((sum(second) for second in seconds), default=0)
     tiles = [
         (f"{figures['joined']} / {figures['clients']}", "participants joined"),
+        (f"{figures['errors']:,}", "participants with errors"),
         (_statistic(figures, "join", "p95"), "join, p95"),
         (_statistic(figures, "ttff", "p95"), "first frame, p95"),
         (_statistic(figures, "residual_loss", "mean"), "residual loss, mean"),

@@ -79,6 +79,7 @@ class Server(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     STALLED_TRACKS_FIELD_NUMBER: _builtins.int
     STALLED_DOWN_TRACKS_FIELD_NUMBER: _builtins.int
+    EVENTS_UNHANDLED_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     version: _builtins.str
     region: _builtins.str
@@ -102,6 +103,8 @@ class Server(_message.Message):
     """Published tracks that should flow and of which nothing comes."""
     stalled_down_tracks: _builtins.int
     """Tracks that should be sent to subscribers, that come, and of which nothing is sent."""
+    events_unhandled: _builtins.int
+    """What the media engine told of objects that nobody knew any more."""
     def __init__(
         self,
         *,
@@ -123,10 +126,11 @@ class Server(_message.Message):
         state: _builtins.str = ...,
         stalled_tracks: _builtins.int = ...,
         stalled_down_tracks: _builtins.int = ...,
+        events_unhandled: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bitrate_in_bps", b"bitrate_in_bps", "bitrate_out_bps", b"bitrate_out_bps", "cpu_cores", b"cpu_cores", "down_tracks", b"down_tracks", "memory_bytes", b"memory_bytes", "node_id", b"node_id", "num_cpus", b"num_cpus", "packets_in_pps", b"packets_in_pps", "packets_out_pps", b"packets_out_pps", "participants", b"participants", "region", b"region", "rooms", b"rooms", "stalled_down_tracks", b"stalled_down_tracks", "stalled_tracks", b"stalled_tracks", "started_at_ms", b"started_at_ms", "state", b"state", "tracks", b"tracks", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bitrate_in_bps", b"bitrate_in_bps", "bitrate_out_bps", b"bitrate_out_bps", "cpu_cores", b"cpu_cores", "down_tracks", b"down_tracks", "events_unhandled", b"events_unhandled", "memory_bytes", b"memory_bytes", "node_id", b"node_id", "num_cpus", b"num_cpus", "packets_in_pps", b"packets_in_pps", "packets_out_pps", b"packets_out_pps", "participants", b"participants", "region", b"region", "rooms", b"rooms", "stalled_down_tracks", b"stalled_down_tracks", "stalled_tracks", b"stalled_tracks", "started_at_ms", b"started_at_ms", "state", b"state", "tracks", b"tracks", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

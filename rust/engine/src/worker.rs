@@ -317,7 +317,7 @@ impl Worker {
             }
         }
         for slot in std::mem::take(&mut self.tcp_readable) {
-            if self.read_tcp(slot) {
+            if self.guard_tcp(slot) {
                 self.tcp_readable.push(slot);
             }
         }
@@ -355,6 +355,16 @@ impl Worker {
         }
         self.core.end_batch(now);
         count == MESSAGES
+    }
+
+    /// [`Self::read_tcp`]; a panic over what came costs the connection.
+    fn guard_tcp(&mut self, slot: usize) -> bool {
+        let read = AssertUnwindSafe(|| self.read_tcp(slot));
+        catch_unwind(read).unwrap_or_else(|_| {
+            self.core.count_panic();
+            self.tcp.borrow_mut().close(slot);
+            false
+        })
     }
 
     /// Reads once from a connection. Returns whether there may be more.

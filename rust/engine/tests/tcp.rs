@@ -13,8 +13,8 @@ use lkpy_engine::api::{
     SendData,
 };
 use transport::{
-    ChannelOptions, DtlsIdentity, Fingerprint, IceCredentials, LocalCandidate, Protocol,
-    RemoteCandidate, RemoteDtls, Transport, TransportConfig, TransportEvent,
+    CandidatePair, ChannelOptions, DtlsIdentity, Fingerprint, IceCredentials, LocalCandidate,
+    Protocol, RemoteCandidate, RemoteDtls, Transport, TransportConfig, TransportEvent,
 };
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -29,10 +29,11 @@ struct Peer {
 
 impl Peer {
     fn turn(&mut self) {
-        let (local, remote) = (
-            self.stream.local_addr().unwrap(),
-            self.stream.peer_addr().unwrap(),
-        );
+        let pair = CandidatePair {
+            local: self.stream.local_addr().unwrap(),
+            remote: self.stream.peer_addr().unwrap(),
+            protocol: Protocol::Udp,
+        };
         let mut buffer = [0; 4096];
         if let Ok(len) = self.stream.read(&mut buffer) {
             assert_ne!(len, 0, "the engine closed the connection");
@@ -45,11 +46,9 @@ impl Peer {
             let frame = frame.to_vec();
             self.pending.drain(..2 + frame.len());
             if frame[0] < 4 {
-                let protocol = Protocol::Udp;
-                self.transport
-                    .handle_stun(now, local, remote, protocol, &frame);
+                self.transport.handle_stun(now, pair, &frame);
             } else {
-                self.transport.handle_dtls(now, &frame);
+                let _ = self.transport.handle_dtls(now, pair, &frame);
             }
         }
         if self.transport.next_timeout().is_some_and(|at| at <= now) {

@@ -21,7 +21,6 @@ pub(crate) struct Builder {
     data_channel_overflow: Py<PyAny>,
     packets_dropped: Py<PyAny>,
     receiver_layers_changed: Py<PyAny>,
-    down_track_layer_changed: Py<PyAny>,
     receiver_stalled: Py<PyAny>,
     down_track_stalled: Py<PyAny>,
     stream_states_changed: Py<PyAny>,
@@ -69,7 +68,6 @@ impl Builder {
             data_channel_overflow: class("DataChannelOverflow")?,
             packets_dropped: class("PacketsDropped")?,
             receiver_layers_changed: class("ReceiverLayersChanged")?,
-            down_track_layer_changed: class("DownTrackLayerChanged")?,
             receiver_stalled: class("ReceiverStalled")?,
             down_track_stalled: class("DownTrackStalled")?,
             stream_states_changed: class("StreamStatesChanged")?,
@@ -163,14 +161,6 @@ impl Builder {
             } => {
                 let fields = (receiver, PyTuple::new(py, layers)?, mime_type);
                 self.receiver_layers_changed.bind(py).call1(fields)
-            }
-            Event::DownTrackLayerChanged {
-                down_track,
-                spatial,
-                temporal,
-            } => {
-                let fields = (down_track, spatial, temporal);
-                self.down_track_layer_changed.bind(py).call1(fields)
             }
             Event::ReceiverStalled {
                 receiver,

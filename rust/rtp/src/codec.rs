@@ -1,4 +1,4 @@
-//! What forwarding must know of a payload whatever its codec: key frames and frame starts.
+//! What forwarding must know of a payload whatever its codec: where a decoder can begin, and frame starts.
 
 mod av1;
 mod dependency_descriptor;
@@ -69,23 +69,59 @@ impl Codec {
     }
 }
 
-/// Whether a packet is one that a decoder may start with: the first of a key frame, or any packet
-/// of audio or of a codec whose key frames cannot be told.
+/// What a decoder that has nothing yet can do with a packet; each can be begun with at least as well as
+/// those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EntryPoint {
+    /// Nothing: it needs what comes before it.
+    #[default]
+    None,
+    /// It begins an intra picture. The parameter sets are in packets of the same frame before it, or
+    /// known otherwise.
+    Picture,
+    /// It has parameter sets, but not the first of them: a sequence parameter set of H.265 without the
+    /// video parameter set.
+    LaterSets,
+    /// It has the parameter sets that a key frame begins with. Packets of the same frame before it have
+    /// nothing that is missed, unless the encoder has an order of its own.
+    ParameterSets,
+    /// It is the first packet of a key frame, or a packet that needs no other.
+    First,
+}
+
+impl EntryPoint {
+    /// Whether a decoder can begin with the packet, with what comes before it in the same frame.
+    #[inline]
+    pub const fn is_some(self) -> bool {
+        !matches!(self, Self::None)
+    }
+}
+
+/// Whether a decoder may begin with a packet: at a key frame, or anywhere in audio and in codecs whose
+/// key frames cannot be told.
 ///
 /// `dependency_descriptor` is the value of that header extension, if the packet has it; it is
 /// trusted before the payload, which may be encrypted end to end.
 #[inline]
-pub fn is_key_frame(codec: Codec, payload: &[u8], dependency_descriptor: Option<&[u8]>) -> bool {
+pub fn entry_point(
+    codec: Codec,
+    payload: &[u8],
+    dependency_descriptor: Option<&[u8]>,
+) -> EntryPoint {
+    let first = |is_first: bool| match is_first {
+        true => EntryPoint::First,
+        false => EntryPoint::None,
+    };
     if let Some(frame) = dependency_descriptor.and_then(FrameDescriptor::parse) {
-        return frame.key_frame();
+        return first(frame.key_frame());
     }
     match codec {
-        Codec::Opus | Codec::Red | Codec::OtherAudio | Codec::Other => true,
-        Codec::Vp8 => Vp8Descriptor::parse(payload).is_some_and(|vp8| vp8.key_frame),
-        Codec::Vp9 => Vp9Descriptor::parse(payload).is_some_and(|vp9| vp9.key_frame()),
-        Codec::H264 => h26x::is_h264_key_frame(payload),
-        Codec::H265 => h26x::is_h265_key_frame(payload),
-        Codec::Av1 => av1::is_key_frame(payload),
+        Codec::Opus | Codec::Red | Codec::OtherAudio | Codec::Other => EntryPoint::First,
+        Codec::Vp8 => first(Vp8Descriptor::parse(payload).is_some_and(|vp8| vp8.key_frame)),
+        Codec::Vp9 => first(Vp9Descriptor::parse(payload).is_some_and(|vp9| vp9.key_frame())),
+        Codec::H264 => h26x::h264_entry_point(payload),
+        Codec::H265 => h26x::h265_entry_point(payload),
+        Codec::Av1 => av1::entry_point(payload),
     }
 }
 
@@ -139,7 +175,7 @@ mod tests {
     #[test]
     fn audio_and_unknown_codecs_may_start_anywhere() {
         for codec in [Codec::Opus, Codec::Red, Codec::OtherAudio, Codec::Other] {
-            assert!(is_key_frame(codec, &[], None));
+            assert_eq!(entry_point(codec, &[], None), EntryPoint::First);
         }
         assert_eq!(is_frame_start(Codec::Opus, &[], None), Some(true));
         assert_eq!(is_frame_start(Codec::Other, &[], None), None);
@@ -147,17 +183,26 @@ mod tests {
 
     #[test]
     fn payloads_are_dispatched_by_codec() {
-        let cases: [(Codec, &[u8], bool, Option<bool>); 6] = [
-            (Codec::Vp8, &[0x10, 0x00], true, Some(true)),
-            (Codec::Vp8, &[0x10, 0x01], false, Some(true)),
-            (Codec::Vp9, &[0x08], true, Some(true)),
-            (Codec::H264, &[0x67], true, None),
-            (Codec::H265, &[0x42, 0x01], true, None),
-            (Codec::Av1, &[0x18, 0x0a], true, None),
+        use EntryPoint::{First, LaterSets, None, ParameterSets};
+        let cases: [(Codec, &[u8], EntryPoint, Option<bool>); 6] = [
+            (Codec::Vp8, &[0x10, 0x00], First, Some(true)),
+            (Codec::Vp8, &[0x10, 0x01], None, Some(true)),
+            (Codec::Vp9, &[0x08], First, Some(true)),
+            (Codec::H264, &[0x67], ParameterSets, Option::None),
+            (Codec::H265, &[0x42, 0x01], LaterSets, Option::None),
+            (Codec::Av1, &[0x18, 0x0a], ParameterSets, Option::None),
         ];
-        for (codec, payload, key_frame, start) in cases {
-            assert_eq!(is_key_frame(codec, payload, None), key_frame, "{codec:?}");
-            assert_eq!(is_frame_start(codec, payload, None), start, "{codec:?}");
+        for (codec, payload, entry, start) in cases {
+            assert_eq!(
+                entry_point(codec, payload, Option::None),
+                entry,
+                "{codec:?}"
+            );
+            assert_eq!(
+                is_frame_start(codec, payload, Option::None),
+                start,
+                "{codec:?}"
+            );
         }
     }
 
@@ -165,11 +210,14 @@ mod tests {
     fn the_dependency_descriptor_comes_first() {
         let delta_vp8 = [0x10, 0x01];
         let key = [0x80, 0, 1, 0x80];
-        assert!(is_key_frame(Codec::Vp8, &delta_vp8, Some(&key)));
-        assert!(!is_key_frame(Codec::Vp8, &[0x10, 0], Some(&[0x80, 0, 1])));
+        let begins = |payload, descriptor| {
+            entry_point(Codec::Vp8, payload, Some(descriptor)) == EntryPoint::First
+        };
+        assert!(begins(&delta_vp8, &key));
+        assert!(!begins(&[0x10, 0], &[0x80, 0, 1]));
         assert_eq!(is_frame_start(Codec::Av1, &[], Some(&key)), Some(true));
         // One that does not parse counts as absent.
-        assert!(is_key_frame(Codec::Vp8, &[0x10, 0], Some(&[0x80])));
+        assert!(begins(&[0x10, 0], &[0x80]));
     }
 
     proptest! {
@@ -178,8 +226,8 @@ mod tests {
             codec in prop::sample::select(&ALL), payload: Vec<u8>, descriptor: Option<Vec<u8>>,
         ) {
             let start = is_frame_start(codec, &payload, descriptor.as_deref());
-            let key = is_key_frame(codec, &payload, descriptor.as_deref());
-            prop_assert!(!(key && start == Some(false)));
+            let entry = entry_point(codec, &payload, descriptor.as_deref());
+            prop_assert!(!(entry.is_some() && start == Some(false)));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use lkpy_rtp::RtpHeader;
-use lkpy_rtp::codec::{Codec, is_key_frame};
+use lkpy_rtp::codec::{Codec, EntryPoint, entry_point};
 use lkpy_rtp::extension::{ExtensionKind, ExtensionMap, ParsedExtensions};
 use lkpy_rtp::header::{HeaderFields, write_header};
 use lkpy_rtp::nack::NackGenerator;
@@ -105,7 +105,8 @@ fn packets_do_not_allocate() {
             let header = RtpHeader::parse(packet).unwrap();
             let parsed = ParsedExtensions::parse(&map, &header, packet);
             assert_eq!(parsed.transport_sequence, Some(sequence));
-            assert!(is_key_frame(Codec::Vp8, header.payload(packet), None));
+            let entry = entry_point(Codec::Vp8, header.payload(packet), None);
+            assert_eq!(entry, EntryPoint::First);
             let extended = unwrapper.unwrap(header.sequence);
             nacks.received(now, extended);
             nacks.poll(now, &mut due);

@@ -1,5 +1,7 @@
 //! What a microphone said in one observation window (RFC 6464 levels).
 
+use rtp::seq::ExtSeq;
+
 /// Packet time of Opus in practice, in milliseconds: what the first packet of a talk spurt counts.
 const DEFAULT_PACKET_MS: u32 = 20;
 
@@ -22,7 +24,8 @@ pub(crate) struct AudioLevelMeter {
     active_level: u8,
     clock_rate: u32,
     window: Option<AudioWindow>,
-    highest_timestamp: Option<u32>,
+    /// The number and timestamp of the newest packet.
+    newest: Option<(ExtSeq, u32)>,
 }
 
 impl AudioLevelMeter {
@@ -32,20 +35,20 @@ impl AudioLevelMeter {
             active_level,
             clock_rate: clock_rate.max(1),
             window: None,
-            highest_timestamp: None,
+            newest: None,
         }
     }
 
-    /// A packet with `level` and RTP `timestamp` arrived; packets out of order are left out.
-    pub(crate) fn observe(&mut self, level: u8, timestamp: u32) {
-        let step = match self.highest_timestamp {
+    /// A packet with `level`, the unwrapped number `ext_seq` and an RTP `timestamp` arrived; packets out
+    /// of order are left out. The number decides what is late, as the timestamp may go anywhere when
+    /// the publisher begins anew.
+    pub(crate) fn observe(&mut self, level: u8, ext_seq: ExtSeq, timestamp: u32) {
+        let step = match self.newest {
             None => 0,
-            Some(highest) if rtp::seq::is_newer_u32(timestamp, highest) => {
-                timestamp.wrapping_sub(highest)
-            }
+            Some((newest, before)) if ext_seq > newest => timestamp.wrapping_sub(before),
             Some(_) => return,
         };
-        self.highest_timestamp = Some(timestamp);
+        self.newest = Some((ext_seq, timestamp));
         let step_ms = (u64::from(step) * 1000 / u64::from(self.clock_rate)) as u32;
         let packet_ms = match step_ms {
             1..=MAX_PACKET_MS => step_ms,
@@ -75,7 +78,8 @@ mod tests {
     fn loudest_level_and_active_time() {
         let mut meter = AudioLevelMeter::new(35, 48_000);
         for (packet, level) in [50, 35, 20, 36, 127].into_iter().enumerate() {
-            meter.observe(level, (packet as u32 * 960).wrapping_sub(960));
+            let number = 70_000 + packet as u64;
+            meter.observe(level, number, (packet as u32 * 960).wrapping_sub(960));
         }
         let expected = AudioWindow {
             level: 20,
@@ -88,21 +92,38 @@ mod tests {
     #[test]
     fn silence_that_was_not_sent_is_not_speech() {
         let mut meter = AudioLevelMeter::new(35, 48_000);
-        meter.observe(30, 0);
-        meter.observe(30, 48_000);
+        meter.observe(30, 70_000, 0);
+        meter.observe(30, 70_001, 48_000);
         assert_eq!(meter.take().map(|window| window.active_ms), Some(40));
     }
 
     #[test]
     fn late_and_repeated_packets_do_not_count() {
         let mut meter = AudioLevelMeter::new(35, 48_000);
-        meter.observe(30, 960);
-        meter.observe(1, 960);
-        meter.observe(1, 0);
+        meter.observe(30, 70_001, 960);
+        meter.observe(1, 70_001, 960);
+        meter.observe(1, 70_000, 0);
         let expected = AudioWindow {
             level: 30,
             active_ms: 20,
         };
         assert_eq!(meter.take(), Some(expected));
+    }
+
+    #[test]
+    fn timestamps_may_go_anywhere() {
+        let mut meter = AudioLevelMeter::new(35, 48_000);
+        let timestamps = [
+            3_000_000_000,
+            1_000_000_000,
+            1_000_000_960,
+            u32::MAX,
+            959,
+            958,
+        ];
+        for (number, timestamp) in (70_000..).zip(timestamps) {
+            meter.observe(30, number, timestamp);
+            assert!(meter.take().is_some_and(|window| window.active_ms == 20));
+        }
     }
 }

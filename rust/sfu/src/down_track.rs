@@ -11,6 +11,7 @@
 //! | [`stream`] (numbering, timeline, vp8, history, output, writer) | the packet's new numbers, and its bytes, with the subscriber's playout delay |
 //! | [`allocated`] | how much of what the subscriber wants there is room for |
 //! | [`silence`] | why nothing is sent |
+//! | [`source`] | what happens to the source: it pauses, its layers change, its publisher begins anew |
 //! | [`reports`] | sender reports, and what the subscriber's reports say |
 
 mod allocated;
@@ -23,6 +24,7 @@ mod reports;
 pub(crate) mod selector;
 mod sent_log;
 mod silence;
+mod source;
 mod stats;
 mod stream;
 mod svc;
@@ -41,7 +43,7 @@ pub use stats::DownTrackStats;
 
 use crate::allocator::Allocation;
 use crate::clock::PublisherClock;
-use crate::params::{DownTrackConfig, MediaKind};
+use crate::params::{DownTrackConfig, MAX_SPATIAL_LAYERS, MediaKind};
 use crate::receiver::Receiver;
 use crate::sink::PacketSink;
 use keyframes::KeyFrameRequests;
@@ -94,6 +96,8 @@ pub struct DownTrack {
     /// The receiver's pause and layer generations that were seen last.
     source_pauses: u32,
     layers_generation: u32,
+    /// How often the publisher had begun each layer anew.
+    incarnations: [u32; MAX_SPATIAL_LAYERS],
     /// The source is paused, or was since the last packet was sent.
     source_muted: bool,
     source_paused: bool,
@@ -119,6 +123,7 @@ impl DownTrack {
             seeking_since: None,
             source_pauses: source.pauses(),
             layers_generation: source.layers_generation(),
+            incarnations: source.layers().incarnations,
             source_muted: source.is_muted(),
             source_paused: false,
             reported_layers: (-1, -1),
@@ -167,17 +172,6 @@ impl DownTrack {
         self.wanted = (max_spatial, max_temporal);
         self.muted = muted;
         self.limit(now, source);
-    }
-
-    /// Reads from another receiver from now on. The stream goes on with the next key frame.
-    pub fn set_source(&mut self, now: Instant, source: &Receiver) {
-        self.stop_era();
-        self.source_paused = true;
-        self.source_muted = source.is_muted();
-        self.kind = source.kind();
-        self.source_pauses = source.pauses();
-        self.stream.set_source(&self.config, source);
-        self.settle(now, source);
     }
 
     /// Join step 15: forwards the batch of `source`.
@@ -346,29 +340,6 @@ impl DownTrack {
         self.requests.ask_again_now();
     }
 
-    fn retarget(&mut self, now: Instant, source: &Receiver) {
-        let before = self.selector.target();
-        self.layers_generation = source.layers_generation();
-        self.selector.retarget(now, source.layers());
-        if self.selector.target() != before {
-            self.seeking_since = Some(now);
-            self.requests.ask_again_now();
-        }
-    }
-
-    /// Notices what happened to the source.
-    fn follow_source(&mut self, now: Instant, source: &Receiver) {
-        self.source_muted = source.is_muted();
-        if source.pauses() != self.source_pauses {
-            self.source_pauses = source.pauses();
-            self.source_paused = true;
-            self.stop_era();
-        }
-        if source.layers_generation() != self.layers_generation {
-            self.retarget(now, source);
-        }
-    }
-
     /// The layer whose key frame the stream waits for.
     fn wanted_key_frame(&self) -> Option<u8> {
         let target = self.selector.target()?;
@@ -395,13 +366,13 @@ impl DownTrack {
         source: &Receiver,
         sink: &mut S,
     ) {
-        let Some(&first) = source.batch(0).first() else {
+        let Some((index, first)) = source.first_in_batch(0) else {
             return;
         };
         if self.selector.current().is_none() && !self.begin_era(now, 0, first, source) {
             return;
         }
-        self.stream.forward_batch(0, 0, false, source, sink);
+        self.stream.forward_batch(0, index, false, source, sink);
     }
 
     fn forward_video<S: PacketSink + ?Sized>(
@@ -448,14 +419,14 @@ impl DownTrack {
         };
         let target = self.selector.target()?;
         let found = source.layers().seen.iter().filter_map(|layer| {
-            let key_frame = source.key_frame(layer)?;
+            let key_frame = source.key_frame(now, layer)?;
             let usable = self.selector.wants_key_frame_of(layer)
-                && self.stream.may_begin_at(layer, key_frame.ext_seq)
-                && now.saturating_duration_since(key_frame.arrival) <= replay
-                && self.rejected != Some((layer, key_frame.ext_seq));
+                && self.stream.may_begin_at(layer, key_frame.first)
+                && now.saturating_duration_since(key_frame.since) <= replay
+                && self.rejected != Some((layer, key_frame.first));
             usable.then_some(PendingSwitch {
                 layer,
-                key_frame: key_frame.ext_seq,
+                key_frame: key_frame.first,
                 since: now,
             })
         });

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rtp::codec::EntryPoint;
 use rtp::dependency::{Dependencies, DescriptorLayout};
 use rtp::extension::ExtensionKind;
 use rtp::vp8::Vp8Descriptor;
@@ -128,9 +129,9 @@ pub(crate) struct PacketInfo {
     pub(crate) marker: bool,
     /// A packet that a key frame begins with.
     pub(crate) key_frame: bool,
-    /// Forwarding may begin here: a key frame, or anything of a codec whose key frames cannot be
-    /// told.
-    pub(crate) entry_point: bool,
+    /// Whether forwarding may begin here: at a key frame, or at anything of a codec whose key frames
+    /// cannot be told.
+    pub(crate) entry: EntryPoint,
     pub(crate) extension_count: u8,
     pub(crate) extensions: [ExtensionRef; MAX_PASSED_EXTENSIONS],
     /// Its VP8 payload descriptor, which has to be rewritten.
@@ -153,7 +154,7 @@ impl PacketInfo {
             depends_on_temporal: 0,
             marker: false,
             key_frame: false,
-            entry_point: true,
+            entry: EntryPoint::First,
             extension_count: 0,
             extensions: Default::default(),
             vp8: None,

@@ -7,7 +7,9 @@
 mod binding;
 mod descriptors;
 mod inspect;
+mod key_frame;
 mod layer;
+mod layer_sets;
 mod spatial;
 mod stats;
 mod temporal;
@@ -23,21 +25,26 @@ pub use stats::LayerStats;
 
 use crate::allocator::{LayerBitrates, PerLayer};
 use crate::audio_level::{AudioLevelMeter, AudioWindow};
-use crate::down_track::selector::{LayerSet, Layers};
+use crate::down_track::selector::Layers;
 use crate::packet::PacketInfo;
 use crate::params::{
     CodecParameters, Encoding, HeaderExtension, MAX_SPATIAL_LAYERS, MediaKind, ReceiverConfig,
 };
 use crate::ring::Insert;
 use crate::tracker::TrackerConfig;
-use binding::{Bindings, Hints};
+use binding::{Bindings, Hints, Unbound};
 pub(crate) use descriptors::CurrentStructure;
 use inspect::{Inspect, Inspector, PayloadKind};
-use layer::{Incoming, KeyFrame, Layer, LayerConfig};
+use key_frame::KeyFrame;
+use layer::{Incoming, Layer, LayerConfig};
 use spatial::SpatialLayers;
 
 /// Time between two receiver reports (LiveKit `buffer_base.go`).
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// An ssrc that was replaced takes its layer back only after nothing came for this long: until then its
+/// packets are late ones.
+const REPLACED_SILENCE: Duration = Duration::from_secs(3);
 
 /// After this many packets of one turn the caller should forward before it reads on.
 const BATCH_LIMIT: usize = 128;
@@ -56,7 +63,8 @@ pub enum RtpOutcome {
     Duplicate,
     /// A retransmission without media: the publisher probes for bandwidth.
     Probe,
-    /// It is too old, too long, nobody asked for it, or its number makes no sense.
+    /// It is too old, too long, nobody asked for it, its number makes no sense, or another ssrc took
+    /// the place of its own.
     Refused,
     /// Its ssrc belongs to no layer.
     UnknownSource,
@@ -175,14 +183,13 @@ impl Receiver {
                     repaired_rid: extensions.repaired_rid,
                     rtx: matches!(kind, PayloadKind::Rtx { .. }),
                 };
-                let Some(binding) = self.bindings.learn(header.ssrc, hints) else {
-                    return RtpOutcome::UnknownSource;
-                };
-                if !binding.rtx {
-                    self.layers[usize::from(binding.layer)].set_ssrc(now, header.ssrc);
-                    self.inspector.restart(binding.layer);
+                let layers = &self.layers;
+                let active = |layer| layers[usize::from(layer)].is_active(now, REPLACED_SILENCE);
+                match self.bindings.learn(header.ssrc, hints, active) {
+                    Ok(binding) => binding,
+                    Err(Unbound::Unknown) => return RtpOutcome::UnknownSource,
+                    Err(Unbound::Replaced) => return RtpOutcome::Refused,
                 }
-                binding
             }
         };
         let payload = header.payload(packet);
@@ -192,6 +199,19 @@ impl Receiver {
                 Some(&original) => (codec, u16::from_be_bytes(original), 2),
                 None => return RtpOutcome::Probe,
             },
+        };
+        let layer = &mut self.layers[usize::from(binding.layer)];
+        let incarnation = layer.incarnation();
+        if !binding.rtx {
+            layer.set_ssrc(now, header.ssrc);
+        }
+        let ext_seq = layer.unwrap(now, sequence, skipped > 0);
+        if layer.incarnation() != incarnation {
+            self.inspector.restart(binding.layer);
+            self.update_layer_sets();
+        }
+        let Some(ext_seq) = ext_seq else {
+            return RtpOutcome::Refused;
         };
         let info = self.inspector.inspect(
             now,
@@ -209,15 +229,13 @@ impl Receiver {
             },
         );
         let incoming = Incoming {
-            sequence,
             info,
             packet,
             retransmitted: skipped > 0,
         };
         let layer = &mut self.layers[usize::from(binding.layer)];
         let was = (layer.is_seen(), layer.is_live());
-        let (insert, ext_seq) = layer.insert(now, &incoming);
-        match insert {
+        match layer.insert(now, ext_seq, &incoming) {
             Insert::Duplicate => return RtpOutcome::Duplicate,
             Insert::Refused => return RtpOutcome::Refused,
             Insert::Stored => {}
@@ -236,7 +254,7 @@ impl Receiver {
         if let (Some(meter), Some(level)) = (&mut self.audio_level, extensions.audio_level)
             && !info.is_padding()
         {
-            meter.observe(level.level, header.timestamp);
+            meter.observe(level.level, ext_seq, header.timestamp);
         }
         RtpOutcome::Stored {
             layer: binding.layer,
@@ -323,20 +341,6 @@ impl Receiver {
         changed || spatial
     }
 
-    /// The live layers, lowest first, if they changed since the last call. The first answer also
-    /// says that media has begun.
-    pub fn take_layer_change(&mut self) -> Option<impl Iterator<Item = u8> + use<>> {
-        let changed = self.first_codec.is_some() && !self.layers_reported;
-        self.layers_reported |= changed;
-        changed.then(|| self.live_layers())
-    }
-
-    /// The live layers, lowest first.
-    pub fn live_layers(&self) -> impl Iterator<Item = u8> + use<> {
-        let spatial = self.spatial_layers.as_ref();
-        spatial.map_or(self.layer_sets.live, |s| s.live()).iter()
-    }
-
     /// Ends the observation window of the audio level; `None` if no packet told one.
     pub fn take_audio_level(&mut self) -> Option<AudioWindow> {
         self.audio_level.as_mut()?.take()
@@ -392,16 +396,6 @@ impl Receiver {
         self.pauses
     }
 
-    pub(crate) fn layers(&self) -> Layers {
-        self.layer_sets
-    }
-
-    /// Changes whenever [`Self::layers`] does.
-    #[inline]
-    pub(crate) fn layers_generation(&self) -> u32 {
-        self.layers_generation
-    }
-
     #[inline]
     pub(crate) fn batch(&self, layer: u8) -> &[ExtSeq] {
         let layer = self.layers.get(usize::from(layer));
@@ -418,8 +412,17 @@ impl Receiver {
         layer.map_or(0, Layer::highest)
     }
 
-    pub(crate) fn key_frame(&self, layer: u8) -> Option<KeyFrame> {
-        self.layers.get(usize::from(layer))?.key_frame()
+    pub(crate) fn key_frame(&self, now: Instant, layer: u8) -> Option<KeyFrame> {
+        self.layers.get(usize::from(layer))?.key_frame(now)
+    }
+
+    /// The packets of the batch that belong to the stream as it is now, not to what it was before
+    /// the publisher began anew.
+    #[inline]
+    pub(crate) fn first_in_batch(&self, layer: u8) -> Option<(usize, ExtSeq)> {
+        let layer = self.layers.get(usize::from(layer))?;
+        let mut batch = layer.batch().iter().copied().enumerate();
+        batch.find(|&(_, ext_seq)| ext_seq >= layer.base())
     }
 
     fn observe_spatial(&mut self, now: Instant, info: &PacketInfo, len: usize) {
@@ -428,28 +431,6 @@ impl Receiver {
         let layers = self.spatial_layers.get_or_insert_with(make);
         if layers.observe(now, info, len) {
             self.layers_reported = false;
-        }
-    }
-
-    fn update_layer_sets(&mut self) {
-        let set = |test: fn(&Layer) -> bool| {
-            let layers = (0..).zip(&self.layers);
-            layers.fold(LayerSet::default(), |set, (spatial, layer)| {
-                set.with(spatial, test(layer))
-            })
-        };
-        let sets = Layers {
-            published: set(Layer::is_published),
-            seen: set(Layer::is_seen),
-            live: set(Layer::is_live),
-            began: self.began,
-        };
-        if sets.live != self.layer_sets.live {
-            self.layers_reported = false;
-        }
-        if sets != self.layer_sets {
-            self.layer_sets = sets;
-            self.layers_generation = self.layers_generation.wrapping_add(1);
         }
     }
 }

@@ -1,14 +1,20 @@
 //! One DTLS session: handshake, the peer's certificate against the signalled fingerprint, SRTP keys.
+//!
+//! Until it is complete a handshake is in the clear, and whoever can send from the peer's address can
+//! write into it. A server therefore looks at datagrams before the engine does: alerts are remembered
+//! and not obeyed, a ClientHello of somebody else takes the place of one that was not followed up, and
+//! what the engine finds fatal ends the attempt, not the session. All attempts share one time limit.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dimpl::{Dtls, DtlsCertificate, Output};
+use dimpl::{CertificateError, Dtls, DtlsCertificate, Output};
 use rtp::srtp::SrtpProfile;
 
 use crate::fingerprint::Fingerprint;
+use crate::limits;
 use crate::srtp_keys::{self, SrtpPair};
 use crate::types::{RemoteDtls, TransportError};
 
@@ -18,11 +24,6 @@ const FLIGHT_RTO: Duration = Duration::from_millis(200);
 const FLIGHT_RETRIES: usize = 7;
 /// LiveKit's bound on the whole handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Largest datagram of the handshake.
-const MTU: usize = 1_200;
-/// Datagrams that may wait inside the DTLS engine: our own flights only, since data is drained at
-/// once.
-const QUEUE_TX: usize = 16;
 
 /// RTCDtlsTransportState (W3C webrtc-pc).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,8 +60,8 @@ impl DtlsIdentity {
         // No cookie exchange: every source has already proved itself by an ICE check, and it would
         // cost a round trip.
         let config = dimpl::Config::builder()
-            .mtu(MTU)
-            .max_queue_tx(QUEUE_TX)
+            .mtu(limits::DTLS_MTU)
+            .max_queue_tx(limits::DTLS_QUEUE)
             .use_server_cookie(false)
             .require_client_certificate(true)
             .flight_start_rto(FLIGHT_RTO)
@@ -85,6 +86,12 @@ impl DtlsIdentity {
 /// A session whose remote parameters are known.
 pub(crate) struct Session {
     dtls: Dtls,
+    identity: DtlsIdentity,
+    attempt: Attempt,
+    /// The handshake fails then, whatever was tried until then.
+    give_up: Option<Instant>,
+    /// Attempts that came to nothing.
+    attempts: usize,
     remote: Fingerprint,
     is_client: bool,
     certificate_verified: bool,
@@ -100,14 +107,80 @@ pub(crate) struct Session {
     pub(crate) data: VecDeque<Bytes>,
 }
 
+/// What a client has shown of itself in this attempt at a handshake.
+#[derive(Default)]
+struct Attempt {
+    /// The random value of its ClientHello.
+    random: Option<[u8; 32]>,
+    /// It went on after it.
+    went_on: bool,
+    /// A fatal alert came, from it or from anybody.
+    alerted: bool,
+}
+
+/// What a datagram of a handshake begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    /// A ClientHello, or the first fragment of one, with this random value.
+    Hello([u8; 32]),
+    /// Another fragment of a ClientHello.
+    Fragment,
+    /// Another record of a handshake.
+    Other,
+    /// An alert in the clear.
+    Alert,
+    /// No record that belongs here.
+    Garbage,
+}
+
+impl First {
+    /// RFC 6347 4.1 and 4.2.2: type, version, epoch, sequence number, length; then message type, length,
+    /// number and fragment, version, random value.
+    fn of(packet: &[u8]) -> Self {
+        const ALERT: u8 = 21;
+        const HANDSHAKE: u8 = 22;
+        const CLIENT_HELLO: u8 = 1;
+        let [kind @ 20..=23, 254, 253 | 255, 0, epoch @ 0..=1, ..] = *packet else {
+            return Self::Garbage;
+        };
+        if packet.len() < 14 {
+            return Self::Garbage;
+        }
+        match (kind, epoch) {
+            (ALERT, 0) => Self::Alert,
+            (HANDSHAKE, 0) if packet[13] == CLIENT_HELLO && packet.get(19..22) != Some(&[0; 3]) => {
+                Self::Fragment
+            }
+            (HANDSHAKE, 0) if packet[13] == CLIENT_HELLO => {
+                let random = packet.get(27..59).and_then(|random| random.try_into().ok());
+                random.map_or(Self::Garbage, Self::Hello)
+            }
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What is wrong with a certificate is not mended by another attempt.
+fn is_about_certificate(error: &dimpl::Error) -> bool {
+    matches!(error, dimpl::Error::CertificateError(_))
+}
+
+fn engine(identity: &DtlsIdentity, is_client: bool, now: Instant) -> Dtls {
+    let certificate = DtlsCertificate::clone(&identity.certificate);
+    let mut dtls = Dtls::new_12(Arc::clone(&identity.config), certificate, now);
+    dtls.set_active(is_client);
+    dtls
+}
+
 impl Session {
     pub(crate) fn new(identity: &DtlsIdentity, remote: &RemoteDtls, now: Instant) -> Self {
-        let certificate = DtlsCertificate::clone(&identity.certificate);
-        let mut dtls = Dtls::new_12(Arc::clone(&identity.config), certificate, now);
         let is_client = !remote.role_is_client;
-        dtls.set_active(is_client);
         Session {
-            dtls,
+            dtls: engine(identity, is_client, now),
+            identity: identity.clone(),
+            attempt: Attempt::default(),
+            give_up: None,
+            attempts: 0,
             remote: remote.fingerprint.clone(),
             is_client,
             certificate_verified: false,
@@ -146,18 +219,28 @@ impl Session {
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.deadline.filter(|_| self.is_active())
+        let give_up = self.give_up.filter(|_| self.state == DtlsState::Connecting);
+        let next = [self.deadline, give_up].into_iter().flatten().min();
+        next.filter(|_| self.is_active())
     }
 
     /// There is a path: a client sends its first flight.
     pub(crate) fn start(&mut self, now: Instant) {
         if self.state == DtlsState::New && self.is_client {
             self.state = DtlsState::Connecting;
+            self.give_up = Some(now + HANDSHAKE_TIMEOUT);
             self.handle_timeout(now);
         }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.state == DtlsState::Connecting && self.give_up.is_some_and(|at| at <= now) {
+            let reason = match self.attempt.alerted {
+                true => "handshake timed out after a fatal alert",
+                false => "handshake timed out",
+            };
+            return self.end(DtlsState::Failed, reason);
+        }
         if self.is_active() && self.state != DtlsState::New {
             let result = self.dtls.handle_timeout(now);
             self.settle(result);
@@ -169,14 +252,69 @@ impl Session {
         if !self.is_active() || (self.state == DtlsState::New && self.is_client) {
             return;
         }
+        if self.state != DtlsState::Connected && !self.admits(now, packet) {
+            return;
+        }
         if self.state == DtlsState::New {
             self.state = DtlsState::Connecting;
+            self.give_up = Some(now + HANDSHAKE_TIMEOUT);
         }
         let result = self
             .dtls
             .handle_timeout(now)
             .and_then(|()| self.dtls.handle_packet(packet));
-        self.settle(result);
+        let may_try_again = self.state == DtlsState::Connecting
+            && !self.is_client
+            && self.attempts < limits::DTLS_ATTEMPTS;
+        match result {
+            Err(error) if may_try_again && !is_about_certificate(&error) => {
+                self.drain();
+                self.try_again(now);
+            }
+            result => self.settle(result),
+        }
+    }
+
+    /// Whether the engine may see a datagram of a handshake that is not complete.
+    fn admits(&mut self, now: Instant, packet: &[u8]) -> bool {
+        match First::of(packet) {
+            First::Garbage => false,
+            First::Alert => {
+                self.attempt.alerted = true;
+                false
+            }
+            First::Other if self.is_client => true,
+            First::Other => {
+                self.attempt.went_on |= self.attempt.random.is_some();
+                self.attempt.went_on
+            }
+            First::Hello(_) | First::Fragment if self.is_client => false,
+            First::Fragment => true,
+            First::Hello(random) => {
+                let is_other = self.attempt.random.is_some_and(|known| known != random);
+                if is_other && (self.attempt.went_on || self.attempts >= limits::DTLS_ATTEMPTS) {
+                    return false;
+                }
+                if is_other {
+                    self.try_again(now);
+                }
+                self.attempt.random = Some(random);
+                true
+            }
+        }
+    }
+
+    /// Forgets the handshake so far: the client's next ClientHello begins another.
+    fn try_again(&mut self, now: Instant) {
+        self.attempts += 1;
+        self.attempt = Attempt {
+            alerted: self.attempt.alerted,
+            ..Attempt::default()
+        };
+        self.dtls = engine(&self.identity, self.is_client, now);
+        self.deadline = None;
+        self.certificate_verified = false;
+        self.profile = None;
     }
 
     /// Encrypts one datagram of application data.
@@ -214,7 +352,14 @@ impl Session {
         if let Err(error) = result
             && self.is_active()
         {
-            self.end(DtlsState::Failed, &error.to_string());
+            let reason = match error {
+                // It offered one of another kind, perhaps RSA, and was told that we do not take that.
+                dimpl::Error::CertificateError(CertificateError::NoClientCertificateReceived) => {
+                    "the peer has no ECDSA certificate".to_owned()
+                }
+                error => error.to_string(),
+            };
+            self.end(DtlsState::Failed, &reason);
         }
     }
 
@@ -251,7 +396,7 @@ impl Session {
             if self.certificate_verified {
                 self.state = DtlsState::Connected;
             } else {
-                self.end(DtlsState::Failed, "peer sent no certificate");
+                self.end(DtlsState::Failed, "the peer sent no certificate");
             }
         }
         if !self.certificate_verified {
@@ -267,5 +412,36 @@ impl Session {
         self.srtp = self
             .profile
             .and_then(|profile| srtp_keys::derive(profile, material, self.is_client));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_datagrams_begin_with() {
+        let mut hello = vec![
+            22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 60, 1, 0, 0, 90, 0, 0,
+        ];
+        hello.extend([0, 0, 0, 0, 0, 48, 254, 253]);
+        hello.extend([7; 32]);
+        assert_eq!(First::of(&hello), First::Hello([7; 32]));
+        assert_eq!(First::of(&hello[..58]), First::Garbage);
+        // A long one comes in pieces.
+        hello[21] = 48;
+        assert_eq!(First::of(&hello), First::Fragment);
+        hello[13] = 11;
+        assert_eq!(First::of(&hello), First::Other);
+        hello[4] = 1;
+        assert_eq!(First::of(&hello), First::Other);
+        hello[4] = 2;
+        assert_eq!(First::of(&hello), First::Garbage);
+        hello[4] = 0;
+        hello[0] = 21;
+        assert_eq!(First::of(&hello), First::Alert);
+        hello[1] = 3;
+        assert_eq!(First::of(&hello), First::Garbage);
+        assert_eq!(First::of(&[]), First::Garbage);
     }
 }

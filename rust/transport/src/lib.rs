@@ -39,6 +39,6 @@ pub use sctp::raw;
 pub use transport::Transport;
 pub use types::{
     CandidatePair, ChannelOptions, DataError, IceCredentials, LocalCandidate, Protocol,
-    RemoteCandidate, RemoteDtls, SctpRefused, Transmit, TransportConfig, TransportError,
-    TransportEvent,
+    RemoteCandidate, RemoteDtls, SctpRefused, SourceError, StunOutcome, Transmit, TransportConfig,
+    TransportError, TransportEvent,
 };

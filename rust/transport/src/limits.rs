@@ -11,20 +11,40 @@ pub const ICE_USERNAME_MAX: usize = 128;
 pub const STUN_MESSAGE_MAX: usize = 1_500;
 /// Remote candidates taken per ICE generation; later ones are ignored.
 pub const REMOTE_CANDIDATES: usize = 32;
-/// Peer-reflexive addresses one ICE generation may introduce in its life.
-pub const PEER_REFLEXIVE: usize = 512;
-/// Candidate pairs remembered at a time; the longest unheard one makes room.
+/// Addresses that checked us without having been signalled, at a time; the least recently used one
+/// makes room.
+pub const PEER_REFLEXIVE: usize = 16;
+/// Remote addresses that made room and that the agent holds until it is made anew.
+pub const FORGOTTEN_REMOTES: usize = 64;
+/// Addresses of ours that the peer says to see and that the agent holds until it is made anew.
+pub const MAPPED_ADDRESSES: usize = 16;
+/// Candidate pairs that one ICE generation remembers; the longest unheard one makes room.
 pub const PAIRS: usize = 32;
+/// Paths on which packets are received; the least recently used one makes room.
+pub const PATHS: usize = 32;
+/// A path is forgotten when nothing authentic came on it for this long, which is as long as a
+/// connection may live without consent.
+pub const PATH_LIFETIME: Duration = CONSENT_EXPIRY;
+/// Sending stops this long after the peer's last answer (RFC 7675 5.1).
+pub const CONSENT_EXPIRY: Duration = Duration::from_secs(30);
+/// Transactions of the peer's checks that one ICE generation remembers.
+pub const TRANSACTIONS: usize = 64;
 /// Checks held, one per source, until the remote credentials are known.
-pub const HELD_CHECKS: usize = 8;
+pub const EARLY_CHECKS: usize = 8;
 /// Own checks that wait for their answer.
 pub const OUTSTANDING_CHECKS: usize = 128;
-/// A source is valid this long after its last check (consent lasts 30 s, RFC 7675 5.1).
-pub const SOURCE_VALID: Duration = Duration::from_secs(30);
+/// DTLS datagrams held until the check of the path that they came on is answered.
+pub const EARLY_DTLS: usize = 4;
 /// DTLS datagrams held until the remote fingerprint is known.
 pub const HELD_DTLS: usize = 8;
 /// DTLS datagrams held until there is a pair to send them on.
 pub const HELD_TRANSMITS: usize = 32;
+/// Largest datagram of a DTLS handshake.
+pub const DTLS_MTU: usize = 1_200;
+/// Datagrams that may wait inside the DTLS engine: our own flights only, since data is drained at once.
+pub const DTLS_QUEUE: usize = 16;
+/// Attempts at a DTLS handshake that somebody may spoil before one more is the last.
+pub const DTLS_ATTEMPTS: usize = 64;
 /// Largest data channel message, both ways.
 pub const MESSAGE_MAX: usize = 65_535;
 /// Largest data channel label (RFC 8832 allows 65535).
@@ -41,19 +61,21 @@ pub const SCTP_STREAMS: u16 = 1_024;
 /// that close still have theirs.
 pub const SCTP_LIVE_STREAMS: usize = 2 * CHANNELS;
 /// How far a TSN may be ahead of the first missing one. Between the two a peer that fills the receive
-/// buffer has 950 full chunks, or twice as many of half the size.
-pub const SCTP_TSN_DISTANCE: usize = 2_048;
+/// buffer has 950 full chunks, or as many as this of 256 bytes.
+pub const SCTP_TSN_DISTANCE: usize = 4_096;
 /// Gaps in what was received, so that a SACK with all of them goes into one packet.
 pub const SCTP_GAPS: usize = 256;
-/// DATA chunks looked at in one packet: more than 59 do not go into 1,200 bytes.
-pub const SCTP_DATA_CHUNKS: usize = 64;
+/// DATA chunks looked at in one packet: more do not go into [`SCTP_PACKET`].
+pub const SCTP_DATA_CHUNKS: usize = 68;
 /// Chunks of other types looked at in one packet; each may be answered with a packet.
 pub const SCTP_CONTROL_CHUNKS: usize = 4;
 /// Chunks that may wait to be read. More are refused until some were.
 pub const SCTP_HELD_CHUNKS: usize = 4_096;
-/// Chunks that the association goes through for the DATA chunks of one packet, the first aside: each
-/// one makes it go through all that arrived ahead and all that waits.
+/// Chunks that an association may be made to go through for each packet, and for each millisecond: each
+/// DATA chunk makes it go through all that arrived ahead and all that waits to be read. It is 5 us.
 pub const SCTP_WORK: usize = 4_096;
+/// The same, saved up for when the network loses a packet among many small messages.
+pub const SCTP_WORK_MAX: usize = 256 * SCTP_WORK;
 /// Fragments of one message. Peers cut at a packet's size, so that the largest message has 66.
 pub const SCTP_MESSAGE_PIECES: usize = 512;
 /// Bytes of one message that is put together; a longer one is thrown away and costs its channel.
@@ -67,8 +89,8 @@ pub const SCTP_ANSWER_CREDIT_MAX: usize = 64 * 1024;
 pub const SCTP_INIT_RETRANSMITS: usize = 8;
 /// User data of one SCTP chunk, so that the DTLS record with it stays below 1200.
 pub const SCTP_PAYLOAD: u32 = 1_112;
-/// Largest SCTP packet that is sent. With two headers, and the one that `sctp-proto` forgets when it
-/// puts two chunks into a packet, this is what becomes of the payload; the record has 37 more.
-pub const SCTP_PACKET: usize = SCTP_PAYLOAD as usize + 48;
+/// Largest SCTP packet that is sent: as long as `sctp-proto` makes them of one-byte messages, whose
+/// padding it does not count. The DTLS record has 37 bytes more.
+pub const SCTP_PACKET: usize = 1_360;
 /// Bytes one channel may hold unsent by default.
 pub const CHANNEL_BUFFER: usize = 4 * 1024 * 1024;

@@ -22,12 +22,16 @@ pub fn is_stun(packet: &[u8]) -> bool {
     packet.len() >= HEADER && packet[0] < 4 && packet[4..8] == MAGIC_COOKIE
 }
 
+/// Whether these bytes begin like a Binding request (RFC 8489 5).
+pub fn is_binding_request(packet: &[u8]) -> bool {
+    is_stun(packet) && packet[..2] == [0, 1]
+}
+
 /// The ufrag of the receiving side: what precedes the colon in the USERNAME of a Binding request.
 ///
 /// Nothing is verified: use it to find the transport, then ask [`crate::Transport::accepts_stun`].
 pub fn local_ufrag(packet: &[u8]) -> Option<&str> {
-    const BINDING_REQUEST: [u8; 2] = [0, 1];
-    if !is_stun(packet) || packet[..2] != BINDING_REQUEST {
+    if !is_binding_request(packet) {
         return None;
     }
     let mut rest = &packet[HEADER..];
@@ -163,6 +167,16 @@ mod tests {
         }
     }
 
+    /// Reaches [`STUN_MESSAGE_MAX`].
+    #[test]
+    fn what_is_larger_than_any_check_is_not_looked_at() {
+        let mut bytes = request("ours:theirs");
+        assert!(parse(&bytes).is_some());
+        bytes.resize(STUN_MESSAGE_MAX + 1, 0);
+        assert!(parse(&bytes).is_none());
+    }
+
+    /// Row T12.
     #[test]
     fn answers_are_not_larger_than_their_requests_by_half() {
         let id = TransId::new();

@@ -1,7 +1,6 @@
 //! The façade: ICE, DTLS and SCTP of one peer connection, wired together.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rtp::srtp::SrtpContext;
@@ -11,8 +10,9 @@ use crate::ice::Ice;
 use crate::limits;
 use crate::sctp::Sctp;
 use crate::types::{
-    CandidatePair, ChannelOptions, DataError, IceCredentials, Protocol, RemoteCandidate,
-    RemoteDtls, SctpRefused, Transmit, TransportConfig, TransportError, TransportEvent,
+    CandidatePair, ChannelOptions, DataError, IceCredentials, RemoteCandidate, RemoteDtls,
+    SctpRefused, SourceError, StunOutcome, Transmit, TransportConfig, TransportError,
+    TransportEvent,
 };
 
 /// One peer connection.
@@ -27,6 +27,8 @@ pub struct Transport {
     dtls_reported: DtlsState,
     /// DTLS datagrams that arrived before the remote fingerprint.
     held_dtls: Vec<Vec<u8>>,
+    /// DTLS datagrams that overtook the answer to our check of the path.
+    early_dtls: VecDeque<(CandidatePair, Vec<u8>)>,
     /// DTLS datagrams that wait for a pair.
     held_transmits: VecDeque<Vec<u8>>,
     sctp: Sctp,
@@ -45,6 +47,7 @@ impl Transport {
             session: None,
             dtls_reported: DtlsState::New,
             held_dtls: Vec::new(),
+            early_dtls: VecDeque::new(),
             held_transmits: VecDeque::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -78,7 +81,7 @@ impl Transport {
     }
 
     /// Adds a trickled remote candidate (RFC 8838) of the current ICE generation. More than
-    /// [`limits::REMOTE_CANDIDATES`] are ignored, as are those that nothing can be sent to.
+    /// [`limits::REMOTE_CANDIDATES`] are ignored, as are those that nothing may be sent to.
     pub fn add_remote_candidate(&mut self, now: Instant, candidate: &RemoteCandidate) {
         if !self.closed {
             self.ice.add_remote_candidate(now, candidate);
@@ -113,50 +116,74 @@ impl Transport {
         !self.closed && self.ice.accepts(packet)
     }
 
-    /// Takes a STUN message. What [`accepts_stun`](Self::accepts_stun) would refuse is ignored.
-    /// Returns whether it was accepted.
-    pub fn handle_stun(
-        &mut self,
-        now: Instant,
-        local: SocketAddr,
-        remote: SocketAddr,
-        protocol: Protocol,
-        packet: &[u8],
-    ) -> bool {
+    /// Takes a STUN message that arrived between these addresses. No state is made for the source of
+    /// one that is not [accepted](StunOutcome::Accepted).
+    pub fn handle_stun(&mut self, now: Instant, pair: CandidatePair, packet: &[u8]) -> StunOutcome {
         if self.closed {
-            return false;
+            return StunOutcome::Refused;
         }
-        let pair = CandidatePair {
-            local,
-            remote,
-            protocol,
-        };
-        let accepted = self.ice.handle_stun(now, pair, packet);
-        if accepted {
+        let outcome = self.ice.handle_stun(now, pair, packet);
+        if outcome != StunOutcome::Refused {
             self.pump(now);
         }
-        accepted
+        outcome
     }
 
-    /// Whether an authentic STUN message came from `remote` lately. Packets of other kinds from
-    /// anywhere else must be dropped before they get here.
-    pub fn is_valid_source(&self, remote: SocketAddr) -> bool {
-        !self.closed && self.ice.is_valid_source(remote)
-    }
-
-    /// Takes a DTLS datagram from a [valid source](Self::is_valid_source).
-    pub fn handle_dtls(&mut self, now: Instant, packet: &[u8]) {
+    /// Whether packets on `pair` that are not STUN may be looked at: the peer has proved that it is
+    /// there, and something authentic came on it lately. DTLS is checked by
+    /// [`handle_dtls`](Self::handle_dtls); SRTP and SRTCP are to be checked by the caller.
+    ///
+    /// # Errors
+    /// [`SourceError`] if they are to be dropped.
+    #[inline]
+    pub fn check_source(&self, now: Instant, pair: CandidatePair) -> Result<(), SourceError> {
         if self.closed {
-            return;
+            return Err(SourceError::Unvalidated);
         }
-        match &mut self.session {
-            Some(session) => session.handle_packet(now, packet),
-            None if self.held_dtls.len() < limits::HELD_DTLS => {
-                self.held_dtls.push(packet.to_vec());
+        self.ice.check_source(now, pair)
+    }
+
+    /// Notes that an authentic packet arrived on `pair`: SRTP or SRTCP that was decrypted. It keeps
+    /// the path, though nobody checks it. Returns whether there are events to take; cheap enough to
+    /// be called for every packet.
+    #[inline]
+    pub fn note_received(&mut self, now: Instant, pair: CandidatePair) -> bool {
+        let has_changes = !self.closed && self.ice.receive(now, pair);
+        if has_changes {
+            self.pump(now);
+        }
+        has_changes
+    }
+
+    /// The paths on which packets are received, the most recently used first; at most
+    /// [`limits::PATHS`].
+    pub fn paths(&self) -> impl Iterator<Item = CandidatePair> {
+        self.ice.paths()
+    }
+
+    /// Takes a DTLS datagram that arrived between these addresses. One that overtook the answer to
+    /// our check waits for it, of which there are [`limits::EARLY_DTLS`] at most.
+    ///
+    /// # Errors
+    /// [`SourceError`] if the source is not valid; the datagram was dropped.
+    pub fn handle_dtls(
+        &mut self,
+        now: Instant,
+        pair: CandidatePair,
+        packet: &[u8],
+    ) -> Result<(), SourceError> {
+        match self.check_source(now, pair) {
+            Ok(()) => self.take_dtls(now, pair, packet),
+            Err(SourceError::Unvalidated) if !self.closed && self.ice.is_checking(pair) => {
+                if self.early_dtls.len() >= limits::EARLY_DTLS {
+                    self.early_dtls.pop_front();
+                }
+                self.early_dtls.push_back((pair, packet.to_vec()));
             }
-            None => {}
+            Err(error) => return Err(error),
         }
         self.pump(now);
+        Ok(())
     }
 
     /// The keys for what arrives, once DTLS is connected.
@@ -310,8 +337,43 @@ impl Transport {
         }
     }
 
+    fn take_dtls(&mut self, now: Instant, pair: CandidatePair, packet: &[u8]) {
+        match &mut self.session {
+            Some(session) => {
+                let progress = |session: &Session| {
+                    (session.state(), session.packets.len(), session.data.len())
+                };
+                let before = progress(session);
+                session.handle_packet(now, packet);
+                // What is not authentic, or no step of the handshake, leaves no trace.
+                if progress(session) != before {
+                    self.ice.receive(now, pair);
+                }
+            }
+            None if self.held_dtls.len() < limits::HELD_DTLS => {
+                self.held_dtls.push(packet.to_vec());
+            }
+            None => {}
+        }
+    }
+
+    /// Takes the DTLS datagrams whose path has become valid.
+    fn release_early_dtls(&mut self, now: Instant) {
+        for _ in 0..self.early_dtls.len() {
+            let Some((pair, packet)) = self.early_dtls.pop_front() else {
+                return;
+            };
+            if self.ice.check_source(now, pair).is_ok() {
+                self.take_dtls(now, pair, &packet);
+            } else {
+                self.early_dtls.push_back((pair, packet));
+            }
+        }
+    }
+
     /// Carries what one layer has put out to the next.
     fn pump(&mut self, now: Instant) {
+        self.release_early_dtls(now);
         while let Some(change) = self.ice.changes.pop_front() {
             self.events.push_back(TransportEvent::Ice {
                 state: change.state,
@@ -375,13 +437,9 @@ impl Transport {
         }
         match self.send_to() {
             Some(pair) => {
-                let datagrams = self.held_transmits.drain(..).map(|bytes| Transmit {
-                    protocol: pair.protocol,
-                    local: pair.local,
-                    remote: pair.remote,
-                    bytes,
-                });
-                self.transmits.extend(datagrams);
+                let datagrams = self.held_transmits.drain(..);
+                self.transmits
+                    .extend(datagrams.map(|bytes| Transmit::on(pair, bytes)));
             }
             None => {
                 // The oldest are the ones that will be retransmitted first.
@@ -394,3 +452,6 @@ impl Transport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

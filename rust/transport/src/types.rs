@@ -103,7 +103,8 @@ pub struct TransportConfig {
     pub controlling: bool,
     /// Where this transport receives.
     pub local_candidates: Vec<LocalCandidate>,
-    /// Connected becomes disconnected after this long without a valid check or answer.
+    /// Connected becomes disconnected after this long in which nothing authentic was received on the
+    /// selected pair.
     pub disconnected_after: Duration,
     /// Disconnected becomes failed after this much longer. Checking becomes failed after both.
     pub failed_after: Duration,
@@ -137,6 +138,51 @@ pub struct Transmit {
     pub remote: SocketAddr,
     /// The payload of the datagram.
     pub bytes: Vec<u8>,
+}
+
+impl Transmit {
+    /// A datagram to the peer on `pair`.
+    pub(crate) fn on(pair: CandidatePair, bytes: Vec<u8>) -> Self {
+        Transmit {
+            protocol: pair.protocol,
+            local: pair.local,
+            remote: pair.remote,
+            bytes,
+        }
+    }
+
+    /// The pair that it travels on.
+    pub fn pair(&self) -> CandidatePair {
+        CandidatePair {
+            local: self.local,
+            remote: self.remote,
+            protocol: self.protocol,
+        }
+    }
+}
+
+/// What became of a STUN message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StunOutcome {
+    /// It is not for this transport, its MESSAGE-INTEGRITY is wrong, or no peer can be where it is
+    /// from. Nothing was done.
+    Refused,
+    /// It is authentic but no news: a retransmission, a copy from another address, an answer nobody
+    /// waits for. At most it was answered, and nothing is kept for its source.
+    Ignored,
+    /// It was acted upon; more may be expected between these addresses.
+    Accepted,
+}
+
+/// Why a packet that is not STUN is not looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+pub enum SourceError {
+    /// The peer has not proved that it is there.
+    #[error("no ICE check was answered on this path")]
+    Unvalidated,
+    /// Nothing authentic came for [`limits::PATH_LIFETIME`].
+    #[error("nothing authentic came on this path for too long")]
+    Expired,
 }
 
 /// What happened, in order.

@@ -11,13 +11,15 @@ from lkpy.engine.api import (
     DataChannelOpened,
     DataChannelOverflow,
     DataReceived,
-    DownTrackLayerChanged,
+    DownTrackStalled,
     DtlsState,
     DtlsStateChanged,
     Event,
     IceState,
     IceStateChanged,
+    PacketsDropped,
     ReceiverLayersChanged,
+    ReceiverStalled,
 )
 from lkpy.errors import Code
 from tests.property.sequences.people import Person
@@ -61,6 +63,7 @@ async def media(stage: Stage, person: Person, rng: Random) -> str:
     receivers = list(engine.receivers) or [0]
     receiver = rng.choice([*receivers, 999_999])
     down_track = rng.choice([*engine.down_tracks, 999_999])
+    transport = rng.choice([*engine.transports, 999_999])
     mimes = ["video/vp8", "video/vp9", "video/av1", "audio/opus", "audio/red", "nonsense/x"]
     levels = tuple(
         (chosen, rng.randrange(128), rng.choice([0, 400])) for chosen in [*receivers, receiver]
@@ -70,7 +73,9 @@ async def media(stage: Stage, person: Person, rng: Random) -> str:
         [
             AudioLevels(0, levels),
             ReceiverLayersChanged(receiver, layers, rng.choice(mimes)),
-            DownTrackLayerChanged(down_track, rng.randrange(-1, 3), rng.randrange(-1, 4)),
+            ReceiverStalled(receiver, one_in(rng, 2), "no_packets", rng.randrange(10**5)),
+            DownTrackStalled(transport, down_track, one_in(rng, 2), "no_layer", 5_000),
+            PacketsDropped(transport, "no_receiver"),
             CommandFailed("CreateReceiver", receiver, Code.INVALID_ARGUMENT, INJECTED),
             CommandFailed("CreateDownTrack", down_track, Code.FAILED_PRECONDITION, INJECTED),
         ]

@@ -95,15 +95,6 @@ pub enum Event {
         /// Codec of the first packet.
         mime_type: String,
     },
-    /// What a down track sends changed; (-1, -1): nothing.
-    DownTrackLayerChanged {
-        /// The down track.
-        down_track: Id,
-        /// Spatial layer.
-        spatial: i8,
-        /// Temporal layer.
-        temporal: i8,
-    },
     /// A receiver should receive and does not, or not any more.
     ReceiverStalled {
         /// The receiver.

@@ -21,8 +21,8 @@ use crate::egress::{Egress, SealingSink, Sent};
 /// Ssrc of our own RTCP where no stream of ours is meant; libwebrtc uses it in the same way.
 pub(super) const RTCP_SSRC: u32 = 1;
 
-/// Addresses remembered per transport; more than it has candidate pairs.
-const MAX_TUPLES: usize = 64;
+/// Addresses remembered per transport: its paths, and where answers to its checks may come from.
+pub(super) const MAX_TUPLES: usize = 128;
 
 /// Packets held for a receiver that is still to be created: a key frame and what follows it.
 const MAX_HELD: usize = 128;
@@ -59,6 +59,8 @@ pub(super) struct Connection {
     pub(super) ice_state: IceState,
     /// Where the transport is in `Core::tuples`, oldest first.
     pub(super) tuples: Vec<CandidatePair>,
+    /// Where it is in `Core::ufrags`.
+    pub(super) ufrags: Vec<String>,
     /// The union of its media sections' header extensions: with BUNDLE an id means the same in all
     /// (RFC 8843 9.2).
     pub(super) extensions: ExtensionMap,
@@ -110,6 +112,7 @@ impl Connection {
             can_send: false,
             ice_state: IceState::New,
             tuples: Vec::new(),
+            ufrags: Vec::new(),
             extensions: ExtensionMap::new(),
             twcc: None,
             receivers: Vec::new(),
@@ -144,18 +147,18 @@ impl Connection {
         self.bytes_received += len as u64;
     }
 
-    /// Notes that packets on `pair` are the transport's. Returns one that is forgotten for it.
-    pub(super) fn add_tuple(&mut self, pair: CandidatePair) -> Option<CandidatePair> {
+    /// Notes that packets on `pair` are the transport's. Returns one that is forgotten for it: the
+    /// oldest on which nothing is received.
+    pub(super) fn add_tuple(&mut self, now: Instant, pair: CandidatePair) -> Option<CandidatePair> {
         self.tuples.push(pair);
         if self.tuples.len() <= MAX_TUPLES {
             return None;
         }
-        let selected = self.transport.send_to();
-        let oldest = self
-            .tuples
-            .iter()
-            .position(|&tuple| Some(tuple) != selected);
-        oldest.map(|at| self.tuples.remove(at))
+        let (transport, last) = (&self.transport, self.tuples.len() - 1);
+        let is_unused = |&tuple: &CandidatePair| transport.check_source(now, tuple).is_err();
+        let unused = self.tuples[..last].iter().position(is_unused);
+        // A transport has fewer paths than there is room for.
+        Some(self.tuples.remove(unused.unwrap_or(0)))
     }
 
     /// Where and with which keys to send media; `None` while that is not possible.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use transport::{CandidatePair, stun};
+use transport::{CandidatePair, StunOutcome, stun};
 
 use super::drops::Drop;
 use super::table::Index;
@@ -40,8 +40,10 @@ impl Core {
         let kind = Kind::of(bytes);
         let found = match kind {
             Kind::Unrecognised => Err(Drop::Unrecognised),
-            Kind::Stun => self.find_by_stun(pair, bytes),
-            Kind::Dtls | Kind::Rtp | Kind::Rtcp => self.find_by_source(pair),
+            Kind::Stun => self.find_by_stun(now, pair, bytes),
+            // The transport looks at the source itself.
+            Kind::Dtls => self.find_by_path(pair).map(|(at, found)| (at, found.id)),
+            Kind::Rtp | Kind::Rtcp => self.find_by_source(now, pair),
         };
         let (index, id) = match found {
             Ok(found) => found,
@@ -54,30 +56,42 @@ impl Core {
             let Some(connection) = core.connections.get_mut(index) else {
                 return;
             };
-            if kind == Kind::Stun {
-                let CandidatePair {
-                    local,
-                    remote,
-                    protocol,
-                } = pair;
-                let transport = &mut connection.transport;
-                if !transport.handle_stun(now, local, remote, protocol, bytes) {
-                    return core.drops.count(Drop::StunRefused);
-                }
-            }
-            match kind {
-                // Counted once they are known to be authentic.
-                Kind::Rtp => return core.handle_rtp(now, index, bytes),
-                Kind::Rtcp => return core.handle_rtcp(now, index, bytes),
-                Kind::Dtls => connection.transport.handle_dtls(now, bytes),
-                Kind::Stun | Kind::Unrecognised => {}
-            }
-            if let Some(connection) = core.connections.get_mut(index) {
+            let transport = &mut connection.transport;
+            let taken = match kind {
+                Kind::Stun => match transport.handle_stun(now, pair, bytes) {
+                    StunOutcome::Accepted => Ok(()),
+                    StunOutcome::Ignored => Err(Drop::StunRepeated),
+                    StunOutcome::Refused => Err(Drop::StunRefused),
+                },
+                Kind::Dtls => transport
+                    .handle_dtls(now, pair, bytes)
+                    .map_err(Drop::of_source),
+                _ => Ok(()),
+            };
+            // What is encrypted is counted once it is known to be authentic.
+            if taken.is_ok() && matches!(kind, Kind::Stun | Kind::Dtls) {
                 connection.count_received(bytes.len());
+            }
+            match (kind, taken) {
+                (Kind::Rtp, _) => return core.handle_rtp(now, index, pair, bytes),
+                (Kind::Rtcp, _) => return core.handle_rtcp(now, index, pair, bytes),
+                (Kind::Stun, Ok(())) => core.claim(now, index, pair),
+                (_, Ok(())) => {}
+                (_, Err(reason)) => core.drops.count(reason),
             }
             core.pump(now, index);
         });
         self.attribute_drops(Some(index));
+    }
+
+    /// Notes that an authentic packet came on a path of a transport, which keeps the path.
+    #[inline]
+    pub(super) fn note_received(&mut self, now: Instant, index: Index, pair: CandidatePair) {
+        if let Some(connection) = self.connections.get_mut(index)
+            && connection.transport.note_received(now, pair)
+        {
+            self.pump(now, index);
+        }
     }
 
     /// Whether packets between these addresses belong to a transport.
@@ -85,55 +99,68 @@ impl Core {
         self.tuples.contains_key(&pair)
     }
 
-    /// The transport that a STUN message addresses. An address becomes the transport's only once
-    /// the message is known to be authentic; one that is its own is left to the transport to check.
-    fn find_by_stun(&mut self, pair: CandidatePair, bytes: &[u8]) -> Result<(Index, Id), Drop> {
+    /// The transport that a STUN message addresses, which is to check whether it is authentic. The
+    /// address becomes the transport's only then. One on which another transport's peer is received
+    /// is not given away.
+    fn find_by_stun(
+        &self,
+        now: Instant,
+        pair: CandidatePair,
+        bytes: &[u8],
+    ) -> Result<(Index, Id), Drop> {
         let owner = self.tuples.get(&pair).copied();
         let addressed = stun::local_ufrag(bytes).and_then(|ufrag| self.ufrags.get(ufrag));
         let index = addressed.copied().or(owner).ok_or(Drop::StunRefused)?;
         let connection = self.connections.get(index).ok_or(Drop::StunRefused)?;
-        let id = connection.id;
-        if owner != Some(index) {
-            if !connection.transport.accepts_stun(bytes) {
-                return Err(Drop::StunRefused);
-            }
-            if let Some(owner) = owner.and_then(|owner| self.connections.get(owner))
-                && owner.transport.is_valid_source(pair.remote)
-            {
-                return Err(Drop::SourceTaken);
-            }
-            self.claim(index, pair);
-        }
-        Ok((index, id))
-    }
-
-    /// The transport that packets on `pair` belong to, if its ICE agent vouches for the source.
-    #[inline]
-    fn find_by_source(&self, pair: CandidatePair) -> Result<(Index, Id), Drop> {
-        let index = *self.tuples.get(&pair).ok_or(Drop::UnknownSource)?;
-        let connection = self.connections.get(index).ok_or(Drop::UnknownSource)?;
-        if !connection.transport.is_valid_source(pair.remote) {
-            return Err(Drop::UnvalidatedSource);
+        if let Some(owner) = owner.filter(|&owner| owner != index)
+            && let Some(owner) = self.connections.get(owner)
+            && owner.transport.check_source(now, pair).is_ok()
+        {
+            let is_authentic = connection.transport.accepts_stun(bytes);
+            return Err(if is_authentic {
+                Drop::SourceTaken
+            } else {
+                Drop::StunRefused
+            });
         }
         Ok((index, connection.id))
     }
 
+    /// The transport that packets on `pair` belong to, if it takes any from there.
+    #[inline]
+    fn find_by_source(&self, now: Instant, pair: CandidatePair) -> Result<(Index, Id), Drop> {
+        let (index, connection) = self.find_by_path(pair)?;
+        let checked = connection.transport.check_source(now, pair);
+        checked.map_err(Drop::of_source)?;
+        Ok((index, connection.id))
+    }
+
+    #[inline]
+    fn find_by_path(&self, pair: CandidatePair) -> Result<(Index, &Connection), Drop> {
+        let index = *self.tuples.get(&pair).ok_or(Drop::UnknownSource)?;
+        let connection = self.connections.get(index).ok_or(Drop::UnknownSource)?;
+        Ok((index, connection))
+    }
+
     /// Makes `pair` the transport's.
-    fn claim(&mut self, index: Index, pair: CandidatePair) {
+    fn claim(&mut self, now: Instant, index: Index, pair: CandidatePair) {
         let previous = self.tuples.insert(pair, index);
+        if previous == Some(index) {
+            return;
+        }
         if let Some(previous) = previous.and_then(|previous| self.connections.get_mut(previous)) {
             previous.tuples.retain(|&tuple| tuple != pair);
         }
         let connection = self.connections.get_mut(index);
-        if let Some(forgotten) = connection.and_then(|connection| connection.add_tuple(pair)) {
+        if let Some(forgotten) = connection.and_then(|connection| connection.add_tuple(now, pair)) {
             self.tuples.remove(&forgotten);
         }
     }
 
     /// Expects answers to a check that the transport sends, unless the address is somebody's.
-    pub(super) fn expect_answers(&mut self, index: Index, pair: CandidatePair) {
+    pub(super) fn expect_answers(&mut self, now: Instant, index: Index, pair: CandidatePair) {
         if !self.tuples.contains_key(&pair) {
-            self.claim(index, pair);
+            self.claim(now, index, pair);
         }
     }
 
@@ -142,7 +169,28 @@ impl Core {
         for pair in &connection.tuples {
             self.tuples.remove(pair);
         }
-        self.ufrags.retain(|_, owner| *owner != index);
+        self.forget_ufrags(index, &connection.ufrags);
+    }
+
+    /// Keeps the ufrags under which checks for a transport may arrive up to date.
+    pub(super) fn follow_ufrags(&mut self, index: Index) {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        let ufrags = connection.transport.local_ufrags().map(str::to_owned);
+        let ufrags: Vec<_> = ufrags.collect();
+        let last = std::mem::replace(&mut connection.ufrags, ufrags.clone());
+        self.forget_ufrags(index, &last);
+        self.ufrags
+            .extend(ufrags.into_iter().map(|ufrag| (ufrag, index)));
+    }
+
+    fn forget_ufrags(&mut self, index: Index, ufrags: &[String]) {
+        for ufrag in ufrags {
+            if self.ufrags.get(ufrag) == Some(&index) {
+                self.ufrags.remove(ufrag);
+            }
+        }
     }
 }
 

@@ -6,6 +6,8 @@ use crate::api::Event;
 
 use rtp::srtp::SrtpError;
 
+use transport::SourceError;
+
 /// A reason, and its name in statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -14,10 +16,14 @@ pub(crate) enum Drop {
     Unrecognised,
     /// STUN for no transport, or with a wrong MESSAGE-INTEGRITY.
     StunRefused,
+    /// STUN that was received before, here or from elsewhere, or an answer nobody waits for.
+    StunRepeated,
     /// Not STUN, from an address that no transport knows.
     UnknownSource,
-    /// DTLS or SRTP from an address without a validated check.
+    /// DTLS or SRTP on a path of a transport whose peer has not proved that it is there.
     UnvalidatedSource,
+    /// DTLS or SRTP on a path on which nothing authentic came for too long.
+    ExpiredSource,
     /// The address belongs to another transport.
     SourceTaken,
     /// SRTP before there are keys.
@@ -55,11 +61,13 @@ pub(crate) enum Drop {
 }
 
 impl Drop {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 23] = [
         Self::Unrecognised,
         Self::StunRefused,
+        Self::StunRepeated,
         Self::UnknownSource,
         Self::UnvalidatedSource,
+        Self::ExpiredSource,
         Self::SourceTaken,
         Self::NoKeys,
         Self::SrtpInvalid,
@@ -92,8 +100,10 @@ impl Drop {
         match self {
             Self::Unrecognised => "unrecognised",
             Self::StunRefused => "stun_refused",
+            Self::StunRepeated => "stun_repeated",
             Self::UnknownSource => "unknown_source",
             Self::UnvalidatedSource => "unvalidated_source",
+            Self::ExpiredSource => "expired_source",
             Self::SourceTaken => "source_taken",
             Self::NoKeys => "no_keys",
             Self::SrtpInvalid => "srtp_invalid",
@@ -118,32 +128,79 @@ impl Drop {
     /// media before keys, repeats and late packets, checks of an ICE generation before, messages that
     /// may be lost.
     const fn is_notable(self) -> bool {
-        !matches!(
-            self,
+        match self {
+            Self::Unrecognised
+            | Self::UnknownSource
+            | Self::UnvalidatedSource
+            | Self::ExpiredSource
+            | Self::SourceTaken
+            | Self::SrtpInvalid
+            | Self::SrtpTooManyStreams
+            | Self::RtpMalformed
+            | Self::NoReceiver
+            | Self::UnexpectedMedia
+            | Self::RtcpMalformed
+            | Self::DataSlowReader
+            | Self::DataTrackMalformed
+            | Self::DataTrackUnknown => true,
             Self::StunRefused
-                | Self::NoKeys
-                | Self::SrtpReplay
-                | Self::MediaRefused
-                | Self::DataNoChannel
-                | Self::DataChannelFull
-                | Self::DataLate
-                | Self::DataTrackLate
-        )
+            | Self::StunRepeated
+            | Self::NoKeys
+            | Self::SrtpReplay
+            | Self::MediaRefused
+            | Self::DataNoChannel
+            | Self::DataChannelFull
+            | Self::DataLate
+            | Self::DataTrackLate => false,
+        }
     }
 
-    /// Whether it is about a received datagram, not about a data message.
-    const fn is_datagram(self) -> bool {
-        !matches!(
-            self,
-            Self::DataNoChannel
-                | Self::DataChannelFull
-                | Self::DataLate
-                | Self::DataSlowReader
-                | Self::DataTrackMalformed
-                | Self::DataTrackUnknown
-                | Self::DataTrackLate
-        )
+    /// Why a packet's source is not valid.
+    pub(crate) const fn of_source(error: SourceError) -> Self {
+        match error {
+            SourceError::Unvalidated => Self::UnvalidatedSource,
+            SourceError::Expired => Self::ExpiredSource,
+        }
     }
+
+    const fn about(self) -> About {
+        match self {
+            Self::Unrecognised
+            | Self::StunRefused
+            | Self::StunRepeated
+            | Self::SourceTaken
+            | Self::RtcpMalformed => About::Control,
+            Self::UnknownSource
+            | Self::UnvalidatedSource
+            | Self::ExpiredSource
+            | Self::NoKeys
+            | Self::SrtpInvalid
+            | Self::SrtpTooManyStreams
+            | Self::SrtpReplay
+            | Self::RtpMalformed
+            | Self::NoReceiver
+            | Self::UnexpectedMedia
+            | Self::MediaRefused => About::Media,
+            Self::DataNoChannel
+            | Self::DataChannelFull
+            | Self::DataLate
+            | Self::DataSlowReader
+            | Self::DataTrackMalformed
+            | Self::DataTrackUnknown
+            | Self::DataTrackLate => About::Message,
+        }
+    }
+}
+
+/// What was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum About {
+    /// A received datagram that is no media.
+    Control,
+    /// One that is, or may be.
+    Media,
+    /// A data message.
+    Message,
 }
 
 /// Counts by reason.
@@ -158,9 +215,10 @@ impl Counts {
         *count == 1
     }
 
-    /// Of what is dropped of received datagrams: the reason that has grown most since `before`.
+    /// The reason for which most media was dropped since `before`.
     pub(crate) fn most_grown(&self, before: &Self) -> Option<Drop> {
-        let reasons = Drop::ALL.into_iter().filter(|reason| reason.is_datagram());
+        let media = |reason: &Drop| reason.about() == About::Media;
+        let reasons = Drop::ALL.into_iter().filter(media);
         let grown = reasons.map(|reason| {
             let at = reason as usize;
             (self.0[at].saturating_sub(before.0[at]), reason)
@@ -195,7 +253,8 @@ impl Drops {
 
     /// Received datagrams that were dropped.
     pub(crate) fn datagrams(&self) -> u64 {
-        let datagrams = Drop::ALL.iter().filter(|reason| reason.is_datagram());
+        let is_datagram = |reason: &&Drop| reason.about() != About::Message;
+        let datagrams = Drop::ALL.iter().filter(is_datagram);
         datagrams
             .map(|&reason| self.counts.0[reason as usize])
             .sum()
@@ -260,6 +319,6 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Drop::ALL.len());
-        assert_eq!(drops.datagrams(), 14);
+        assert_eq!(drops.datagrams(), 16);
     }
 }

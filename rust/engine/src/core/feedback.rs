@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use rtp::rtcp::{self, Nack, Packet, ReportBlocks, SenderInfo};
+use transport::CandidatePair;
 
 use super::Core;
 use super::drops::Drop;
@@ -12,7 +13,13 @@ use super::timers::Task;
 
 impl Core {
     /// Takes an SRTCP packet of a transport.
-    pub(super) fn handle_rtcp(&mut self, now: Instant, index: Index, bytes: &mut [u8]) {
+    pub(super) fn handle_rtcp(
+        &mut self,
+        now: Instant,
+        index: Index,
+        pair: CandidatePair,
+        bytes: &mut [u8],
+    ) {
         let Some(connection) = self.connections.get_mut(index) else {
             return;
         };
@@ -27,6 +34,7 @@ impl Core {
             }
         };
         connection.count_received(bytes.len());
+        self.note_received(now, index, pair);
         for packet in rtcp::parse(&bytes[..len]) {
             match packet {
                 Ok(packet) => self.handle_rtcp_packet(now, index, packet),

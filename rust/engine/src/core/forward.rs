@@ -157,18 +157,13 @@ impl Core {
         self.follow_down_track(at);
     }
 
-    /// Reports what changed at a down track and sees to its next deadline.
+    /// Sees to the next deadline of a down track to which something happened.
     pub(super) fn follow_down_track(&mut self, at: Index) {
         let Some(subscription) = self.subscriptions.get_mut(at) else {
             return;
         };
-        if let Some((spatial, temporal)) = subscription.track.take_layer_change() {
-            self.events.push(Event::DownTrackLayerChanged {
-                down_track: subscription.id,
-                spatial,
-                temporal,
-            });
-        }
+        // What it sends from now on is known when it sends it.
+        subscription.track.take_layer_change();
         let task = Task::DownTrack(subscription.id);
         let deadline = subscription.track.next_deadline();
         self.timers.arm(task, &mut subscription.timer, deadline);
@@ -212,17 +207,14 @@ fn forward_to(
     if connection.sent.packets != before {
         subscription.flow.last = Some(now);
     }
-    if let Some((spatial, temporal)) = track.take_layer_change() {
-        events.push(Event::DownTrackLayerChanged {
-            down_track: subscription.id,
-            spatial,
-            temporal,
-        });
-        if spatial >= 0 {
-            let allocator = &mut connection.allocator;
-            resumed(events, connection.id, allocator, subscription.id);
-        }
-        if spatial >= 0 && !subscription.reported {
+    if let Some((0.., _)) = track.take_layer_change() {
+        resumed(
+            events,
+            connection.id,
+            &mut connection.allocator,
+            subscription.id,
+        );
+        if !subscription.reported {
             connection.want_sender_reports(now + FIRST_SENDER_REPORT);
             let task = Task::Reports(connection.id);
             let deadline = connection.reports_deadline();

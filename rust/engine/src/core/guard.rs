@@ -63,6 +63,8 @@ impl Core {
     /// Closes a transport whose state cannot be trusted any more.
     pub(super) fn abandon(&mut self, now: Instant, id: Id) {
         self.panics += 1;
+        // What was being written is for nobody else.
+        self.compound.clear();
         let Some(index) = self.connections.find(id) else {
             return;
         };

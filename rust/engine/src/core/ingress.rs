@@ -6,6 +6,7 @@ use rtp::RtpHeader;
 use rtp::extension::ParsedExtensions;
 use rtp::srtp::SrtpError;
 use sfu::RtpOutcome;
+use transport::CandidatePair;
 
 use super::Core;
 use super::Source;
@@ -25,7 +26,13 @@ const MAX_SSRCS: usize = 2048;
 
 impl Core {
     /// Takes an SRTP packet of a transport.
-    pub(super) fn handle_rtp(&mut self, now: Instant, index: Index, bytes: &mut [u8]) {
+    pub(super) fn handle_rtp(
+        &mut self,
+        now: Instant,
+        index: Index,
+        pair: CandidatePair,
+        bytes: &mut [u8],
+    ) {
         #[cfg(test)]
         self.maybe_panic_on(index);
         let Some(connection) = self.connections.get_mut(index) else {
@@ -37,6 +44,7 @@ impl Core {
         let error = match srtp.unprotect_rtp(bytes) {
             Ok(len) => {
                 connection.count_received(bytes.len());
+                self.note_received(now, index, pair);
                 return self.take_rtp(now, index, &bytes[..len]);
             }
             Err(error) => error,

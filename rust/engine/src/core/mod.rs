@@ -228,6 +228,11 @@ impl Core {
         self.egress.inherit(&failed.egress);
     }
 
+    /// The driver caught a panic by itself.
+    pub(crate) fn count_panic(&mut self) {
+        self.panics += 1;
+    }
+
     /// What the driver counted, for the next statistics.
     pub fn set_driver_counters(&mut self, counters: DriverCounters) {
         self.driver = counters;

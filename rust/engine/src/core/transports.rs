@@ -48,7 +48,7 @@ impl Core {
         let allocator = StreamAllocator::with_config(now, enabled, false, config);
         let connection = Connection::new(now, id, transport, allocator);
         let index = self.connections.insert(id, connection);
-        self.ufrags.insert(ice.ufrag.clone(), index);
+        self.follow_ufrags(index);
         self.pump(now, index);
         Ok(())
     }
@@ -78,11 +78,7 @@ impl Core {
             transport.restart_ice(now, credentials(ice))
         })?;
         // During a restart checks with the ufrag before it still arrive.
-        if let Some(connection) = self.connections.get(index) {
-            self.ufrags.retain(|_, owner| *owner != index);
-            let ufrags = connection.transport.local_ufrags().map(str::to_owned);
-            self.ufrags.extend(ufrags.map(|ufrag| (ufrag, index)));
-        }
+        self.follow_ufrags(index);
         Ok(())
     }
 
@@ -174,7 +170,7 @@ impl Core {
         self.forget_addresses(index, &connection);
         connection.transport.close(now);
         while let Some(transmit) = connection.transport.poll_transmit() {
-            self.egress.push(pair_of(&transmit), &transmit.bytes);
+            self.egress.push(transmit.pair(), &transmit.bytes);
         }
     }
 
@@ -213,10 +209,10 @@ impl Core {
             };
             connection.sent.packets += 1;
             connection.sent.bytes += transmit.bytes.len() as u64;
-            if stun::is_stun(&transmit.bytes) {
-                self.expect_answers(index, pair_of(&transmit));
+            if stun::is_binding_request(&transmit.bytes) {
+                self.expect_answers(now, index, transmit.pair());
             }
-            self.egress.push(pair_of(&transmit), &transmit.bytes);
+            self.egress.push(transmit.pair(), &transmit.bytes);
         }
         let Some(connection) = self.connections.get_mut(index) else {
             return;
@@ -376,14 +372,6 @@ impl Core {
             )),
             _ => Ok(()),
         }
-    }
-}
-
-fn pair_of(transmit: &transport::Transmit) -> transport::CandidatePair {
-    transport::CandidatePair {
-        local: transmit.local,
-        remote: transmit.remote,
-        protocol: transmit.protocol,
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use sfu::Silence;
+use sfu::{Receiver, Silence};
 use transport::IceState;
 
 use super::Core;
@@ -146,16 +146,17 @@ impl Core {
         };
         let source = subscription.source.and_then(|at| self.sources.get_mut(at));
         let mut silence = Silence::Intended;
-        let mut flows = false;
+        let (mut flows, mut limit) = (false, STALLED_AFTER);
         if let Some(source) = source {
             silence = subscription.track.silence(&source.receiver);
             if silence != Silence::Intended {
                 source.wanted_at = Some(now);
             }
             flows = source.flow.last.is_some_and(|last| now <= last + FLOWS);
+            limit = limit_of(&source.receiver);
         }
         let is_due = flows && silence != Silence::Intended;
-        let change = subscription.flow.look(now, is_due, STALLED_AFTER);
+        let change = subscription.flow.look(now, is_due, limit);
         if let Some(Change { stalled, elapsed }) = change {
             let cause = match silence {
                 _ if !stalled => "",
@@ -187,11 +188,7 @@ impl Core {
             && !receiver.is_muted()
             && source.flow.last.is_some()
             && source.wanted_at.is_some_and(|at| at >= began);
-        let limit = if receiver.is_screen_share() {
-            SCREEN_STALLED_AFTER
-        } else {
-            STALLED_AFTER
-        };
+        let limit = limit_of(receiver);
         let change = source.flow.look(now, is_due, limit);
         if source.flow.quiet_for(now) < LOOK {
             source.quiet = None;
@@ -212,6 +209,15 @@ impl Core {
                 elapsed_ms: elapsed.as_millis() as u64,
             });
         }
+    }
+}
+
+/// Silence of a track of `receiver` that is too long.
+fn limit_of(receiver: &Receiver) -> Duration {
+    if receiver.is_screen_share() {
+        SCREEN_STALLED_AFTER
+    } else {
+        STALLED_AFTER
     }
 }
 

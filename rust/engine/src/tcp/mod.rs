@@ -223,7 +223,8 @@ impl Connections {
         self.unsent.clear();
     }
 
-    fn close(&mut self, slot: usize) {
+    /// Closes the connection in `slot`, if there is one.
+    pub(crate) fn close(&mut self, slot: usize) {
         if let Some(mut connection) = self.slots[slot].take() {
             self.by_pair.remove(&connection.pair);
             // Closing the descriptor takes it out of epoll anyway.

@@ -143,22 +143,35 @@ impl History {
             *slot = sent;
         }
         self.highest = self.highest.max(out);
+        if out < self.gate && self.key_frame == Some(sent.timestamp) && !sent.filler {
+            // Not every packet of a key frame tells that it is one.
+            self.gate = out;
+        }
         sent
     }
 
     /// `out` belongs to a key frame with the outgoing `timestamp`. Returns whether it is another
     /// one than before.
     pub(crate) fn key_frame(&mut self, out: u64, timestamp: u32) -> bool {
-        if self.key_frame == Some(timestamp) {
-            self.gate = self.gate.min(out);
-            return false;
-        }
-        if out < self.gate {
+        if self.key_frame == Some(timestamp) || out < self.gate {
             return false;
         }
         self.key_frame = Some(timestamp);
         self.gate = out;
+        while self
+            .slot(self.gate - 1)
+            .is_some_and(|sent| sent.timestamp == timestamp && !sent.filler)
+        {
+            self.gate -= 1;
+        }
         true
+    }
+
+    /// What was sent as `out`, if it is known yet.
+    fn slot(&self, out: u64) -> Option<&Sent> {
+        let mask = self.sent.len().wrapping_sub(1);
+        let sent = self.sent.get(out as usize & mask)?;
+        (sent.out == out as u32).then_some(sent)
     }
 
     /// The subscriber gave up what was sent so far and waits for a key frame.
@@ -274,14 +287,25 @@ mod tests {
 
     #[test]
     fn nothing_before_a_key_frame_is_sent_again() {
-        let mut history = filled(100..110);
-        // Its packets came out of order, and one of an earlier key frame came last.
-        assert!(history.key_frame(107, 9000));
-        assert!(!history.key_frame(105, 9000));
+        let mut history = filled(100..105);
+        let push = |history: &mut History, out, timestamp| {
+            let sent = Sent::media(1_000_000 + out, 0, timestamp, false, Patch::None);
+            history.push(out, sent);
+        };
+        // Its packets came out of order, not all of them tell what they are, and one of an earlier
+        // key frame came last.
+        push(&mut history, 107, 9000);
+        assert!(history.key_frame(108, 9000));
+        push(&mut history, 108, 9000);
         assert!(!history.key_frame(106, 9000));
+        push(&mut history, 106, 9000);
+        push(&mut history, 105, 9000);
         assert!(!history.key_frame(101, 6000));
+        push(&mut history, 101, 6000);
         assert!(history.request(104, 0, RTT).is_none());
-        assert!(history.request(105, 0, RTT).is_some());
+        for sequence in 105..=108 {
+            assert!(history.request(sequence, 0, RTT).is_some(), "{sequence}");
+        }
     }
 
     #[test]

@@ -13,8 +13,12 @@ use rtp::seq::ExtSeq;
 /// four seconds, well beyond the publisher's retransmissions.
 const MAX_RANGES: usize = 64;
 
-/// A longer hole than this is a jump of the source, not loss: it is closed.
+/// A longer hole than this is not filled any more: it is closed but for [`JUMP_HOLE`].
 const MAX_GAP: u64 = 512;
+
+/// What is left of a hole that is closed: the subscriber is to see that something is missing, and need
+/// not ask for each packet.
+const JUMP_HOLE: u64 = 1;
 
 /// Incoming numbers from `start` to those that were left out before the next range share these
 /// figures.
@@ -57,6 +61,9 @@ pub(crate) struct Numbering {
     count: usize,
     highest_in: ExtSeq,
     highest_out: u64,
+    /// The first number after a hole that was closed, until something begins from there on that needs
+    /// nothing from before.
+    jump: Option<u64>,
 }
 
 impl Numbering {
@@ -67,6 +74,7 @@ impl Numbering {
             count: 0,
             highest_in: 0,
             highest_out: first_out - 1,
+            jump: None,
         }
     }
 
@@ -81,11 +89,23 @@ impl Numbering {
             max_temporal,
         });
         self.highest_in = first_in - 1;
+        self.jump = None;
     }
 
     /// The highest incoming number that was looked at in this era.
     pub(crate) fn highest_in(&self) -> ExtSeq {
         self.highest_in
+    }
+
+    /// Whether so much was missing that it was given up, and what was sent since may need it.
+    pub(crate) fn has_jumped(&self) -> bool {
+        self.jump.is_some()
+    }
+
+    /// What has the number `out` needs nothing from before.
+    #[inline]
+    pub(crate) fn begin_again(&mut self, out: u64) {
+        self.jump = self.jump.filter(|&jump| out < jump);
     }
 
     /// The number of the next packet in order, unless some before it are missing.
@@ -192,6 +212,8 @@ impl Numbering {
     fn close_jump(&mut self, ext_seq: ExtSeq) {
         let gap = ext_seq - self.highest_in - 1;
         if gap > MAX_GAP {
+            self.jump = Some(self.first_free() + JUMP_HOLE);
+            let gap = gap - JUMP_HOLE;
             let newest = *self.newest();
             self.push(Range {
                 start: ext_seq,
@@ -330,11 +352,26 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_of_the_source_is_closed() {
+    fn a_jump_of_the_source_is_closed_but_for_one_number() {
         let mut numbering = begun(70_000);
         numbering.take(70_000);
-        assert_eq!(numbering.take(80_000), 1001);
-        assert_eq!(numbering.place(75_000), Place::Nowhere);
+        assert_eq!(numbering.take(70_513), 1513);
+        assert!(!numbering.has_jumped());
+        let mut numbering = begun(70_000);
+        numbering.take(70_000);
+        assert_eq!(numbering.take(80_000), 1002);
+        assert!(numbering.has_jumped());
+        assert_eq!(numbering.place(70_001), late(1001));
+        for ext_seq in [70_002, 75_000, 79_999] {
+            assert_eq!(numbering.place(ext_seq), Place::Nowhere, "{ext_seq}");
+        }
+        assert_eq!(numbering.take(80_002), 1004);
+        assert_eq!(numbering.place(80_001), late(1003));
+        // A key frame in the hole changes nothing.
+        numbering.begin_again(1001);
+        assert!(numbering.has_jumped());
+        numbering.begin_again(1002);
+        assert!(!numbering.has_jumped());
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub(crate) struct Layers {
     pub(crate) live: LayerSet,
     /// When the first packet of any layer came.
     pub(crate) began: Option<Instant>,
+    /// How often the publisher began each of them anew.
+    pub(crate) incarnations: [u32; MAX_SPATIAL_LAYERS],
 }
 
 /// The choice of one down track: what it sends and what it wants to send.
@@ -145,6 +147,7 @@ mod tests {
             seen: set(&[0, 1, 2]),
             live: set(live),
             began: Some(Instant::now()),
+            incarnations: [0; MAX_SPATIAL_LAYERS],
         }
     }
 

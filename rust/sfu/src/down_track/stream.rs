@@ -67,8 +67,8 @@ pub(crate) struct Stream {
     /// The highest outgoing number with media.
     highest_media: u64,
     at_frame_end: bool,
-    /// The subscriber waits for a key frame.
-    picture_lost: bool,
+    /// The subscriber waits for a key frame with this outgoing number or a higher one.
+    picture_lost: Option<u64>,
     /// When a key frame was last begun.
     key_frame_at: Option<Instant>,
     /// When the stream was made, and the time of what happens now.
@@ -111,7 +111,7 @@ impl Stream {
             layer_sync_since: None,
             highest_media: 0,
             at_frame_end: true,
-            picture_lost: false,
+            picture_lost: None,
             key_frame_at: None,
             created: now,
             now,
@@ -134,6 +134,16 @@ impl Stream {
         self.timeline.forget_source();
         self.era = None;
         self.done = [0; MAX_SPATIAL_LAYERS];
+    }
+
+    /// The publisher began `layer` anew. If it is the one being sent, nothing is until another era
+    /// begins.
+    pub(crate) fn layer_began_anew(&mut self, layer: u8) {
+        if let Some(era) = self.era.take_if(|era| era.layer == layer) {
+            self.done[usize::from(era.layer)] = self.numbering.highest_in();
+        }
+        let other = self.era.map(|era| era.layer);
+        self.timeline.forget_layer(layer, other);
     }
 
     pub(crate) fn output(&self) -> &Output {
@@ -167,7 +177,8 @@ impl Stream {
 
     /// Whether the subscriber lost the picture, or gets less than it wants until a key frame comes.
     pub(crate) fn waits_for_key_frame(&self) -> bool {
-        self.picture_lost || self.svc.waits_for_key_frame(self.wanted())
+        let lost = self.picture_lost.is_some() || self.numbering.has_jumped();
+        lost || self.svc.waits_for_key_frame(self.wanted())
     }
 
     /// Whether the last packet sent was the last of its frame.
@@ -182,7 +193,7 @@ impl Stream {
         if self.key_frame_at.is_some_and(on_its_way) {
             return false;
         }
-        self.picture_lost = true;
+        self.picture_lost = Some(self.numbering.next_out());
         self.history.give_up();
         true
     }
@@ -346,8 +357,9 @@ impl Stream {
             self.at_frame_end = marker;
         }
         self.temporal_sent = self.temporal_sent.max(info.temporal);
-        if info.entry_point {
-            self.picture_lost = false;
+        if info.entry.is_some() {
+            self.picture_lost = self.picture_lost.filter(|&lost| out < lost);
+            self.numbering.begin_again(out);
         }
         if info.key_frame && self.history.key_frame(out, timestamp) {
             self.key_frames += 1;

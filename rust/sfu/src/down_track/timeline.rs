@@ -141,6 +141,17 @@ impl Timeline {
         self.last.map_or(0, |last| last.timestamp)
     }
 
+    /// The clock of `layer` has nothing to do with what it was. `sent` is the layer being sent, if any:
+    /// the others are aligned with it from now on.
+    pub(crate) fn forget_layer(&mut self, layer: u8, sent: Option<u8>) {
+        if self
+            .reference
+            .is_some_and(|(reference, _)| reference == layer)
+        {
+            self.reference = sent.map(|sent| (sent, self.offset));
+        }
+    }
+
     /// The source was replaced: its layers' clocks have nothing to do with the earlier ones.
     pub(crate) fn forget_source(&mut self) {
         self.reference = None;

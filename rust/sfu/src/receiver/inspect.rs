@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use rtp::RtpHeader;
-use rtp::codec::{Codec, is_key_frame};
+use rtp::codec::{Codec, EntryPoint, entry_point};
 use rtp::extension::{ExtensionKind, ParsedExtensions};
 use rtp::vp8::Vp8Descriptor;
 use rtp::vp9::Vp9Descriptor;
@@ -103,6 +103,7 @@ impl Inspector {
     }
 
     /// Reads what forwarding needs to know of a packet.
+    #[inline]
     pub(crate) fn inspect(
         &mut self,
         now: Instant,
@@ -135,9 +136,11 @@ impl Inspector {
             },
             (None, None) => TemporalPlace::default(),
         };
-        let entry_point = !payload.is_empty()
-            && !matches!(svc, Some(Svc::Unknown))
-            && is_key_frame(codec, payload, descriptor);
+        let entry = if payload.is_empty() || matches!(svc, Some(Svc::Unknown)) {
+            EntryPoint::None
+        } else {
+            entry_point(codec, payload, descriptor)
+        };
         let mut info = PacketInfo {
             arrival: now,
             timestamp: header.timestamp,
@@ -147,8 +150,8 @@ impl Inspector {
             temporal: temporal.layer,
             depends_on_temporal: temporal.depends_on,
             marker: header.marker,
-            key_frame: entry_point && !codec.is_audio() && codec != Codec::Other,
-            entry_point,
+            key_frame: entry.is_some() && !codec.is_audio() && codec != Codec::Other,
+            entry,
             extension_count: 0,
             extensions: [ExtensionRef::default(); MAX_PASSED_EXTENSIONS],
             vp8,

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use rtp::nack::NackGenerator;
 use rtp::rtcp::{ReportBlock, RtcpWriter, SenderInfo};
-use rtp::seq::{ExtSeq, SeqUnwrapper};
+use rtp::seq::{ExtSeq, SeqUnwrapper, diff_u16};
 use rtp::stats::ReceptionStats;
 
+use super::key_frame::{KeyFrame, KeyFrameFinder};
 use super::stats::LayerStats;
 use crate::allocator::MAX_TEMPORAL_LAYERS;
 use crate::bitrate::LayerBitrateMeter;
@@ -23,20 +24,29 @@ const MAX_DROPOUT: u64 = 3000;
 /// Packets of one turn that are expected at most; more make the list grow.
 const BATCH_CAPACITY: usize = 128;
 
-/// The newest key frame of a layer, or frame of a codec whose key frames cannot be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct KeyFrame {
-    /// Its first packet.
-    pub(crate) ext_seq: ExtSeq,
-    /// When that packet arrived.
-    pub(crate) arrival: Instant,
-    timestamp: u32,
+/// How long packets with the numbers of before a step are refused: they are late.
+const FORMER_NUMBERS: Duration = Duration::from_secs(3);
+
+/// Packets before the newest one of then that may be late, and after it that may have been on their way.
+const FORMER_RANGE: std::ops::RangeInclusive<i16> = -512..=128;
+
+/// The numbering that a stream had before it began anew.
+#[derive(Clone, Copy, Debug)]
+struct FormerNumbering {
+    highest: u16,
+    until: Instant,
+}
+
+impl FormerNumbering {
+    /// Whether `sequence` is a late packet's, or one of those that were on their way.
+    fn has(&self, now: Instant, sequence: u16) -> bool {
+        now < self.until && FORMER_RANGE.contains(&diff_u16(sequence, self.highest))
+    }
 }
 
 /// A packet as it was taken from the wire.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Incoming<'a> {
-    pub(crate) sequence: u16,
     pub(crate) info: PacketInfo,
     pub(crate) packet: &'a [u8],
     /// It came as a retransmission (RFC 4588).
@@ -61,6 +71,8 @@ pub(crate) struct LayerConfig {
 pub(crate) struct Layer {
     config: LayerConfig,
     ssrc: Option<u32>,
+    /// Counts how often the publisher began anew: with another ssrc, or other numbers.
+    incarnation: u32,
     /// Made when the first packet comes: most tracks never use all their layers.
     ring: Option<PacketRing>,
     unwrapper: SeqUnwrapper,
@@ -68,22 +80,24 @@ pub(crate) struct Layer {
     base: ExtSeq,
     /// After a large step: the number that the next packet must have for the step to be believed.
     probation: Option<u16>,
+    former: Option<FormerNumbering>,
     batch: Vec<ExtSeq>,
     nack: NackGenerator,
     reception: ReceptionStats,
     tracker: Option<StreamTracker>,
     throttle: Throttle,
     pli_due: bool,
-    key_frame: Option<KeyFrame>,
+    key_frames: KeyFrameFinder,
     sender_report: Option<SenderReport>,
-    newest_timestamp: Option<u32>,
+    /// The number and timestamp of the newest packet with media.
+    newest_media: Option<(ExtSeq, u32)>,
     bitrate: LayerBitrateMeter,
     packets: u64,
     bytes: u64,
     duplicates: u64,
     recovered: u64,
     frames: u64,
-    key_frames: u64,
+    key_frame_count: u64,
     plis: u64,
     /// What former incarnations of the stream lost, and asked for.
     lost_before: i64,
@@ -94,26 +108,28 @@ impl Layer {
     pub(crate) fn new(now: Instant, config: LayerConfig) -> Self {
         Self {
             ssrc: config.encoding.as_ref().and_then(|encoding| encoding.ssrc),
+            incarnation: 0,
             ring: None,
             unwrapper: SeqUnwrapper::new(),
             base: 0,
             probation: None,
+            former: None,
             batch: Vec::with_capacity(BATCH_CAPACITY),
             nack: NackGenerator::new(),
             reception: ReceptionStats::new(config.clock_rate, now),
             tracker: config.tracker.map(StreamTracker::new),
             throttle: Throttle::new(config.pli_throttle),
             pli_due: false,
-            key_frame: None,
+            key_frames: KeyFrameFinder::default(),
             sender_report: None,
-            newest_timestamp: None,
+            newest_media: None,
             bitrate: LayerBitrateMeter::new(now, config.screen_share),
             packets: 0,
             bytes: 0,
             duplicates: 0,
             recovered: 0,
             frames: 0,
-            key_frames: 0,
+            key_frame_count: 0,
             plis: 0,
             lost_before: 0,
             nacks_before: 0,
@@ -144,8 +160,30 @@ impl Layer {
         self.batch.clear();
     }
 
-    pub(crate) fn key_frame(&self) -> Option<KeyFrame> {
-        self.key_frame
+    /// The newest key frame that forwarding may begin with: later packets have not taken the slots of
+    /// any of its own.
+    pub(crate) fn key_frame(&self, now: Instant) -> Option<KeyFrame> {
+        let ring = self.ring.as_ref()?;
+        let key_frame = self.key_frames.key_frame(now);
+        key_frame.filter(|key_frame| !ring.is_too_old(key_frame.first))
+    }
+
+    /// Changes when the publisher begins anew: what comes then has nothing to do with what came.
+    #[inline]
+    pub(crate) fn incarnation(&self) -> u32 {
+        self.incarnation
+    }
+
+    /// No packet of this incarnation has a lower number, and all of former ones have.
+    #[inline]
+    pub(crate) fn base(&self) -> ExtSeq {
+        self.base
+    }
+
+    /// Whether a packet came within `time`.
+    pub(crate) fn is_active(&self, now: Instant, time: Duration) -> bool {
+        let newest = self.packet(self.highest());
+        newest.is_some_and(|(info, _)| now.saturating_duration_since(info.arrival) < time)
     }
 
     pub(crate) fn sender_report(&self) -> Option<SenderReport> {
@@ -165,29 +203,26 @@ impl Layer {
     pub(crate) fn set_ssrc(&mut self, now: Instant, ssrc: u32) {
         if self.ssrc.replace(ssrc) != Some(ssrc) && self.is_seen() {
             self.restart(now);
+            self.former = None;
         }
     }
 
-    /// Stores a packet. Returns its unwrapped number if it is taken.
-    pub(crate) fn insert(&mut self, now: Instant, incoming: &Incoming<'_>) -> (Insert, ExtSeq) {
-        let Incoming {
-            sequence,
-            info,
-            packet,
-            retransmitted,
-        } = *incoming;
-        let Some(ext_seq) = self.unwrap(now, sequence, retransmitted) else {
-            return (Insert::Refused, 0);
-        };
+    /// Stores a packet with the number that [`Self::unwrap`] gave it.
+    pub(crate) fn insert(
+        &mut self,
+        now: Instant,
+        ext_seq: ExtSeq,
+        incoming: &Incoming<'_>,
+    ) -> Insert {
         let capacity = self.config.ring_capacity;
         let ring = self.ring.get_or_insert_with(|| PacketRing::new(capacity));
-        let outcome = ring.insert(ext_seq, info, packet);
+        let outcome = ring.insert(ext_seq, incoming.info, incoming.packet);
         match outcome {
             Insert::Stored => self.stored(now, ext_seq, incoming),
             Insert::Duplicate => self.duplicates += 1,
             Insert::Refused => {}
         }
-        (outcome, ext_seq)
+        outcome
     }
 
     pub(crate) fn handle_sender_report(&mut self, now: Instant, info: &SenderInfo) {
@@ -297,21 +332,28 @@ impl Layer {
             jitter: self.reception.jitter(),
             bitrate_bps: self.bitrate.bps(now),
             frames: self.frames,
-            key_frames: self.key_frames,
+            key_frames: self.key_frame_count,
             nacks_sent: self.nacks_before + self.nack.stats().requested,
             plis_sent: self.plis,
         }
     }
 
-    /// Unwraps a sequence number. A step that cannot be loss is believed when a second packet
-    /// confirms it (RFC 3550 A.1), and begins the numbering anew.
-    fn unwrap(&mut self, now: Instant, sequence: u16, retransmitted: bool) -> Option<ExtSeq> {
+    /// Unwraps a sequence number; none: the packet is refused. A step that cannot be loss is believed
+    /// when a second packet confirms it (RFC 3550 A.1), and begins a new incarnation.
+    #[inline]
+    pub(crate) fn unwrap(
+        &mut self,
+        now: Instant,
+        sequence: u16,
+        retransmitted: bool,
+    ) -> Option<ExtSeq> {
         if let Some(highest) = self.unwrapper.highest() {
             let ext_seq = self.unwrapper.peek(sequence);
             let back = highest.saturating_sub(ext_seq);
             let ahead = ext_seq.saturating_sub(highest);
             if ahead > MAX_DROPOUT || back > self.config.ring_capacity.max(512) as u64 {
-                if retransmitted {
+                let is_former = |former: FormerNumbering| former.has(now, sequence);
+                if retransmitted || self.former.is_some_and(is_former) {
                     return None;
                 }
                 let confirmed = self.probation == Some(sequence);
@@ -331,8 +373,13 @@ impl Layer {
         Some(self.base + self.unwrapper.unwrap(sequence))
     }
 
-    /// The publisher numbers its packets anew. Ours go on, after a step that nobody takes for loss.
+    /// The publisher begins anew. Our numbers go on, after a step that nobody takes for loss.
     fn restart(&mut self, now: Instant) {
+        self.incarnation = self.incarnation.wrapping_add(1);
+        self.former = self.unwrapper.highest().map(|highest| FormerNumbering {
+            highest: highest as u16,
+            until: now + FORMER_NUMBERS,
+        });
         self.base = (self.highest() | 0xffff) + 1;
         self.unwrapper = SeqUnwrapper::new();
         self.probation = None;
@@ -343,7 +390,11 @@ impl Layer {
         self.nack.set_rtt(rtt);
         self.reception = ReceptionStats::new(self.config.clock_rate, now);
         self.sender_report = None;
-        self.key_frame = None;
+        self.key_frames = KeyFrameFinder::default();
+        self.newest_media = None;
+        // What was asked of the former incarnation is not asked of this one.
+        self.throttle = Throttle::new(self.config.pli_throttle);
+        self.pli_due = false;
     }
 
     fn stored(&mut self, now: Instant, ext_seq: ExtSeq, incoming: &Incoming<'_>) {
@@ -373,33 +424,17 @@ impl Layer {
         if let Some(tracker) = &mut self.tracker {
             tracker.observe(now);
         }
-        let newer = self
-            .newest_timestamp
-            .is_none_or(|newest| rtp::seq::is_newer_u32(info.timestamp, newest));
-        if newer {
-            self.newest_timestamp = Some(info.timestamp);
-            self.frames += 1;
+        // By number: timestamps may go anywhere.
+        let newest = self.newest_media;
+        if newest.is_none_or(|(newest, _)| ext_seq > newest) {
+            let same_frame = newest.is_some_and(|(_, newest)| info.timestamp == newest);
+            self.frames += u64::from(!same_frame);
+            self.newest_media = Some((ext_seq, info.timestamp));
         }
-        if info.entry_point {
-            self.note_entry_point(ext_seq, info);
-        }
-    }
-
-    /// Several packets of one key frame may each look like its first.
-    fn note_entry_point(&mut self, ext_seq: ExtSeq, info: &PacketInfo) {
-        match &mut self.key_frame {
-            Some(known) if known.timestamp == info.timestamp => {
-                known.ext_seq = known.ext_seq.min(ext_seq);
-            }
-            Some(known) if known.ext_seq > ext_seq => {}
-            _ => {
-                self.key_frames += u64::from(info.key_frame);
-                self.key_frame = Some(KeyFrame {
-                    ext_seq,
-                    arrival: info.arrival,
-                    timestamp: info.timestamp,
-                });
-            }
+        if let Some(ring) = &self.ring
+            && self.key_frames.stored(ext_seq, info, ring)
+        {
+            self.key_frame_count += u64::from(info.key_frame);
         }
     }
 }

@@ -5,6 +5,7 @@
 pub mod call;
 #[path = "../../../rtp/tests/descriptor/mod.rs"]
 mod descriptor;
+pub mod encoder;
 pub mod svc;
 
 use std::time::{Duration, Instant};

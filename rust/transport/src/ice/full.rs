@@ -2,18 +2,20 @@
 //! what is bounded and what is let through is decided here.
 //!
 //! Most of a transport's life nothing changes. Then the `is` agent sleeps, and the checks of the
-//! selected pair and the answers to the peer's are made here (see [`super::consent`]).
+//! selected pair and the answers to the peer's are made here (see [`super::keepalive`]).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use is::stun::{StunMessage, StunPacket, TransId};
-use is::{Candidate, CandidateKind, IceAgent, IceAgentEvent, IceCreds};
+use is::stun::{StunMessage, TransId};
+use is::{IceAgent, IceAgentEvent};
 
-use super::consent::Consent;
+use super::agent::{Agent, Handled, accepts_request};
+use super::convert::{creds, from_is, new_agent, stun_packet};
+use super::keepalive::Keepalive;
 use super::pairs::Pairs;
-use super::{Agent, accepts_request};
+use super::remotes::Remotes;
 use crate::limits;
 use crate::stun::{self, Check};
 use crate::types::{
@@ -21,9 +23,7 @@ use crate::types::{
 };
 
 /// Longest time between two checks of a pair that works: LiveKit's keepalive.
-const KEEPALIVE: Duration = Duration::from_secs(2);
-/// Unanswered checks after which a pair is given up: 19 s, later than ICE itself fails.
-const MAX_RETRANSMITS: usize = 10;
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(2);
 /// When we control and nothing was heard on the selected pair for this long, any pair that is
 /// alive is better.
 const ABANDON_AFTER: Duration = Duration::from_secs(4);
@@ -31,7 +31,8 @@ const ABANDON_AFTER: Duration = Duration::from_secs(4);
 const ABANDON_CHECKED: Duration = KEEPALIVE;
 /// A pair is alive when it was heard within this time (one keepalive and some).
 const ALIVE_WITHIN: Duration = Duration::from_millis(2_500);
-
+/// A check without an answer is repeated after this long at the earliest (`is`, as libwebrtc).
+const INITIAL_RTO: Duration = Duration::from_millis(250);
 /// The first remote candidates are checked at once, the others at the agent's pace (20 per second).
 const EAGER: usize = 4;
 
@@ -43,24 +44,27 @@ struct Sent {
 }
 
 /// A request that arrived before the remote credentials.
-struct Held {
+struct EarlyCheck {
     pair: CandidatePair,
+    id: TransId,
     packet: Vec<u8>,
 }
 
 pub(crate) struct FullAgent {
     agent: IceAgent,
+    /// The last check that was sent.
+    last_check: Option<Check>,
     local: IceCredentials,
+    local_candidates: Vec<LocalCandidate>,
     remote: Option<IceCredentials>,
+    remotes: Remotes,
     pairs: Pairs,
-    consent: Consent,
+    keepalive: Keepalive,
     checks: VecDeque<Sent>,
-    held: Vec<Held>,
-    remote_candidates: usize,
-    reflexive: usize,
-    /// Remote addresses that were abandoned; they are taken up again when they are heard.
-    abandoned: Vec<(SocketAddr, Protocol)>,
-    has_loopback: bool,
+    early_checks: Vec<EarlyCheck>,
+    /// Addresses of ours that peers said to see and that are none of our candidates; the agent keeps
+    /// each of them.
+    mapped: Vec<SocketAddr>,
 }
 
 impl FullAgent {
@@ -70,41 +74,43 @@ impl FullAgent {
         candidates: &[LocalCandidate],
         controlling: bool,
     ) -> Self {
-        let mut agent = IceAgent::new(creds(&local));
-        agent.set_controlling(controlling);
-        agent.set_max_stun_rto(KEEPALIVE);
-        agent.set_max_stun_retransmits(MAX_RETRANSMITS);
-        for candidate in candidates {
-            if let Ok(host) = Candidate::host(candidate.addr, to_is(candidate.protocol)) {
-                agent.add_local_candidate(host);
-            }
-        }
         FullAgent {
-            agent,
+            agent: new_agent(&local, candidates, controlling),
+            last_check: None,
             local,
+            local_candidates: candidates.to_vec(),
             remote: None,
+            remotes: Remotes::default(),
             pairs: Pairs::new(false),
-            consent: Consent::new(now),
+            keepalive: Keepalive::new(now),
             checks: VecDeque::new(),
-            held: Vec::new(),
-            remote_candidates: 0,
-            reflexive: 0,
-            abandoned: Vec::new(),
-            has_loopback: candidates.iter().any(|c| c.addr.ip().is_loopback()),
+            early_checks: Vec::new(),
+            mapped: Vec::new(),
         }
     }
 
-    fn hold(&mut self, now: Instant, pair: CandidatePair, prio: u32, packet: &[u8]) {
-        self.pairs.request(now, pair, prio);
-        let held = Held {
+    /// Keeps a request until the remote credentials are known.
+    fn queue_early_check(&mut self, pair: CandidatePair, id: TransId, packet: &[u8]) -> Handled {
+        let check = EarlyCheck {
             pair,
+            id,
             packet: packet.to_vec(),
         };
-        if let Some(other) = self.held.iter_mut().find(|other| other.pair == pair) {
-            *other = held;
-        } else if self.held.len() < limits::HELD_CHECKS {
-            self.held.push(held);
+        if self
+            .early_checks
+            .iter()
+            .any(|c| c.id == id && c.pair != pair)
+        {
+            return Handled::Ignored;
         }
+        if let Some(other) = self.early_checks.iter_mut().find(|c| c.pair == pair) {
+            *other = check;
+        } else if self.early_checks.len() < limits::EARLY_CHECKS {
+            self.early_checks.push(check);
+        } else {
+            return Handled::Ignored;
+        }
+        Handled::Queued
     }
 
     fn request(
@@ -113,13 +119,7 @@ impl FullAgent {
         pair: CandidatePair,
         message: &StunMessage<'_>,
         out: &mut VecDeque<Transmit>,
-    ) {
-        if !self.pairs.contains(pair) && !self.is_remote_candidate(pair) {
-            if self.reflexive >= limits::PEER_REFLEXIVE {
-                return;
-            }
-            self.reflexive += 1;
-        }
+    ) -> Handled {
         let controlling = self.agent.controlling();
         let claims_our_role = if controlling {
             message.ice_controlling().is_some()
@@ -127,53 +127,98 @@ impl FullAgent {
             message.ice_controlled().is_some()
         };
         let priority = message.prio().unwrap_or_default();
-        let taken_up = self.take_up_again(pair, priority);
-        if taken_up || claims_our_role || !self.pairs.contains(pair) {
-            self.consent.stir(now);
+        let selected = self.pairs.selected();
+        let is_new = self.remotes.meet(now, pair, priority, selected) || !self.pairs.contains(pair);
+        if is_new || claims_our_role {
+            self.keepalive.wake(now);
         }
-        if self.consent.is_quiet() {
+        if self.keepalive.is_idle() {
             let answer = stun::success(message.trans_id(), pair.remote, &self.local.pwd);
-            out.extend(answer.map(|bytes| transmit(pair, bytes)));
+            out.extend(answer.map(|bytes| Transmit::on(pair, bytes)));
         } else {
             self.agent.handle_packet(now, stun_packet(pair, *message));
             if claims_our_role && controlling == self.agent.controlling() {
-                return;
+                return Handled::Ignored;
             }
         }
         self.pairs.request(now, pair, priority);
         if message.use_candidate() && !self.agent.controlling() {
             self.pairs.nominate(now, pair);
             if self.pairs.awaits_consent(now, pair) {
-                self.consent.stir(now);
+                self.keepalive.wake(now);
             }
         }
+        Handled::Heard
     }
 
     /// An answer counts only where the check went (RFC 8445 7.2.5.2.1).
-    fn response(&mut self, now: Instant, pair: CandidatePair, message: &StunMessage<'_>) {
+    fn response(
+        &mut self,
+        now: Instant,
+        pair: CandidatePair,
+        message: &StunMessage<'_>,
+    ) -> Handled {
         let id = message.trans_id();
         let Some(index) = self
             .checks
             .iter()
             .position(|check| check.id == id && check.pair == pair)
         else {
-            return;
+            return Handled::Ignored;
         };
         let Some(check) = self.checks.remove(index) else {
-            return;
+            return Handled::Ignored;
         };
+        self.note_mapped(message);
         // It does not know those that were sent here.
         self.agent.handle_packet(now, stun_packet(pair, *message));
-        if message.is_successful_binding_response() {
-            let rtt = now.duration_since(check.at);
-            self.pairs.validate(now, pair, Some(rtt));
-            self.consent.answered(pair);
+        if !message.is_successful_binding_response() {
+            return Handled::Heard;
         }
+        let rtt = now.duration_since(check.at);
+        self.remotes.meet(now, pair, 0, self.pairs.selected());
+        self.pairs.validate(now, pair, Some(rtt));
+        self.keepalive.answered(pair);
+        Handled::Consented
+    }
+
+    fn note_mapped(&mut self, answer: &StunMessage<'_>) {
+        if let Some(mapped) = answer.mapped_address()
+            && !self.mapped.contains(&mapped)
+            && !self.local_candidates.iter().any(|c| c.addr == mapped)
+        {
+            self.mapped.push(mapped);
+        }
+    }
+
+    /// Makes the `is` agent anew when it holds too much that is of no use any more. The pairs and the
+    /// selection are ours and stay.
+    fn renew(&mut self, now: Instant) {
+        if !self.remotes.are_too_many() && self.mapped.len() < limits::MAPPED_ADDRESSES {
+            return;
+        }
+        let controlling = self.agent.controlling();
+        let (local, candidates) = (&self.local, &self.local_candidates);
+        let mut agent = new_agent(local, candidates, controlling);
+        // It stays the same (RFC 8445 7.1.3).
+        if let Some(check) = self.last_check {
+            agent.set_control_tie_breaker(check.tie_breaker);
+        }
+        if let Some(remote) = &self.remote {
+            agent.set_remote_credentials(creds(remote));
+        }
+        for candidate in self.remotes.renew() {
+            agent.add_remote_candidate(candidate);
+        }
+        agent.handle_timeout(now);
+        self.agent = agent;
+        self.mapped.clear();
+        self.keepalive.wake(now);
     }
 
     /// Gives the selected pair up when we control, it is silent, and another one is not: the peer
     /// moved and cannot tell us but by its checks.
-    fn abandon_dead(&mut self, now: Instant) {
+    fn abandon_dead(&mut self, now: Instant, out: &mut VecDeque<Transmit>) {
         let Some(selected) = self.pairs.selected() else {
             return;
         };
@@ -182,103 +227,97 @@ impl FullAgent {
             .heard(selected)
             .is_none_or(|heard| now.duration_since(heard) >= ABANDON_AFTER);
         let checked = self
-            .consent
+            .keepalive
             .checking_all()
             .is_some_and(|since| now.duration_since(since) >= ABANDON_CHECKED);
-        if !self.agent.controlling() || !silent || !checked {
-            return;
+        if self.agent.controlling()
+            && silent
+            && checked
+            && let Some(alternative) = self.pairs.alternative(now, ALIVE_WITHIN)
+        {
+            self.pairs.select(now, alternative);
+            self.check_like_last(now, alternative, out);
         }
-        let alternative = self.pairs.alternative(now, ALIVE_WITHIN);
-        if alternative.is_none_or(|pair| pair.remote == selected.remote) {
-            return;
-        }
-        let key = (selected.remote, selected.protocol);
-        let dead: Vec<Candidate> = self
-            .agent
-            .remote_candidates()
-            .filter(|c| c.addr() == key.0 && c.proto() == to_is(key.1))
-            .collect();
-        for candidate in &dead {
-            self.agent.invalidate_candidate(candidate);
-        }
-        if !dead.is_empty() && self.abandoned.len() < limits::PAIRS {
-            self.abandoned.push(key);
-            // The agent reconsiders its nomination when its timer runs.
-            self.agent.handle_timeout(now);
-        }
-    }
-
-    /// Whether it had been abandoned.
-    fn take_up_again(&mut self, pair: CandidatePair, priority: u32) -> bool {
-        let key = (pair.remote, pair.protocol);
-        let Some(index) = self.abandoned.iter().position(|other| *other == key) else {
-            return false;
-        };
-        self.abandoned.swap_remove(index);
-        self.agent.add_remote_candidate(Candidate::from_parts(
-            "again".to_owned(),
-            1,
-            to_is(pair.protocol),
-            priority,
-            pair.remote,
-            CandidateKind::Host,
-            None,
-            None,
-            None,
-        ));
-        true
-    }
-
-    /// Whether the agent knows the pair's remote address, so that a check from there adds none.
-    fn is_remote_candidate(&self, pair: CandidatePair) -> bool {
-        self.agent
-            .remote_candidates()
-            .any(|c| c.addr() == pair.remote && c.proto() == to_is(pair.protocol))
     }
 
     /// Does what is due: by the agent while all pairs are checked, otherwise here.
     fn run(&mut self, now: Instant, out: &mut VecDeque<Transmit>) {
-        let Some(remote) = &self.remote else { return };
-        self.consent.update(now, self.pairs.selected());
-        if !self.consent.is_quiet() {
+        if self.remote.is_none() {
+            return;
+        }
+        self.keepalive.update(now, self.pairs.selected());
+        if !self.keepalive.is_idle() {
             self.agent.handle_timeout(now);
-            self.abandon_dead(now);
-        } else if let Some((pair, check)) = self.consent.due(now) {
-            let id = TransId::new();
-            let username = format!("{}:{}", remote.ufrag, self.local.ufrag);
-            if let Some(bytes) = check.request(id, &username, &remote.pwd) {
-                out.push_back(transmit(pair, bytes));
-                self.sent(now, id, pair, check);
-            }
+            self.abandon_dead(now, out);
+        } else if let Some((pair, check)) = self.keepalive.due(now) {
+            self.check(now, pair, check, out);
         }
         self.collect(now, out);
+        self.renew(now);
+    }
+
+    /// Asks back on a pair on which the peer asks but on which nothing is received yet: media may
+    /// follow at once. Not if a check is on its way already.
+    fn trigger_check(&mut self, now: Instant, pair: CandidatePair, out: &mut VecDeque<Transmit>) {
+        let is_recent =
+            |sent: &Sent| sent.pair == pair && now.duration_since(sent.at) < INITIAL_RTO;
+        if self.checks.iter().rev().any(is_recent) {
+            return;
+        }
+        self.check_like_last(now, pair, out);
+    }
+
+    /// Sends a check of our own on `pair`, which nominates it if we have selected it.
+    fn check_like_last(&mut self, now: Instant, pair: CandidatePair, out: &mut VecDeque<Transmit>) {
+        if let Some(last) = self.last_check {
+            let check = self.nominating(pair, last);
+            self.check(now, pair, check, out);
+        }
+    }
+
+    /// `check` as it is to be sent on `pair`. We nominate the pair that we selected and no other one
+    /// (RFC 8445 8.1.1); `is` goes on nominating whatever it has nominated once, and the peer would
+    /// keep to another pair than we do.
+    fn nominating(&self, pair: CandidatePair, check: Check) -> Check {
+        let controlling = self.agent.controlling();
+        Check {
+            controlling,
+            nominates: controlling && self.pairs.selected() == Some(pair),
+            ..check
+        }
+    }
+
+    fn check(
+        &mut self,
+        now: Instant,
+        pair: CandidatePair,
+        check: Check,
+        out: &mut VecDeque<Transmit>,
+    ) {
+        let id = TransId::new();
+        if let Some(bytes) = self.encode(id, check) {
+            out.push_back(Transmit::on(pair, bytes));
+            self.sent(now, id, pair, check);
+        }
+    }
+
+    fn encode(&self, id: TransId, check: Check) -> Option<Vec<u8>> {
+        let remote = self.remote.as_ref()?;
+        let username = format!("{}:{}", remote.ufrag, self.local.ufrag);
+        check.request(id, &username, &remote.pwd)
     }
 
     fn sent(&mut self, now: Instant, id: TransId, pair: CandidatePair, check: Check) {
         if self.checks.len() >= limits::OUTSTANDING_CHECKS {
             self.checks.pop_front();
         }
+        self.last_check = Some(check);
         self.checks.push_back(Sent { id, pair, at: now });
-        self.consent.sent(now, pair, check);
+        self.keepalive.sent(now, pair, check);
     }
 
-    /// Moves the agent's datagrams and events to where they belong.
+    /// Moves the agent's events and datagrams to where they belong.
     fn collect(&mut self, now: Instant, out: &mut VecDeque<Transmit>) {
-        while let Some(datagram) = self.agent.poll_transmit() {
-            let bytes: Vec<u8> = datagram.contents.into();
-            let pair = CandidatePair {
-                local: datagram.source,
-                remote: datagram.destination,
-                protocol: from_is(datagram.proto),
-            };
-            if let Some(message) = stun::parse(&bytes)
-                && message.is_binding_request()
-                && let Some(check) = Check::of(&message)
-            {
-                self.sent(now, message.trans_id(), pair, check);
-            }
-            out.push_back(transmit(pair, bytes));
-        }
         while let Some(event) = self.agent.poll_event() {
             if let IceAgentEvent::NominatedSend {
                 proto,
@@ -292,9 +331,45 @@ impl FullAgent {
                     remote: destination,
                     protocol: from_is(proto),
                 };
-                self.pairs.select(now, pair);
+                // Of pairs that did not answer for a while it knows nothing.
+                if self.pairs.is_valid(now, pair) {
+                    self.pairs.select(now, pair);
+                }
             }
         }
+        while let Some(datagram) = self.agent.poll_transmit() {
+            let bytes: Vec<u8> = datagram.contents.into();
+            let pair = CandidatePair {
+                local: datagram.source,
+                remote: datagram.destination,
+                protocol: from_is(datagram.proto),
+            };
+            let check = stun::parse(&bytes)
+                .filter(|message| message.is_binding_request())
+                .and_then(|message| Some((message.trans_id(), Check::of(&message)?)));
+            let bytes = match check {
+                Some((id, check)) => self.send_check(now, pair, id, check, bytes),
+                None => bytes,
+            };
+            out.push_back(Transmit::on(pair, bytes));
+        }
+    }
+
+    /// Notes a check of the agent, and says with which bytes it is to be sent.
+    fn send_check(
+        &mut self,
+        now: Instant,
+        pair: CandidatePair,
+        id: TransId,
+        check: Check,
+        bytes: Vec<u8>,
+    ) -> Vec<u8> {
+        let ours = self.nominating(pair, check);
+        self.sent(now, id, pair, ours);
+        if ours == check {
+            return bytes;
+        }
+        self.encode(id, ours).unwrap_or(bytes)
     }
 }
 
@@ -321,14 +396,12 @@ impl Agent for FullAgent {
         self.agent.set_remote_credentials(creds(&credentials));
         self.remote = Some(credentials);
         self.agent.handle_timeout(now);
-        for held in std::mem::take(&mut self.held) {
-            if let Some(message) = stun::parse(&held.packet)
-                && self.accepts(&message)
-            {
-                self.handle(now, held.pair, &message, &held.packet, out);
-            }
-        }
         self.collect(now, out);
+    }
+
+    fn take_early_checks(&mut self) -> Vec<(CandidatePair, Vec<u8>)> {
+        let checks = std::mem::take(&mut self.early_checks);
+        checks.into_iter().map(|c| (c.pair, c.packet)).collect()
     }
 
     fn add_remote_candidate(
@@ -337,36 +410,15 @@ impl Agent for FullAgent {
         candidate: &RemoteCandidate,
         out: &mut VecDeque<Transmit>,
     ) {
-        let ip = candidate.addr.ip();
-        // A check toward ourselves is a port scan unless we are meant to be reached that way.
-        let useless = candidate.protocol != Protocol::Udp
-            || candidate.addr.port() == 0
-            || ip.is_unspecified()
-            || ip.is_multicast()
-            || (ip.is_loopback() && !self.has_loopback);
-        if useless || self.remote_candidates >= limits::REMOTE_CANDIDATES {
+        if candidate.protocol != Protocol::Udp {
             return;
         }
-        self.remote_candidates += 1;
-        let kind = match candidate.kind.as_str() {
-            "srflx" => CandidateKind::ServerReflexive,
-            "prflx" => CandidateKind::PeerReflexive,
-            "relay" => CandidateKind::Relayed,
-            _ => CandidateKind::Host,
+        let Some(candidate) = self.remotes.signal(now, candidate) else {
+            return;
         };
-        self.agent.add_remote_candidate(Candidate::from_parts(
-            candidate.foundation.chars().take(32).collect(),
-            1,
-            to_is(candidate.protocol),
-            candidate.priority,
-            candidate.addr,
-            kind,
-            None,
-            None,
-            None,
-        ));
-        self.consent.stir(now);
-        if self.remote.is_some() && self.remote_candidates <= EAGER {
+        self.agent.add_remote_candidate(candidate);
+        self.keepalive.wake(now);
+        if self.remote.is_some() && self.remotes.signalled() <= EAGER {
             self.agent.handle_timeout(now);
         }
         self.collect(now, out);
@@ -394,19 +446,24 @@ impl Agent for FullAgent {
         &mut self,
         now: Instant,
         pair: CandidatePair,
+        is_valid_path: bool,
         message: &StunMessage<'_>,
         packet: &[u8],
         out: &mut VecDeque<Transmit>,
-    ) {
-        if !message.is_binding_request() {
-            self.response(now, pair, message);
+    ) -> Handled {
+        let handled = if !message.is_binding_request() {
+            self.response(now, pair, message)
         } else if self.remote.is_none() {
-            self.hold(now, pair, message.prio().unwrap_or_default(), packet);
+            return self.queue_early_check(pair, message.trans_id(), packet);
         } else {
-            self.request(now, pair, message, out);
-        }
-        // Sends the triggered check (RFC 8445 7.3.1.4).
+            self.request(now, pair, message, out)
+        };
+        // The agent sends the triggered check (RFC 8445 7.3.1.4) if it is its turn.
         self.run(now, out);
+        if handled == Handled::Heard && message.is_binding_request() && !is_valid_path {
+            self.trigger_check(now, pair, out);
+        }
+        handled
     }
 
     fn handle_timeout(&mut self, now: Instant, out: &mut VecDeque<Transmit>) {
@@ -416,49 +473,25 @@ impl Agent for FullAgent {
 
     fn next_timeout(&mut self) -> Option<Instant> {
         self.remote.as_ref()?;
-        if self.consent.is_quiet() {
-            self.consent.next_timeout()
+        if self.keepalive.is_idle() {
+            self.keepalive.next_timeout()
         } else {
             self.agent.poll_timeout()
         }
     }
-}
 
-fn transmit(pair: CandidatePair, bytes: Vec<u8>) -> Transmit {
-    Transmit {
-        protocol: pair.protocol,
-        local: pair.local,
-        remote: pair.remote,
-        bytes,
-    }
-}
-
-fn stun_packet(pair: CandidatePair, message: StunMessage<'_>) -> StunPacket<'_> {
-    StunPacket {
-        proto: to_is(pair.protocol),
-        source: pair.remote,
-        destination: pair.local,
-        message,
-    }
-}
-
-fn creds(credentials: &IceCredentials) -> IceCreds {
-    IceCreds {
-        ufrag: credentials.ufrag.clone(),
-        pass: credentials.pwd.clone(),
-    }
-}
-
-fn to_is(protocol: Protocol) -> is::Protocol {
-    match protocol {
-        Protocol::Udp => is::Protocol::Udp,
-        Protocol::Tcp => is::Protocol::Tcp,
-    }
-}
-
-fn from_is(protocol: is::Protocol) -> Protocol {
-    match protocol {
-        is::Protocol::Udp => Protocol::Udp,
-        _ => Protocol::Tcp,
+    #[cfg(test)]
+    fn assert_bounded(&self) {
+        self.pairs.assert_bounded();
+        self.remotes.assert_bounded();
+        assert!(self.checks.len() <= limits::OUTSTANDING_CHECKS);
+        assert!(self.early_checks.len() <= limits::EARLY_CHECKS);
+        assert!(self.mapped.len() < limits::MAPPED_ADDRESSES);
+        let held = self.agent.remote_candidates().count();
+        let most = limits::REMOTE_CANDIDATES + limits::PEER_REFLEXIVE + limits::FORGOTTEN_REMOTES;
+        assert!(held <= most, "{held} remote candidates");
+        let held = self.agent.local_candidates().count();
+        let most = self.local_candidates.len() + limits::MAPPED_ADDRESSES;
+        assert!(held <= most, "{held} local candidates");
     }
 }

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use is::stun::StunMessage;
 
+use super::agent::{Agent, Handled, accepts_request};
 use super::pairs::Pairs;
-use super::{Agent, accepts_request};
 use crate::stun;
 use crate::types::{CandidatePair, IceCredentials, RemoteCandidate, Transmit};
 
@@ -50,6 +50,10 @@ impl Agent for LiteAgent {
         self.remote = Some(credentials);
     }
 
+    fn take_early_checks(&mut self) -> Vec<(CandidatePair, Vec<u8>)> {
+        Vec::new()
+    }
+
     fn add_remote_candidate(
         &mut self,
         _now: Instant,
@@ -75,10 +79,11 @@ impl Agent for LiteAgent {
         &mut self,
         now: Instant,
         pair: CandidatePair,
+        _is_valid_path: bool,
         message: &StunMessage<'_>,
         _packet: &[u8],
         out: &mut VecDeque<Transmit>,
-    ) {
+    ) -> Handled {
         // Both sides controlled (RFC 8445 7.3.1.1): a lite agent cannot take the other role.
         let conflict = message.ice_controlled().is_some();
         let answer = if conflict {
@@ -86,14 +91,9 @@ impl Agent for LiteAgent {
         } else {
             stun::success(message.trans_id(), pair.remote, &self.local.pwd)
         };
-        out.extend(answer.map(|bytes| Transmit {
-            protocol: pair.protocol,
-            local: pair.local,
-            remote: pair.remote,
-            bytes,
-        }));
+        out.extend(answer.map(|bytes| Transmit::on(pair, bytes)));
         if conflict {
-            return;
+            return Handled::Ignored;
         }
         self.pairs
             .request(now, pair, message.prio().unwrap_or_default());
@@ -101,6 +101,8 @@ impl Agent for LiteAgent {
         if message.use_candidate() {
             self.pairs.nominate(now, pair);
         }
+        // It makes no checks: that the peer's own is no copy has to do (RFC 7675 4).
+        Handled::Consented
     }
 
     fn handle_timeout(&mut self, now: Instant, _out: &mut VecDeque<Transmit>) {
@@ -109,5 +111,10 @@ impl Agent for LiteAgent {
 
     fn next_timeout(&mut self) -> Option<Instant> {
         None
+    }
+
+    #[cfg(test)]
+    fn assert_bounded(&self) {
+        self.pairs.assert_bounded();
     }
 }

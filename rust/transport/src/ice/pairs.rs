@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use crate::limits;
 use crate::types::CandidatePair;
 
-/// A nomination after this long without one on the same pair is news, so it is followed at once.
-const FRESH_AFTER: Duration = Duration::from_secs(10);
+/// A nomination after this long without one on the same pair is a new one, so it is followed at once.
+const NEW_AFTER: Duration = Duration::from_secs(10);
+/// The same for a lite agent, which is nominated with every check, several times in ten seconds.
+const NEW_AFTER_LITE: Duration = STALE_AFTER;
 /// A pair without repeated nominations for this long is given up for one that has them.
 const STALE_AFTER: Duration = Duration::from_secs(3);
 /// Repeated nominations do not move the selection within this time of a move: they may be late.
-const HOLD: Duration = Duration::from_millis(500);
+const SETTLE: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 struct Entry {
@@ -25,8 +27,9 @@ struct Entry {
     /// arrived (lite).
     consented: Option<Instant>,
     nominated: Option<Instant>,
-    /// The nomination is news that was not acted upon yet.
-    fresh: bool,
+    /// The nomination is a new one that was not acted upon yet.
+    new_nomination: bool,
+    /// When the last check or answer arrived.
     heard: Instant,
     rtt: Option<Duration>,
 }
@@ -35,7 +38,7 @@ impl Entry {
     /// Whether it may be sent on (RFC 7675 5.1).
     fn is_valid(&self, now: Instant) -> bool {
         self.consented
-            .is_some_and(|at| now.duration_since(at) < limits::SOURCE_VALID)
+            .is_some_and(|at| now.duration_since(at) < limits::CONSENT_EXPIRY)
     }
 }
 
@@ -45,17 +48,16 @@ pub(crate) struct Pairs {
     entries: Vec<Entry>,
     selected: Option<CandidatePair>,
     moved: Option<Instant>,
-    /// The last nomination wins whatever its priority: a lite agent is nominated regularly.
-    latest_wins: bool,
+    new_after: Duration,
 }
 
 impl Pairs {
-    pub(crate) fn new(latest_wins: bool) -> Self {
+    pub(crate) fn new(lite: bool) -> Self {
         Pairs {
             entries: Vec::new(),
             selected: None,
             moved: None,
-            latest_wins,
+            new_after: if lite { NEW_AFTER_LITE } else { NEW_AFTER },
         }
     }
 
@@ -78,10 +80,14 @@ impl Pairs {
         self.entry(pair).is_some()
     }
 
-    /// Whether anything authentic came from `remote` lately.
-    pub(crate) fn has_remote(&self, remote: std::net::SocketAddr) -> bool {
-        self.selected.is_some_and(|pair| pair.remote == remote)
-            || self.entries.iter().any(|entry| entry.pair.remote == remote)
+    /// When the peer last consented on `pair`, asked by this generation.
+    pub(crate) fn consented(&self, pair: CandidatePair) -> Option<Instant> {
+        self.entry(pair)?.consented
+    }
+
+    /// Whether `pair` may be sent on.
+    pub(crate) fn is_valid(&self, now: Instant, pair: CandidatePair) -> bool {
+        self.entry(pair).is_some_and(|entry| entry.is_valid(now))
     }
 
     /// An authentic request arrived.
@@ -102,9 +108,10 @@ impl Pairs {
 
     /// The controlling peer nominated the pair (USE-CANDIDATE).
     pub(crate) fn nominate(&mut self, now: Instant, pair: CandidatePair) {
+        let new_after = self.new_after;
         let entry = self.entry_mut(now, pair);
         let last = entry.nominated.replace(now);
-        entry.fresh |= last.is_none_or(|last| now.duration_since(last) >= FRESH_AFTER);
+        entry.new_nomination |= last.is_none_or(|last| now.duration_since(last) >= new_after);
         self.consider(now, pair);
     }
 
@@ -125,47 +132,47 @@ impl Pairs {
             .map(|entry| entry.pair)
     }
 
-    /// Forgets pairs without consent.
+    /// Forgets pairs that were not heard for as long as consent lasts.
     pub(crate) fn prune(&mut self, now: Instant) {
         let selected = self.selected;
         self.entries.retain(|entry| {
-            Some(entry.pair) == selected || now.duration_since(entry.heard) < limits::SOURCE_VALID
+            Some(entry.pair) == selected || now.duration_since(entry.heard) < limits::CONSENT_EXPIRY
         });
     }
 
     /// Whether the selection only waits for the peer's consent on `pair` to move there.
     pub(crate) fn awaits_consent(&self, now: Instant, pair: CandidatePair) -> bool {
         self.entry(pair)
-            .is_some_and(|entry| !entry.is_valid(now) && self.follows(now, entry))
+            .is_some_and(|entry| !entry.is_valid(now) && self.should_select(now, entry))
     }
 
     fn consider(&mut self, now: Instant, pair: CandidatePair) {
         let entry = self.entry(pair);
-        if entry.is_some_and(|entry| entry.is_valid(now) && self.follows(now, entry)) {
-            self.entry_mut(now, pair).fresh = false;
+        if entry.is_some_and(|entry| entry.is_valid(now) && self.should_select(now, entry)) {
+            self.entry_mut(now, pair).new_nomination = false;
             self.selected = Some(pair);
             self.moved = Some(now);
         }
     }
 
     /// Whether the nominations lead to the pair of `entry`, if it is valid.
-    fn follows(&self, now: Instant, entry: &Entry) -> bool {
+    fn should_select(&self, now: Instant, entry: &Entry) -> bool {
         if entry.nominated.is_none() || self.selected == Some(entry.pair) {
             return false;
         }
         let settled = self
             .moved
-            .is_none_or(|moved| now.duration_since(moved) >= HOLD);
+            .is_none_or(|moved| now.duration_since(moved) >= SETTLE);
         match self.selected.and_then(|selected| self.entry(selected)) {
             None => true,
-            Some(_) if entry.fresh => true,
+            Some(_) if entry.new_nomination => true,
             Some(current) => {
                 // An answer to a check of ours is no nomination: it must not give up a pair whose
                 // peer nominates it more rarely for one that it gave up long ago.
                 let stale = current.nominated.is_none_or(|at| {
                     now.duration_since(at) > STALE_AFTER && entry.nominated > Some(at)
                 });
-                settled && (self.latest_wins || stale || entry.priority > current.priority)
+                settled && (stale || entry.priority > current.priority)
             }
         }
     }
@@ -186,7 +193,7 @@ impl Pairs {
                     priority: 0,
                     consented: None,
                     nominated: None,
-                    fresh: false,
+                    new_nomination: false,
                     heard: now,
                     rtt: None,
                 });
@@ -194,6 +201,11 @@ impl Pairs {
             }
         };
         &mut self.entries[index]
+    }
+
+    #[cfg(test)]
+    pub(super) fn assert_bounded(&self) {
+        assert!(self.entries.len() <= limits::PAIRS);
     }
 
     fn evict(&mut self) {
@@ -264,8 +276,8 @@ mod tests {
 
     #[test]
     fn a_new_nomination_is_followed_at_once_even_downwards() {
-        for latest_wins in [false, true] {
-            let (mut pairs, now) = (Pairs::new(latest_wins), Instant::now());
+        for lite in [false, true] {
+            let (mut pairs, now) = (Pairs::new(lite), Instant::now());
             nominated(&mut pairs, now, 1, 9);
             nominated(&mut pairs, now + S / 10, 2, 3);
             assert_eq!(pairs.selected(), Some(pair(2)));
@@ -277,13 +289,28 @@ mod tests {
 
     #[test]
     fn aggressive_nomination_settles_on_the_highest_priority() {
-        let (mut pairs, now) = (Pairs::new(false), Instant::now());
-        for round in 0..10 {
-            for (port, priority) in [(1, 5), (2, 9), (3, 7)] {
-                nominated(&mut pairs, now + round * S, port, priority);
+        for lite in [false, true] {
+            let (mut pairs, now) = (Pairs::new(lite), Instant::now());
+            let mut moves = 0;
+            for round in 0..60 {
+                for (port, priority) in [(1, 5), (2, 9), (3, 7)] {
+                    let before = pairs.selected();
+                    nominated(&mut pairs, now + round * S, port, priority);
+                    moves += usize::from(pairs.selected() != before);
+                }
             }
+            assert_eq!(pairs.selected(), Some(pair(2)));
+            assert!(moves <= 4, "{moves}");
         }
-        assert_eq!(pairs.selected(), Some(pair(2)));
+    }
+
+    #[test]
+    fn a_peer_that_goes_back_is_followed_by_a_lite_agent() {
+        let (mut pairs, now) = (Pairs::new(true), Instant::now());
+        nominated(&mut pairs, now, 1, 3);
+        nominated(&mut pairs, now + S, 2, 9);
+        nominated(&mut pairs, now + 3 * S, 1, 3);
+        assert_eq!(pairs.selected(), Some(pair(1)));
     }
 
     #[test]
@@ -316,6 +343,7 @@ mod tests {
         assert_eq!(pairs.selected(), Some(pair(2)));
     }
 
+    /// Reaches [`limits::PAIRS`].
     #[test]
     fn memory_is_bounded_and_the_selected_pair_stays() {
         let (mut pairs, now) = (Pairs::new(true), Instant::now());
@@ -324,11 +352,11 @@ mod tests {
             pairs.request(now + S, pair(port), 1);
         }
         assert_eq!(pairs.entries.len(), limits::PAIRS);
-        assert!(pairs.has_remote(pair(1).remote));
-        assert!(pairs.has_remote(pair(499).remote));
-        assert!(!pairs.has_remote(pair(2).remote));
+        assert!(pairs.contains(pair(1)));
+        assert!(pairs.contains(pair(499)));
+        assert!(!pairs.contains(pair(2)));
         pairs.prune(now + 60 * S);
-        assert!(pairs.has_remote(pair(1).remote));
+        assert!(pairs.contains(pair(1)));
         assert_eq!(pairs.entries.len(), 1);
     }
 }

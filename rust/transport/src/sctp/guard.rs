@@ -7,10 +7,13 @@
 //! FORWARD-TSN, so that it is acknowledged and forgotten. What the association answers is weighed
 //! against what it was sent.
 //!
-//! Everything is decided by the bytes; there is no clock.
+//! What may cost time is bounded by the packet, and by the millisecond for the sake of peers that send
+//! small messages over a bad network.
 
 mod order;
 pub(super) mod wire;
+
+use std::time::Instant;
 
 use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -62,6 +65,10 @@ pub(super) struct Guard {
     /// Chunks and bytes that the association keeps for reading.
     held: usize,
     held_bytes: usize,
+    /// Chunks that the association may be made to go through.
+    work: usize,
+    /// When more of it was given for the time that passed.
+    last: Option<Instant>,
     /// Bytes that may be answered.
     credit: usize,
     /// Streams whose messages were too large.
@@ -78,7 +85,6 @@ struct Packet {
     is_established: bool,
     controls: usize,
     data: usize,
-    work: usize,
     /// Streams that its chunks make.
     made: Vec<u16>,
 }
@@ -88,6 +94,7 @@ impl Guard {
     pub fn restart(&mut self) {
         *self = Self {
             credit: limits::SCTP_ANSWER_CREDIT,
+            work: limits::SCTP_WORK_MAX,
             refused: self.refused,
             ..Self::default()
         };
@@ -96,6 +103,7 @@ impl Guard {
     /// A packet of the peer as the association may see it, or `None`.
     pub fn inbound(
         &mut self,
+        now: Instant,
         packet: Bytes,
         is_established: bool,
         streams: &mut impl Streams,
@@ -143,6 +151,14 @@ impl Guard {
         }
         push_forward_tsn(&mut out, &mut discard);
         let is_empty = out.len() == HEADER;
+        let last = *self.last.get_or_insert(now);
+        let milliseconds = now.saturating_duration_since(last).as_millis() as usize;
+        if milliseconds > 0 {
+            self.last = Some(now);
+        }
+        let passed = 1 + milliseconds;
+        let work = limits::SCTP_WORK.saturating_mul(passed);
+        self.work = (self.work + work).min(limits::SCTP_WORK_MAX);
         self.credit = (self.credit + packet.len()).min(limits::SCTP_ANSWER_CREDIT_MAX);
         let passed = if is_empty {
             None
@@ -252,14 +268,21 @@ impl Guard {
         let counter = match place {
             Place::TooFar => Some(&mut refused.too_far),
             Place::TooManyGaps => Some(&mut refused.too_many_gaps),
+            // The answer tells of all that arrived ahead.
+            _ if packet.data == 1 && self.work < order.ahead() => Some(&mut refused.too_costly),
             _ if packet.data > limits::SCTP_DATA_CHUNKS => Some(&mut refused.too_costly),
-            // It is acknowledged again: that may be what the peer waits for.
-            Place::Duplicate => return Verdict::Keep,
             _ => None,
         };
         if let Some(counter) = counter {
             *counter += 1;
             return Verdict::Refuse;
+        }
+        if packet.data == 1 {
+            self.work -= order.ahead();
+        }
+        if place == Place::Duplicate {
+            // It is acknowledged again: that may be what the peer waits for.
+            return Verdict::Keep;
         }
         let exists = streams.has(piece.stream);
         if self.closing.contains(&piece.stream) {
@@ -278,12 +301,14 @@ impl Guard {
             }
             packet.made.push(piece.stream);
         }
-        let work = self.streams + order.ahead() + self.held;
-        if packet.work > 0 && packet.work + work > limits::SCTP_WORK {
+        let Some(work) = self
+            .work
+            .checked_sub(self.streams + order.ahead() + self.held / 2)
+        else {
             refused.too_costly += 1;
             return Verdict::Refuse;
-        }
-        packet.work += work;
+        };
+        self.work = work;
         if order.is_beyond(tsn) {
             if self.held >= limits::SCTP_HELD_CHUNKS {
                 refused.too_much_held += 1;
@@ -468,8 +493,9 @@ impl Guard {
         self.streams += 1;
     }
 
-    pub fn stream_gone(&mut self) {
+    pub fn stream_gone(&mut self, id: u16) {
         self.streams = self.streams.saturating_sub(1);
+        self.closing.remove(&id);
     }
 
     pub fn reset_begun(&mut self) {

@@ -17,6 +17,8 @@ mod messages;
 pub mod raw;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transfer_tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -186,15 +188,15 @@ impl Sctp {
                     return;
                 }
                 self.guard.restart();
-                self.guard.inbound(packet, false, &mut NoStreams)
+                self.guard.inbound(now, packet, false, &mut NoStreams)
             }
             Phase::Running { association, .. } => {
                 let streams = &mut Known(association);
-                self.guard.inbound(packet, established, streams)
+                self.guard.inbound(now, packet, established, streams)
             }
             _ => {
                 self.guard.restart();
-                self.guard.inbound(packet, false, &mut NoStreams)
+                self.guard.inbound(now, packet, false, &mut NoStreams)
             }
         };
         if self.guard.is_hopeless() {
@@ -415,7 +417,9 @@ impl Sctp {
                     self.end();
                 }
                 Event::Stream(event) => self.stream_event(event),
-                Event::DataChannelStatsFinal(_) => self.guard.stream_gone(),
+                Event::DataChannelStatsFinal(stream) => {
+                    self.guard.stream_gone(stream.stream_identifier);
+                }
                 _ => {}
             }
         }

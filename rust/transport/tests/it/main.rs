@@ -4,11 +4,17 @@
 #![allow(clippy::unwrap_used)]
 
 mod attacks;
+mod call;
 mod channels;
 mod connect;
+mod consent;
+mod copies;
+mod handshake;
 mod mobility;
 mod network;
 mod pairs;
+mod paths;
 mod peers;
 mod sim;
 mod str0m_peer;
+mod stun;

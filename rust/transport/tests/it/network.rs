@@ -43,6 +43,8 @@ pub struct Network {
     pub cut: bool,
     /// The host at the first address is seen at the second, and can only be reached there.
     pub nat: Option<(SocketAddr, SocketAddr)>,
+    /// What was sent, and when, if somebody listens.
+    pub heard: Option<Vec<(Instant, Datagram)>>,
     rng: Rng,
     sent: u64,
     queue: BinaryHeap<Reverse<(Instant, u64, Datagram)>>,
@@ -56,6 +58,7 @@ impl Network {
             loss: 0,
             cut: false,
             nat: None,
+            heard: None,
             rng: Rng::new(seed),
             sent: 0,
             queue: BinaryHeap::new(),
@@ -63,6 +66,9 @@ impl Network {
     }
 
     pub fn send(&mut self, now: Instant, mut datagram: Datagram) {
+        if let Some(heard) = &mut self.heard {
+            heard.push((now, datagram.clone()));
+        }
         if let Some((inner, outer)) = self.nat {
             if datagram.from == inner {
                 datagram.from = outer;

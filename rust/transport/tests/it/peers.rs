@@ -1,13 +1,13 @@
 //! The peers of the tests: ours, with a driver like the engine's around it, and how calls are set up.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::time::Instant;
 
 use lkpy_transport::{
     CandidatePair, ChannelOptions, DtlsIdentity, DtlsState, IceCredentials, IceState,
-    LocalCandidate, Protocol, RemoteCandidate, RemoteDtls, Transport, TransportConfig,
+    LocalCandidate, Protocol, RemoteCandidate, RemoteDtls, StunOutcome, Transport, TransportConfig,
     TransportEvent,
 };
 
@@ -55,8 +55,12 @@ pub struct Ours {
     pub events: Vec<(Instant, TransportEvent)>,
     /// Plain RTP that was received.
     pub rtp: Vec<Vec<u8>>,
-    /// STUN that was not accepted.
+    /// From where STUN was accepted.
+    pub met: HashSet<SocketAddr>,
+    /// STUN that was refused.
     pub refused: usize,
+    /// STUN from which nothing followed.
+    pub ignored: usize,
     /// Everything else from sources that are not valid.
     pub dropped: usize,
     outbox: VecDeque<Datagram>,
@@ -83,7 +87,9 @@ impl Ours {
             identity: IDENTITY.clone(),
             events: Vec::new(),
             rtp: Vec::new(),
+            met: HashSet::new(),
             refused: 0,
+            ignored: 0,
             dropped: 0,
             outbox: VecDeque::new(),
             now,
@@ -99,6 +105,21 @@ impl Ours {
         };
         self.transport.open_channel(now, options).unwrap();
         self.collect(now);
+    }
+
+    /// Between us and somebody at `remote`.
+    pub fn pair(&self, remote: SocketAddr) -> CandidatePair {
+        CandidatePair {
+            local: self.address,
+            remote,
+            protocol: self.protocol,
+        }
+    }
+
+    /// Whether media from `remote` is looked at.
+    pub fn is_valid_source(&self, now: Instant, remote: SocketAddr) -> bool {
+        let pair = self.pair(remote);
+        self.transport.check_source(now, pair).is_ok()
     }
 
     /// The time of the last call.
@@ -197,20 +218,26 @@ impl Peer for Ours {
     }
 
     fn receive(&mut self, now: Instant, from: SocketAddr, mut bytes: Vec<u8>) {
+        let pair = self.pair(from);
         let transport = &mut self.transport;
         match bytes.first() {
-            Some(0..=3) if transport.accepts_stun(&bytes) => {
-                transport.handle_stun(now, self.address, from, self.protocol, &bytes);
+            Some(0..=3) => match transport.handle_stun(now, pair, &bytes) {
+                StunOutcome::Refused => self.refused += 1,
+                StunOutcome::Ignored => self.ignored += 1,
+                StunOutcome::Accepted => drop(self.met.insert(from)),
+            },
+            Some(20..=63) => {
+                let taken = transport.handle_dtls(now, pair, &bytes);
+                self.dropped += usize::from(taken.is_err());
             }
-            Some(0..=3) => self.refused += 1,
-            _ if !transport.is_valid_source(from) => self.dropped += 1,
-            Some(20..=63) => transport.handle_dtls(now, &bytes),
+            _ if transport.check_source(now, pair).is_err() => self.dropped += 1,
             Some(128..=191) if bytes.len() > 1 && !(192..=223).contains(&bytes[1]) => {
                 if let Some(context) = transport.srtp_rx()
                     && let Ok(length) = context.unprotect_rtp(&mut bytes)
                 {
                     bytes.truncate(length);
                     self.rtp.push(bytes);
+                    transport.note_received(now, pair);
                 }
             }
             _ => {}

@@ -9,8 +9,8 @@ use rtp::header::{HeaderFields, write_header};
 use rtp::rtcp::RtcpWriter;
 use rtp::srtp::{MAX_RTCP_OVERHEAD, MAX_RTP_OVERHEAD};
 use transport::{
-    DtlsState, Fingerprint, IceCredentials, LocalCandidate, Protocol, RemoteCandidate, RemoteDtls,
-    Transport, TransportConfig, TransportEvent,
+    CandidatePair, DtlsState, Fingerprint, IceCredentials, LocalCandidate, Protocol,
+    RemoteCandidate, RemoteDtls, Transport, TransportConfig, TransportEvent,
 };
 
 use super::world::{IDENTITY, SERVER};
@@ -100,13 +100,14 @@ impl Client {
     }
 
     pub fn receive(&mut self, now: Instant, mut bytes: Vec<u8>) {
+        let pair = CandidatePair {
+            local: self.address,
+            remote: SERVER,
+            protocol: Protocol::Udp,
+        };
         match bytes[0] {
-            0..=3 => {
-                let (local, remote) = (self.address, SERVER);
-                self.transport
-                    .handle_stun(now, local, remote, Protocol::Udp, &bytes);
-            }
-            20..=63 => self.transport.handle_dtls(now, &bytes),
+            0..=3 => drop(self.transport.handle_stun(now, pair, &bytes)),
+            20..=63 => drop(self.transport.handle_dtls(now, pair, &bytes)),
             _ if (192..=223).contains(&bytes[1]) => {
                 let srtp = self.transport.srtp_rx().expect("keys");
                 let len = srtp.unprotect_rtcp(&mut bytes).expect("SRTCP");

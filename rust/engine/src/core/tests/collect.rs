@@ -43,12 +43,12 @@ fn turn(world: &mut World) -> usize {
 
 #[test]
 fn no_turn_looks_at_more_than_a_slice_and_nothing_is_left_out() {
-    let mut world = crowd(30, 40);
+    let mut world = crowd(60, 40);
     let stats = world.stats();
-    assert_eq!(stats.down_tracks.len(), 1_200);
+    assert_eq!(stats.down_tracks.len(), 2_400);
     assert_eq!((stats.transports.len(), stats.worker.transports), (41, 41));
     let ids: FxHashSet<_> = stats.down_tracks.iter().map(|d| d.down_track).collect();
-    assert_eq!(ids.len(), 1_200);
+    assert_eq!(ids.len(), 2_400);
     assert_eq!(world.core.collection.longest, SLICE);
     // Between two slices the driver reads packets.
     world.command(Command::CollectStats { request: 8 });
@@ -57,13 +57,13 @@ fn no_turn_looks_at_more_than_a_slice_and_nothing_is_left_out() {
         assert_eq!(world.core.next_deadline(), Some(world.now));
         turns += 1;
     }
-    let objects = 2 * 41 + 1_200;
+    let objects = 2 * 41 + 2_400 + 60;
     assert_eq!(turns, usize::div_ceil(objects, SLICE));
 }
 
 #[test]
 fn who_asks_while_statistics_are_taken_hears_of_what_was_there_then() {
-    let mut world = crowd(10, 40);
+    let mut world = crowd(30, 40);
     for request in [1, 2] {
         world.command(Command::CollectStats { request });
     }
@@ -82,13 +82,13 @@ fn who_asks_while_statistics_are_taken_hears_of_what_was_there_then() {
     }
     let requests: Vec<_> = answers(&world).iter().map(|s| s.request).collect();
     assert_eq!(requests, [1, 2, 3]);
-    assert_eq!(answers(&world)[2].down_tracks.len(), 390);
+    assert_eq!(answers(&world)[2].down_tracks.len(), 1_190);
     assert_eq!(world.core.collection.unanswered().count(), 0);
 }
 
 #[test]
 fn a_core_that_takes_the_place_of_another_answers_for_it() {
-    let mut world = crowd(10, 40);
+    let mut world = crowd(30, 40);
     world.command(Command::CollectStats { request: 1 });
     turn(&mut world);
     world.command(Command::CollectStats { request: 2 });

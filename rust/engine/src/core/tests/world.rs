@@ -74,6 +74,9 @@ pub struct World {
     pub now: Instant,
     /// Whether a datagram is lost.
     pub loss: Option<Loss>,
+    /// STUN of the client at the first address seems to come from the second, and what is sent
+    /// there reaches it.
+    pub alias: Option<(SocketAddr, SocketAddr)>,
     /// Runs of timers of the core.
     pub core_timeouts: usize,
     output: Output,
@@ -98,6 +101,7 @@ impl World {
             events: Vec::new(),
             now,
             loss: None,
+            alias: None,
             core_timeouts: 0,
             output,
         }
@@ -167,6 +171,12 @@ impl World {
                 self.clients[at].collect();
                 while let Some(mut datagram) = self.clients[at].outbox.pop_front() {
                     moved = true;
+                    if let Some((inner, outer)) = self.alias
+                        && datagram.from == inner
+                        && datagram.bytes[0] < 4
+                    {
+                        datagram.from = outer;
+                    }
                     if !self.is_lost(&datagram) {
                         self.give_core(datagram.from, &mut datagram.bytes);
                     }
@@ -175,8 +185,13 @@ impl World {
             self.core.end_batch(self.now);
             self.core.flush();
             let sent: Vec<_> = self.output.0.borrow_mut().datagrams.drain(..).collect();
-            for datagram in sent {
+            for mut datagram in sent {
                 moved = true;
+                if let Some((inner, outer)) = self.alias
+                    && datagram.to == outer
+                {
+                    datagram.to = inner;
+                }
                 if !self.is_lost(&datagram)
                     && let Some(client) = self.clients.iter_mut().find(|c| c.address == datagram.to)
                 {

@@ -31,27 +31,27 @@ struct Last {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Consent {
+pub(super) struct Keepalive {
     selected: Option<CandidatePair>,
     last: Option<Last>,
     /// When something last happened for which all pairs are checked.
-    stirred: Instant,
+    woken: Instant,
     /// Since when all pairs are checked; None: the selected one alone is.
     checking_all: Option<Instant>,
 }
 
-impl Consent {
+impl Keepalive {
     pub(super) fn new(now: Instant) -> Self {
-        Consent {
+        Keepalive {
             selected: None,
             last: None,
-            stirred: now,
+            woken: now,
             checking_all: Some(now),
         }
     }
 
     /// Whether the selected pair alone is checked.
-    pub(super) fn is_quiet(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.checking_all.is_none()
     }
 
@@ -61,8 +61,8 @@ impl Consent {
     }
 
     /// Something happened that may change the selection: all pairs are checked for a while.
-    pub(super) fn stir(&mut self, now: Instant) {
-        self.stirred = now;
+    pub(super) fn wake(&mut self, now: Instant) {
+        self.woken = now;
         self.checking_all.get_or_insert(now);
     }
 
@@ -70,7 +70,7 @@ impl Consent {
     pub(super) fn update(&mut self, now: Instant, selected: Option<CandidatePair>) {
         if self.selected != selected {
             self.selected = selected;
-            self.stir(now);
+            self.wake(now);
         }
         let last = self
             .last
@@ -78,8 +78,8 @@ impl Consent {
             .filter(|last| Some(last.pair) == selected);
         let Some(last) = last else { return };
         if !last.answered && now.duration_since(last.sent) >= ANSWERED_WITHIN {
-            self.stir(now);
-        } else if last.answered && now.duration_since(self.stirred) >= SETTLE_AFTER {
+            self.wake(now);
+        } else if last.answered && now.duration_since(self.woken) >= SETTLE_AFTER {
             self.checking_all = None;
         }
     }
@@ -107,7 +107,7 @@ impl Consent {
 
     /// The check to send now, like the last one on the pair.
     pub(super) fn due(&self, now: Instant) -> Option<(CandidatePair, Check)> {
-        let last = self.last.as_ref().filter(|_| self.is_quiet())?;
+        let last = self.last.as_ref().filter(|_| self.is_idle())?;
         let due = last.answered && now.duration_since(last.sent) >= INTERVAL;
         due.then_some((last.pair, last.check))
     }
@@ -115,7 +115,7 @@ impl Consent {
     /// When [`Self::update`] or [`Self::due`] has something to say by itself; the agent knows while
     /// all pairs are checked.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let last = self.last.as_ref().filter(|_| self.is_quiet())?;
+        let last = self.last.as_ref().filter(|_| self.is_idle())?;
         let wait = if last.answered {
             INTERVAL
         } else {
@@ -149,101 +149,101 @@ mod tests {
     }
 
     /// A pair has been selected for long enough, and checked, at last at the time returned.
-    fn settled() -> (Consent, Instant) {
+    fn settled() -> (Keepalive, Instant) {
         let start = Instant::now();
-        let mut consent = Consent::new(start);
+        let mut keepalive = Keepalive::new(start);
         for second in 0..=5 {
-            assert!(!consent.is_quiet());
+            assert!(!keepalive.is_idle());
             let now = start + second * S;
-            consent.update(now, Some(pair(1)));
-            consent.sent(now, pair(1), CHECK);
-            consent.answered(pair(1));
+            keepalive.update(now, Some(pair(1)));
+            keepalive.sent(now, pair(1), CHECK);
+            keepalive.answered(pair(1));
         }
-        assert!(consent.is_quiet());
-        (consent, start + 5 * S)
+        assert!(keepalive.is_idle());
+        (keepalive, start + 5 * S)
     }
 
     #[test]
     fn all_pairs_are_checked_until_the_selection_has_lasted() {
         let start = Instant::now();
-        let mut consent = Consent::new(start);
-        consent.update(start + 60 * S, None);
-        assert!(!consent.is_quiet());
+        let mut keepalive = Keepalive::new(start);
+        keepalive.update(start + 60 * S, None);
+        assert!(!keepalive.is_idle());
         let selected = start + 61 * S;
         for (at, port) in [(selected, 1), (selected + 4 * S, 2)] {
-            consent.update(at, Some(pair(port)));
-            consent.sent(at, pair(port), CHECK);
-            consent.answered(pair(port));
+            keepalive.update(at, Some(pair(port)));
+            keepalive.sent(at, pair(port), CHECK);
+            keepalive.answered(pair(port));
         }
-        consent.update(selected + 9 * S - MS, Some(pair(2)));
-        assert!(!consent.is_quiet());
-        assert_eq!(consent.next_timeout(), None);
-        consent.update(selected + 9 * S, Some(pair(2)));
-        assert!(consent.is_quiet());
+        keepalive.update(selected + 9 * S - MS, Some(pair(2)));
+        assert!(!keepalive.is_idle());
+        assert_eq!(keepalive.next_timeout(), None);
+        keepalive.update(selected + 9 * S, Some(pair(2)));
+        assert!(keepalive.is_idle());
     }
 
     #[test]
     fn a_pair_that_does_not_answer_does_not_settle() {
         let start = Instant::now();
-        let mut consent = Consent::new(start);
+        let mut keepalive = Keepalive::new(start);
         for second in 0..60 {
             let now = start + second * S;
-            consent.update(now, Some(pair(1)));
-            consent.sent(now, pair(1), CHECK);
+            keepalive.update(now, Some(pair(1)));
+            keepalive.sent(now, pair(1), CHECK);
             // Of another pair.
-            consent.sent(now, pair(2), CHECK);
-            consent.answered(pair(2));
-            assert!(!consent.is_quiet());
+            keepalive.sent(now, pair(2), CHECK);
+            keepalive.answered(pair(2));
+            assert!(!keepalive.is_idle());
         }
     }
 
     #[test]
     fn the_selected_pair_is_checked_every_five_seconds() {
-        let (mut consent, mut now) = settled();
+        let (mut keepalive, mut now) = settled();
         for _ in 0..10 {
-            assert_eq!(consent.next_timeout(), Some(now + 5 * S));
-            assert_eq!(consent.due(now + 5 * S - MS), None);
+            assert_eq!(keepalive.next_timeout(), Some(now + 5 * S));
+            assert_eq!(keepalive.due(now + 5 * S - MS), None);
             now += 5 * S;
-            consent.update(now, Some(pair(1)));
-            assert_eq!(consent.due(now), Some((pair(1), CHECK)));
-            consent.sent(now, pair(1), CHECK);
-            assert_eq!(consent.due(now), None);
-            consent.answered(pair(1));
-            assert!(consent.is_quiet());
+            keepalive.update(now, Some(pair(1)));
+            assert_eq!(keepalive.due(now), Some((pair(1), CHECK)));
+            keepalive.sent(now, pair(1), CHECK);
+            assert_eq!(keepalive.due(now), None);
+            keepalive.answered(pair(1));
+            assert!(keepalive.is_idle());
         }
     }
 
     #[test]
     fn a_check_without_an_answer_wakes_the_agent_after_a_second() {
-        let (mut consent, now) = settled();
+        let (mut keepalive, now) = settled();
         let sent = now + 5 * S;
-        consent.sent(sent, pair(1), CHECK);
-        assert_eq!(consent.next_timeout(), Some(sent + S));
-        consent.update(sent + S - MS, Some(pair(1)));
-        assert!(consent.is_quiet());
-        consent.update(sent + S, Some(pair(1)));
-        assert!(!consent.is_quiet());
+        keepalive.sent(sent, pair(1), CHECK);
+        assert_eq!(keepalive.next_timeout(), Some(sent + S));
+        keepalive.update(sent + S - MS, Some(pair(1)));
+        assert!(keepalive.is_idle());
+        keepalive.update(sent + S, Some(pair(1)));
+        assert!(!keepalive.is_idle());
         // Since then all are checked, however long it stays without an answer.
-        consent.update(sent + 3 * S, Some(pair(1)));
-        assert_eq!(consent.checking_all(), Some(sent + S));
+        keepalive.update(sent + 3 * S, Some(pair(1)));
+        assert_eq!(keepalive.checking_all(), Some(sent + S));
         // It was only late: five seconds later all is quiet again.
-        consent.answered(pair(1));
-        consent.update(sent + 8 * S - MS, Some(pair(1)));
-        assert!(!consent.is_quiet());
-        consent.update(sent + 8 * S, Some(pair(1)));
-        assert!(consent.is_quiet());
+        keepalive.answered(pair(1));
+        keepalive.update(sent + 8 * S - MS, Some(pair(1)));
+        assert!(!keepalive.is_idle());
+        keepalive.update(sent + 8 * S, Some(pair(1)));
+        assert!(keepalive.is_idle());
     }
 
     #[test]
     fn another_selection_and_news_wake_the_agent() {
-        let (mut consent, now) = settled();
-        consent.update(now + S, Some(pair(2)));
-        assert!(!consent.is_quiet());
-        assert_eq!(consent.next_timeout(), None);
-        let (mut consent, now) = settled();
-        consent.stir(now + S);
-        consent.update(now + S, Some(pair(1)));
-        assert!(!consent.is_quiet());
-        assert_eq!(consent.due(now + 60 * S), None);
+        let (mut keepalive, now) = settled();
+        keepalive.update(now + S, Some(pair(2)));
+        assert!(!keepalive.is_idle());
+        assert_eq!(keepalive.next_timeout(), None);
+        let (mut keepalive, now) = settled();
+        keepalive.wake(now + S);
+        keepalive.update(now + S, Some(pair(1)));
+        assert!(!keepalive.is_idle());
+        assert_eq!(keepalive.due(now + 60 * S), None);
     }
 }
