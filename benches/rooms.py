@@ -118,7 +118,7 @@ class Bench:
         await self.quiet()
         for number in range(self.size):
             await self.join(f"p{number}")
-            self.clock.advance(0.001)
+            self.clock.advance(0.00100003)
         await self.quiet()
         self.advance(6.05)
         await self.quiet()

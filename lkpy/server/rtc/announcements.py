@@ -18,6 +18,9 @@ from lkpy.slices import Slices
 if TYPE_CHECKING:
     from lkpy.server.rtc.participant import Participant
 
+_SOME = 32
+"""Receivers that are written to in one step."""
+
 
 class Announcements:
     """Sends participant updates: about publishers at once, about others in batches."""
@@ -47,7 +50,7 @@ class Announcements:
             # It may have been hidden a moment ago, with an older update still waiting.
             self._waiting.drop(info)
             if immediate:
-                self.send([about], responses([info]))
+                self._send(about, responses([info]))
             return
         before = self._waiting.supersede(info)
         if before is not None:
@@ -55,7 +58,10 @@ class Announcements:
             self._tell_older(before)
             immediate = True
         if self._waiting.push(info, immediate=immediate or about.is_publisher):
-            self.send(self._members(), responses([info]))
+            messages = responses([info])
+            # Itself first: what it is told next is told at once.
+            self._send(about, messages)
+            self.send((m for m in self._members() if m is not about), messages)
         else:
             self._timers.set_if_absent("updates", self._next_batch(), self._flush)
 
@@ -78,14 +84,23 @@ class Announcements:
         return now + SUBSCRIBER_UPDATE_INTERVAL_S - since
 
     def _flush(self) -> None:
-        messages = responses(self._waiting.take(), self._target_size)
-        self._slices.for_each(self._members(), lambda member: self.send([member], messages))
+        self.send(self._members(), responses(self._waiting.take(), self._target_size))
 
     def send(
         self, receivers: Iterable[Participant], messages: Iterable[rtc.SignalResponse]
     ) -> None:
-        """The same message objects go to everybody, so that they are serialised once."""
+        """The same message objects go to everybody, so that they are serialised once; in slices,
+        and to each in the order of the calls."""
         messages = list(messages)
-        for receiver in receivers:
-            for message in messages:
-                receiver.signals.send(message)
+        everybody = list(receivers)
+
+        def some(at: int) -> None:
+            for receiver in everybody[at : at + _SOME]:
+                self._send(receiver, messages)
+
+        self._slices.for_each(range(0, len(everybody), _SOME), some)
+
+    @staticmethod
+    def _send(receiver: Participant, messages: Iterable[rtc.SignalResponse]) -> None:
+        for message in messages:
+            receiver.signals.send(message)
