@@ -6,6 +6,7 @@ mod connect;
 mod data;
 mod data_tracks;
 mod hostile;
+mod hostile_sctp;
 mod loss;
 mod media;
 mod reports;
