@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use libfuzzer_sys::fuzz_target;
 use lkpy_fuzz::Input;
 use transport::{
-    DtlsIdentity, Fingerprint, IceCredentials, LocalCandidate, Protocol, RemoteCandidate,
-    RemoteDtls, Transport, TransportConfig,
+    CandidatePair, DtlsIdentity, Fingerprint, IceCredentials, LocalCandidate, Protocol, RemoteCandidate,
+    RemoteDtls, Transport, TransportConfig, limits,
 };
 
 static IDENTITY: LazyLock<DtlsIdentity> = LazyLock::new(|| DtlsIdentity::generate().unwrap());
@@ -59,7 +59,12 @@ fuzz_target!(|bytes: &[u8]| {
                         check[at] ^= 1;
                     }
                     received += 1;
-                    ours.handle_stun(now, local, from, Protocol::Udp, &check);
+                    let pair = CandidatePair {
+                        local,
+                        remote: from,
+                        protocol: Protocol::Udp,
+                    };
+                    ours.handle_stun(now, pair, &check);
                 }
             }
             3 => {
@@ -97,9 +102,11 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
         while ours.poll_event().is_some() || peer.poll_event().is_some() {}
-        while ours.poll_transmit().is_some() {
+        while let Some(transmit) = ours.poll_transmit() {
+            assert_ne!(transmit.remote, local, "to itself");
             sent += 1;
         }
+        assert!(ours.paths().count() <= limits::PATHS);
         assert!(
             sent <= 100 + 4 * received + passed.as_millis() as usize,
             "{sent} {received}"
