@@ -22,8 +22,8 @@ fn attack(chunks: impl FnMut(&mut Raw, u32) -> Vec<u8> + 'static) -> Attack {
 }
 
 /// Small chunks that fill a packet.
-fn many(count: u32, mut chunk: impl FnMut(u32) -> Vec<u8>) -> Vec<u8> {
-    (0..count).flat_map(|number| chunk(number)).collect()
+fn many(count: u32, chunk: impl FnMut(u32) -> Vec<u8>) -> Vec<u8> {
+    (0..count).flat_map(chunk).collect()
 }
 
 fn attacks() -> Vec<(&'static str, Attack)> {
@@ -305,4 +305,91 @@ fn what_a_peer_sends_costs_no_more_than_it_is_worth() {
         );
         assert_eq!(cost.raw.refused().disagreed, 0, "{name}");
     }
+}
+
+/// Row T15: a message without an end costs its channel, and the other one goes on.
+#[test]
+fn a_message_that_is_too_large_costs_its_channel_only() {
+    let now = Instant::now();
+    for (flags, loses) in [(0, false), (UNORDERED, false), (0, true), (UNORDERED, true)] {
+        let mut raw = Raw::connected(now);
+        let first = raw.next_tsn;
+        let last = 2_000;
+        let piece = |n: u32| {
+            let begins = if n == 0 { BEGINS } else { 0 };
+            let ends = if n == last { ENDS } else { 0 };
+            data(
+                flags | begins | ends,
+                first.wrapping_add(n),
+                0,
+                1,
+                &[7; 1_100],
+            )
+        };
+        // 2.2 MB; every tenth packet arrives after the nine that follow it.
+        for n in 0..=last {
+            match n % 10 {
+                0 if loses => {}
+                9 if loses => {
+                    raw.give(now, &piece(n));
+                    raw.give(now, &piece(n - 9));
+                }
+                _ => drop(raw.give(now, &piece(n))),
+            }
+        }
+        if loses {
+            raw.give(now, &piece(last));
+        }
+        assert_eq!(raw.closed, [0], "{flags} {loses}");
+        assert!(raw.is_alive() && raw.messages.is_empty());
+        assert!(raw.refused().too_large > 0);
+        // Another stream, opened as a channel is: DATA_CHANNEL_OPEN, then a message.
+        let tsn = first.wrapping_add(last + 1);
+        let mut open = data(WHOLE, tsn, 2, 0, &[3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        open[12..16].copy_from_slice(&50_u32.to_be_bytes());
+        raw.give(now, &open);
+        raw.give(now, &data(WHOLE, tsn.wrapping_add(1), 2, 1, b"still here"));
+        assert_eq!(raw.messages, [(2, 10)], "{flags} {loses}");
+        assert_eq!(raw.refused().disagreed, 0);
+    }
+}
+
+/// Row T15: 65,535 streams and gaps without number are told from what a SACK has room for.
+#[test]
+fn no_answer_is_larger_than_a_packet() {
+    let now = Instant::now();
+    let mut raw = Raw::connected(now);
+    for n in 0..20_000_u32 {
+        let tsn = raw.next_tsn.wrapping_add(1 + 2 * n);
+        let stream = if n < 1_000 { 0 } else { n as u16 };
+        let chunk = data(WHOLE, tsn, stream, 0, &[7; 500]);
+        for answer in raw.give(now, &chunk) {
+            assert!(answer.len() <= limits::SCTP_PACKET);
+        }
+    }
+    let refused = raw.refused();
+    assert!(refused.too_many_gaps > 0 && refused.too_far > 0);
+    let mut raw = Raw::connected(now);
+    for stream in 0..=u16::MAX {
+        let tsn = raw.next_tsn.wrapping_add(stream.into());
+        raw.give(now, &data(WHOLE, tsn, stream, 0, &[7; 500]));
+    }
+    assert!(raw.is_alive() && raw.refused().too_many_streams > 0);
+}
+
+/// Reaches [`limits::SCTP_HELD_CHUNKS`]: nobody reads.
+#[test]
+fn what_waits_to_be_read_is_bounded() {
+    let now = Instant::now();
+    let mut raw = Raw::connected(now);
+    raw.pause(now, true);
+    for n in 0..2 * limits::SCTP_HELD_CHUNKS as u32 {
+        let at = now + Duration::from_millis(n.into());
+        let tsn = raw.next_tsn.wrapping_add(n);
+        raw.give(at, &data(WHOLE, tsn, 0, (n + 1) as u16, b"x"));
+    }
+    assert_eq!(raw.refused().too_much_held, limits::SCTP_HELD_CHUNKS as u64);
+    raw.pause(now + Duration::from_secs(60), false);
+    raw.give(now + Duration::from_secs(60), &chunk(11, 0, &[]));
+    assert_eq!(raw.messages.len(), limits::SCTP_HELD_CHUNKS);
 }
