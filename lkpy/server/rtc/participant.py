@@ -62,7 +62,7 @@ from lkpy.server.rtc.track_dynacast import TrackDynacast
 from lkpy.server.rtc.transport_manager import TransportManager
 from lkpy.server.rtc.transport_types import TransportOptions
 from lkpy.server.telemetry.events import MessageDropped, TransportChanged
-from lkpy.server.telemetry.log import fields
+from lkpy.server.telemetry.log import about, fields
 
 logger = logging.getLogger(__name__)
 
