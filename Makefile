@@ -8,8 +8,8 @@ RUST_SOURCES := $(shell find rust benches -name '*.rs' -not -path '*/target/*') 
 	$(shell find rust benches -name 'Cargo.toml' -not -path '*/target/*') rust/Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-busy test test-rust test-python test-browser test-network test-interop test-rooms conformance check \
-	check-rust check-python bench fmt clean lock proto
+.PHONY: help setup demo demo-busy test test-rust test-python test-browser test-network test-interop test-rooms fuzz \
+	conformance check check-rust check-python bench fmt clean lock proto
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ test-interop: setup ## the official SDKs for Python, Node and Go; skips what the
 
 test-rooms: setup ## 10,000 random sequences of whatever may happen to a room (a quarter of an hour)
 	LKPY_SEQUENCES=10000 $(BIN)/python -m pytest tests/property/test_room_sequences.py
+
+FUZZ_SECONDS ?= 10
+fuzz: ## fuzz what holds state (SCTP, ICE, SRTP, congestion feedback) for FUZZ_SECONDS each
+	FUZZ_SECONDS=$(FUZZ_SECONDS) rust/fuzz/run.sh
 
 conformance: setup ## LiveKit's behaviour from outside, row by row (LIVEKIT_URL: another server)
 	$(BIN)/python -m pytest tests/conformance --rows -n 4

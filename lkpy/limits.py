@@ -274,7 +274,7 @@ WEBHOOK_FLUSH_S = 3.0
 
 # -- lkpy's own ---------------------------------------------------------------------------------
 ADMISSION_TAKEN_PER_TURN = 6
-ADMISSION_REFUSED_PER_TURN = 12
+ADMISSION_REFUSED_PER_TURN = 8
 """Requests to join that are looked at, and sent away, in one turn of the event loop."""
 ADMISSION_STARTING = 16
 """Sessions that start at a time on a node; one is milliseconds of work."""

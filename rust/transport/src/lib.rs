@@ -12,7 +12,7 @@
 //! | `ice` | full agent (checks by the `is` crate), lite responder, nomination, consent | RFC 8445, RFC 7675 |
 //! | `dtls` | one session, certificate against fingerprint | RFC 6347, RFC 8122 |
 //! | `srtp_keys` | splitting the exported keying material | RFC 5764 4.2 |
-//! | `sctp` | one association and its data channels | RFC 8831 |
+//! | `sctp` | one association, a guard before it, and its data channels | RFC 8831 |
 //! | [`dcep`] | data channel establishment messages | RFC 8832 |
 //!
 //! Bytes from the network never panic here, and nothing that grows with what a peer sends is

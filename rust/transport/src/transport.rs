@@ -296,6 +296,22 @@ impl Transport {
         self.sctp.refused()
     }
 
+    /// The common header of the SCTP packets that are sent and the TSN of the next DATA chunk, for packets
+    /// made by hand.
+    #[cfg(any(test, feature = "raw-sctp"))]
+    pub fn raw_sctp(&self) -> Option<([u8; 12], u32)> {
+        self.sctp.raw_header()
+    }
+
+    /// Sends an SCTP packet made by hand.
+    #[cfg(any(test, feature = "raw-sctp"))]
+    pub fn send_raw_sctp(&mut self, now: Instant, packet: &[u8]) {
+        if let Some(session) = &mut self.session {
+            session.send(packet);
+        }
+        self.pump(now);
+    }
+
     /// Leaves incoming messages in SCTP (`true`), so that its window closes and the peer waits, or
     /// takes them out again.
     pub fn pause_data(&mut self, now: Instant, paused: bool) {

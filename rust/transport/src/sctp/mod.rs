@@ -69,6 +69,9 @@ pub(crate) struct Sctp {
     channel_buffer: usize,
     delayed_ack: Option<DelayedAck>,
     guard: Guard,
+    /// The last packet with DATA that was sent.
+    #[cfg(any(test, feature = "raw-sctp"))]
+    last_data: Option<Bytes>,
     /// Packets to send over DTLS, oldest first.
     pub(crate) packets: VecDeque<Bytes>,
     pub(crate) events: VecDeque<TransportEvent>,
@@ -88,6 +91,8 @@ impl Sctp {
             channel_buffer,
             delayed_ack: None,
             guard: Guard::default(),
+            #[cfg(any(test, feature = "raw-sctp"))]
+            last_data: None,
             packets: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -386,6 +391,12 @@ impl Sctp {
             if let Payload::RawEncode(packets) = transmit.payload {
                 let packets = packets.into_iter();
                 let passed = packets.filter_map(|packet| self.guard.outbound(packet));
+                #[cfg(any(test, feature = "raw-sctp"))]
+                let passed = passed.inspect(|packet| {
+                    if packet[12] == 0 {
+                        self.last_data = Some(packet.clone());
+                    }
+                });
                 self.packets.extend(passed);
             }
         }

@@ -64,6 +64,15 @@ pub fn packet(header: &[u8; 12], chunks: &[u8]) -> Bytes {
     packet.into()
 }
 
+impl Sctp {
+    pub(crate) fn raw_header(&self) -> Option<([u8; 12], u32)> {
+        let last = self.last_data.as_ref()?;
+        let mut header = [0; 12];
+        header.copy_from_slice(&last[..12]);
+        Some((header, wire::u32_at(last, 16).wrapping_add(1)))
+    }
+}
+
 /// A DTLS server's end of an association, connected, with one reliable channel on stream 0.
 pub struct Raw {
     sctp: Sctp,

@@ -8,6 +8,7 @@ mod data;
 mod data_tracks;
 mod drops;
 mod hostile;
+mod hostile_sctp;
 mod loss;
 mod media;
 mod panics;

@@ -322,7 +322,8 @@ impl Order {
                 continue;
             };
             whole = piece.begins || (whole && self.has(at.wrapping_sub(1)));
-            let breaks_off = !piece.ends && !(at + 1 < passed && self.has(at + 1));
+            let goes_on = at + 1 < passed && self.has(at + 1);
+            let breaks_off = !(piece.ends || goes_on);
             if piece.unordered || is_given_up(piece.stream, piece.ssn) {
                 continue;
             }
