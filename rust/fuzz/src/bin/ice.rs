@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use libfuzzer_sys::fuzz_target;
 use lkpy_fuzz::Input;
 use transport::{
-    DtlsIdentity, Fingerprint, IceCredentials, LocalCandidate, Protocol, RemoteCandidate,
-    RemoteDtls, Transport, TransportConfig,
+    CandidatePair, DtlsIdentity, Fingerprint, IceCredentials, LocalCandidate, Protocol,
+    RemoteCandidate, RemoteDtls, Transport, TransportConfig, limits,
 };
 
 static IDENTITY: LazyLock<DtlsIdentity> = LazyLock::new(|| DtlsIdentity::generate().unwrap());
@@ -59,7 +59,12 @@ fuzz_target!(|bytes: &[u8]| {
                         check[at] ^= 1;
                     }
                     received += 1;
-                    ours.handle_stun(now, local, from, Protocol::Udp, &check);
+                    let pair = CandidatePair {
+                        local,
+                        remote: from,
+                        protocol: Protocol::Udp,
+                    };
+                    ours.handle_stun(now, pair, &check);
                 }
             }
             3 => {
@@ -84,6 +89,15 @@ fuzz_target!(|bytes: &[u8]| {
                 ours.set_remote(now, credentials(name), &dtls).unwrap();
                 peer.restart_ice(now, credentials(name)).unwrap();
             }
+            6 => {
+                let pair = CandidatePair {
+                    local,
+                    remote: SocketAddr::from(([198, 51, 100, input.byte()], input.word())),
+                    protocol: Protocol::Udp,
+                };
+                let _ = ours.handle_dtls(now, pair, &[22, input.byte()]);
+                ours.note_received(now, pair);
+            }
             _ => {
                 let step = Duration::from_millis(u64::from(input.byte()) * 4);
                 (now, passed) = (now + step, passed + step);
@@ -99,6 +113,10 @@ fuzz_target!(|bytes: &[u8]| {
         while ours.poll_event().is_some() || peer.poll_event().is_some() {}
         while ours.poll_transmit().is_some() {
             sent += 1;
+        }
+        assert!(ours.paths().count() <= limits::PATHS);
+        if let Some(pair) = ours.send_to() {
+            assert!(ours.check_source(now, pair).is_ok());
         }
         assert!(
             sent <= 100 + 4 * received + passed.as_millis() as usize,
