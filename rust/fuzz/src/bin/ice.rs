@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use libfuzzer_sys::fuzz_target;
 use lkpy_fuzz::Input;
 use transport::{
-    CandidatePair, DtlsIdentity, Fingerprint, IceCredentials, LocalCandidate, Protocol, RemoteCandidate,
-    RemoteDtls, Transport, TransportConfig, limits,
+    CandidatePair, DtlsIdentity, Fingerprint, IceCredentials, LocalCandidate, Protocol,
+    RemoteCandidate, RemoteDtls, Transport, TransportConfig, limits,
 };
 
 static IDENTITY: LazyLock<DtlsIdentity> = LazyLock::new(|| DtlsIdentity::generate().unwrap());
@@ -89,6 +89,15 @@ fuzz_target!(|bytes: &[u8]| {
                 ours.set_remote(now, credentials(name), &dtls).unwrap();
                 peer.restart_ice(now, credentials(name)).unwrap();
             }
+            6 => {
+                let pair = CandidatePair {
+                    local,
+                    remote: SocketAddr::from(([198, 51, 100, input.byte()], input.word())),
+                    protocol: Protocol::Udp,
+                };
+                let _ = ours.handle_dtls(now, pair, &[22, input.byte()]);
+                ours.note_received(now, pair);
+            }
             _ => {
                 let step = Duration::from_millis(u64::from(input.byte()) * 4);
                 (now, passed) = (now + step, passed + step);
@@ -107,6 +116,9 @@ fuzz_target!(|bytes: &[u8]| {
             sent += 1;
         }
         assert!(ours.paths().count() <= limits::PATHS);
+        if let Some(pair) = ours.send_to() {
+            assert!(ours.check_source(now, pair).is_ok());
+        }
         assert!(
             sent <= 100 + 4 * received + passed.as_millis() as usize,
             "{sent} {received}"
