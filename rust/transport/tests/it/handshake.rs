@@ -96,7 +96,7 @@ fn random_records_end_an_attempt_at_most() {
     }
 }
 
-/// Row T2: 100,000 fragments cost neither memory nor the session. Reaches `DTLS_ATTEMPTS`.
+/// Row T2: 100,000 fragments cost neither memory nor the session.
 #[test]
 fn fragments_without_end_are_not_kept() {
     let now = Instant::now();
