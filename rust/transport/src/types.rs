@@ -267,6 +267,12 @@ pub struct SctpRefused {
 }
 
 impl SctpRefused {
+    /// How often anything was refused.
+    pub fn total(&self) -> u64 {
+        let all: u64 = self.by_cause().iter().map(|&(_, count)| count).sum();
+        all - self.disagreed
+    }
+
     /// The counts with their names in statistics.
     pub fn by_cause(&self) -> [(&'static str, u64); 11] {
         [

@@ -57,6 +57,8 @@ pub(super) struct Connection {
     pub(super) can_send: bool,
     /// As it was last reported.
     pub(super) ice_state: IceState,
+    /// How often the guard before SCTP had refused something when it was last asked.
+    pub(super) sctp_refused: u64,
     /// Where the transport is in `Core::tuples`, oldest first.
     pub(super) tuples: Vec<CandidatePair>,
     /// Where it is in `Core::ufrags`.
@@ -111,6 +113,7 @@ impl Connection {
             epoch: now,
             can_send: false,
             ice_state: IceState::New,
+            sctp_refused: 0,
             tuples: Vec::new(),
             ufrags: Vec::new(),
             extensions: ExtensionMap::new(),
@@ -138,6 +141,12 @@ impl Connection {
             next_sender_reports: None,
             next_twcc: None,
         }
+    }
+
+    /// Whether the guard before SCTP has refused anything since the last call.
+    pub(super) fn take_sctp_refusals(&mut self) -> bool {
+        let refused = self.transport.sctp_refused().total();
+        std::mem::replace(&mut self.sctp_refused, refused) != refused
     }
 
     /// Counts a datagram of the peer.

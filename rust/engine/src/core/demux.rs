@@ -72,6 +72,9 @@ impl Core {
             if taken.is_ok() && matches!(kind, Kind::Stun | Kind::Dtls) {
                 connection.count_received(bytes.len());
             }
+            if kind == Kind::Dtls && connection.take_sctp_refusals() {
+                core.drops.count(Drop::SctpRefused);
+            }
             match (kind, taken) {
                 (Kind::Rtp, _) => return core.handle_rtp(now, index, pair, bytes),
                 (Kind::Rtcp, _) => return core.handle_rtcp(now, index, pair, bytes),

@@ -34,6 +34,8 @@ pub(crate) enum Drop {
     SrtpReplay,
     /// Authentic SRTP or SRTCP of more streams than a connection may have in its life.
     SrtpTooManyStreams,
+    /// SCTP that breaks a bound: too far ahead, too many streams, gaps or pieces, too large.
+    SctpRefused,
     /// RTP that is malformed after decryption.
     RtpMalformed,
     /// Media for no receiver.
@@ -61,7 +63,7 @@ pub(crate) enum Drop {
 }
 
 impl Drop {
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 24] = [
         Self::Unrecognised,
         Self::StunRefused,
         Self::StunRepeated,
@@ -73,6 +75,7 @@ impl Drop {
         Self::SrtpInvalid,
         Self::SrtpReplay,
         Self::SrtpTooManyStreams,
+        Self::SctpRefused,
         Self::RtpMalformed,
         Self::NoReceiver,
         Self::UnexpectedMedia,
@@ -109,6 +112,7 @@ impl Drop {
             Self::SrtpInvalid => "srtp_invalid",
             Self::SrtpReplay => "srtp_replay",
             Self::SrtpTooManyStreams => "srtp_too_many_streams",
+            Self::SctpRefused => "sctp_refused",
             Self::RtpMalformed => "rtp_malformed",
             Self::NoReceiver => "no_receiver",
             Self::UnexpectedMedia => "unexpected_media",
@@ -136,6 +140,7 @@ impl Drop {
             | Self::SourceTaken
             | Self::SrtpInvalid
             | Self::SrtpTooManyStreams
+            | Self::SctpRefused
             | Self::RtpMalformed
             | Self::NoReceiver
             | Self::UnexpectedMedia
@@ -169,6 +174,7 @@ impl Drop {
             | Self::StunRefused
             | Self::StunRepeated
             | Self::SourceTaken
+            | Self::SctpRefused
             | Self::RtcpMalformed => About::Control,
             Self::UnknownSource
             | Self::UnvalidatedSource
@@ -319,6 +325,6 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Drop::ALL.len());
-        assert_eq!(drops.datagrams(), 16);
+        assert_eq!(drops.datagrams(), 17);
     }
 }

@@ -62,5 +62,6 @@ fn a_peer_with_hostile_sctp_costs_what_its_packets_are_worth() {
     );
     send_frame(&mut world, 0, 100, 4, true);
     assert_eq!(world.clients[1].rtp.len(), 4);
+    assert!(world.drops("sctp_refused") > 0);
     assert_eq!(world.stats().worker.panics, 0);
 }
