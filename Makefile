@@ -41,9 +41,9 @@ test: test-rust test-python ## set up, then every test that needs nothing but Py
 test-rust: setup
 	cd rust && cargo test --locked --workspace --exclude lkpy-engine-python
 
-# Three at a time: many tests wait for timers of a server, not for the processor.
+# Four at a time: many tests wait for timers of a server, not for the processor.
 test-python: setup
-	$(BIN)/python -m pytest -n 3
+	$(BIN)/python -m pytest -n 4
 
 test-browser: setup ## livekit-client in headless Chromium (needs chromium, node and npm)
 	cd tests/browser && npm install --no-audit --no-fund
