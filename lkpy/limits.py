@@ -291,6 +291,8 @@ SLICE_S = 0.005
 SLICE_STEPS = 16
 """After this long, and after so many, work over many participants lets the rest of the process have
 its turn."""
+SLICE_WAITS = 512
+"""Turns of the loop in which readers catch up before work over many goes on."""
 WAKES_PER_TURN = 32
 """Readers of signal channels that are woken in one turn of the loop; each sends to a socket."""
 ENGINE_RELEASE_RETRY_S = 0.25

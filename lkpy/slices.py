@@ -16,7 +16,8 @@ from functools import partial
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
-from lkpy.limits import SLICE_S, SLICE_STEPS
+from lkpy.limits import SLICE_S, SLICE_STEPS, SLICE_WAITS
+from lkpy.wakes import behind
 
 logger = logging.getLogger(__name__)
 
@@ -133,9 +134,14 @@ class Slices:
             logger.exception("a step of work over many failed")
 
     async def rest(self) -> None:
-        """Let the others have their turn, then do a slice of what is left."""
+        """Let the others have their turn, then do a slice of what is left. Those to whom the last
+        slice has written read first: what is written faster than it is read fills their queues."""
         self.end()
         await _next_slice()
+        turns = 0
+        while behind() and turns < SLICE_WAITS:
+            await asyncio.sleep(0)
+            turns += 1
         self.begin()
         self._advance()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import TypeAlias, assert_never
 
@@ -46,6 +46,8 @@ Handler: TypeAlias = Callable[[Event], None]
 WorkerHandler: TypeAlias = Callable[[WorkerFailed | WorkerStalled], None]
 
 _BATCH = 1024
+_RELEASES_PER_SUBMIT = 64
+"""Of those refused before, tried again when the engine is given something else."""
 """Events per turn of the loop, so that a flood leaves time for the rest of the process."""
 
 
@@ -65,7 +67,7 @@ class EngineHub:
         """Events about objects that nobody is bound to, such as those just closed."""
         self.releases_refused = 0
         """Commands of :meth:`release` that the engine did not take the first time."""
-        self._unreleased: list[Command] = []
+        self._unreleased: deque[Command] = deque()
         """Those that it has not taken yet: as many as there are objects, at the most."""
         self._retry: asyncio.TimerHandle | None = None
 
@@ -82,19 +84,19 @@ class EngineHub:
         """Queue commands in order, all or none. Raises :class:`lkpy.errors.LkpyError`
         (``unavailable``) when the engine is closed or its queue is full."""
         if self._unreleased:
-            self._engine.submit(self._unreleased)
-            self._unreleased = []
+            self._give_back(_RELEASES_PER_SUBMIT)
         self._engine.submit(commands)
 
     def release(self, *commands: Command) -> None:
         """Queue commands that only give back what the engine has: ``Close…``. Never raises: what is
-        refused is tried again before any other command, and from time to time, until the engine
-        takes it or is closed itself. Who owns something is rid of it at once."""
+        refused is tried again until the engine takes it or is closed itself, without anybody else
+        waiting for it: one worker may be full while the others have room, and what is to be closed
+        gets no other command. Who owns something is rid of it at once."""
         try:
             self.submit(*commands)
         except LkpyError as error:
             self.releases_refused += len(commands)
-            self._unreleased += commands
+            self._unreleased.extend(commands)
             logger.warning(
                 "engine does not take %s, %d wait: %s",
                 type(commands[0]).__name__,
@@ -103,16 +105,28 @@ class EngineHub:
             )
             self._release_later()
 
-    def _release_later(self) -> None:
+    def _release_later(self, delay_s: float = ENGINE_RELEASE_RETRY_S) -> None:
         if self._loop is not None and self._retry is None:
-            self._retry = self._loop.call_later(ENGINE_RELEASE_RETRY_S, self._release_again)
+            self._retry = self._loop.call_later(delay_s, self._release_again)
 
     def _release_again(self) -> None:
         self._retry = None
-        try:
-            self.submit()
-        except LkpyError:
-            self._release_later()
+        taken = self._give_back(_BATCH)
+        if self._unreleased:
+            self._release_later(0 if taken else ENGINE_RELEASE_RETRY_S)
+
+    def _give_back(self, most: int) -> int:
+        """Try some of what waits, each by itself; what is refused goes to the end. Returns how
+        many were taken."""
+        taken = 0
+        for _ in range(min(len(self._unreleased), most)):
+            command = self._unreleased.popleft()
+            try:
+                self._engine.submit((command,))
+                taken += 1
+            except LkpyError:
+                self._unreleased.append(command)
+        return taken
 
     def bind(self, subject: int, handler: Handler) -> None:
         """Give events about the object ``subject`` to ``handler``, replacing the one before."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from livekit.protocol import models, rtc
 
@@ -306,3 +308,24 @@ async def test_a_playout_delay(
 async def test_who_knows_no_synced_streams_gets_one_for_each_track() -> None:
     async with running(settings=RoomSettings(sync_streams=True)) as world:
         assert len(await streams(world, 9)) == 2
+
+
+async def test_who_leaves_over_a_track_that_cannot_be_bound_is_not_looked_after_any_more(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    async with running(options=RoomOptions(reconnect_on_subscription_error=True)) as world:
+        alice = await world.join("alice")
+        await alice.publish(camera(), microphone())
+        # Data alone: there is no section in which a track could be sent.
+        description = SessionDescription.parse(JOIN_OFFER)
+        description.media = [m for m in description.media if m.kind == "application"]
+        group = type(description.groups[0])
+        description.groups[0] = group("BUNDLE", (description.media[0].mid or "",))
+        offer = rtc.SessionDescription(type="offer", sdp=str(description), id=1)
+        bob = await world.join("bob", publisher_offer=offer)
+        await world.advance(19)
+        assert bob.left
+        before = len(caplog.records)
+        await world.advance(60)
+        assert [r.getMessage() for r in caplog.records[before:]] == []

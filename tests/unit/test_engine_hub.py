@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -10,6 +11,7 @@ from lkpy.engine.api import (
     AudioLevels,
     CloseDataTrack,
     CloseTransport,
+    Command,
     CommandFailed,
     CreateDataDownTrack,
     CreateDataTrack,
@@ -29,6 +31,7 @@ from lkpy.engine.api import (
 from lkpy.engine.fake import FakeEngine
 from lkpy.engine.hub import EngineHub
 from lkpy.errors import Code, LkpyError
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -179,3 +182,36 @@ def test_what_happens_to_workers_goes_to_who_looks_after_them(
     hub.dispatch()
     assert seen == [WorkerFailed(1, "panic", True), stalled]
     assert not engine.transports
+
+
+class OneFullWorker(FakeEngine):
+    """Worker 0 takes nothing any more: commands for its transports are refused."""
+
+    full = False
+
+    def submit(self, commands: Sequence[Command]) -> None:
+        if self.full and any(getattr(command, "transport", None) == 1 for command in commands):
+            raise LkpyError(Code.UNAVAILABLE, "the command queue of worker 0 is full")
+        super().submit(commands)
+
+
+async def test_a_full_worker_is_nobody_elses_trouble() -> None:
+    """What it does not take back waits, however much that is, and the others go on."""
+    engine = OneFullWorker(workers=2)
+    hub = EngineHub(engine)
+    hub.start(asyncio.get_running_loop())
+    ice = IceParameters("u" * 8, "p" * 24)
+    hub.submit(CreateTransport(1, 0, ice))
+    engine.full = True
+    for _ in range(3_000):
+        hub.release(CloseTransport(1))
+    hub.submit(CreateTransport(2, 1, ice))
+    assert {1, 2} <= engine.transports.keys()
+    assert hub.releases_refused == 3_000
+    engine.full = False
+    async with asyncio.timeout(PATIENCE_S):
+        while hub._unreleased:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+    assert engine.transports.keys() == {2}
+    hub.stop()
+    engine.close()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 import pytest
 
+from lkpy.clock import SystemClock
 from lkpy.limits import SLICE_S, SLICE_STEPS, WAKES_PER_TURN
 from lkpy.server.routing.channel import MessageChannel
-from lkpy.server.routing.wakes import wake
+from lkpy.server.rtc.room_task import RoomTask
 from lkpy.server.worker_loads import WorkerLoads
 from lkpy.slices import Slices, paced
+from lkpy.wakes import wake
 from tests.loop_probe import probe, run
+from tests.patience import PATIENCE_S
 
 
 class Clock:
@@ -256,3 +260,31 @@ def test_a_turn_has_one_slice_for_everybody() -> None:
         assert sorted(finished) == [*range(8)]
 
     asyncio.run(main())
+
+
+async def test_work_over_many_waits_for_those_it_writes_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However much it does in a slice: otherwise it fills the queues of all of them at once."""
+    monkeypatch.setattr("lkpy.slices.SLICE_S", 0.03)
+    channels = [MessageChannel[int]("x") for _ in range(500)]
+
+    async def read(channel: MessageChannel[int]) -> None:
+        async for _ in channel:
+            pass
+
+    readers = [asyncio.create_task(read(channel)) for channel in channels]
+    await asyncio.sleep(0)
+    task = RoomTask("r", SystemClock())
+    task.start()
+    for number in range(2_000):
+        task.inbox.post(
+            partial(task.slices.for_each, channels, lambda channel, n=number: channel.write(n))
+        )
+    async with asyncio.timeout(PATIENCE_S):
+        while len(task.inbox) or task.slices.waiting or any(map(len, channels)):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert not any(channel.closed for channel in channels)
+    task.stop()
+    for reader in readers:
+        reader.cancel()

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from lkpy.errors import Code, LkpyError
 from lkpy.limits import MESSAGE_CHANNEL_SIZE
-from lkpy.server.routing.wakes import wake
+from lkpy.wakes import wake
 
 M = TypeVar("M", bound=Message)
 

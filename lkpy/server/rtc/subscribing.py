@@ -104,6 +104,7 @@ class Subscribing:
         }
         single = transports.subscriber is None
         self._most = MAX_RECEIVED_TRACKS_SINGLE_PC if single else MAX_RECEIVED_TRACKS
+        self._closed = False
         self._subscriptions = Subscriptions()
         self._tracks = SubscribedTracks(
             owner,
@@ -190,6 +191,8 @@ class Subscribing:
 
         To be called when a permission has changed: what is not allowed ends, but stays desired.
         """
+        if self._closed:
+            return
         now = self._owner.now()
         changed = relieved = False
         sids = None if sids is None else list(sids)
@@ -197,6 +200,9 @@ class Subscribing:
             now, self._resolve, sids, active_since=self._owner.active_since
         )
         for action in actions:
+            if self._closed:
+                # A failure before this one made the participant leave.
+                return
             match action.kind:
                 case ActionKind.SUBSCRIBE:
                     changed |= self._subscribe(action.sid)
@@ -210,6 +216,8 @@ class Subscribing:
                 case ActionKind.NOT_BOUND:
                     self._failed(action.sid, models.SubscriptionError.SE_UNKNOWN)
                     self._owner.subscription_failed(action.sid)
+        if self._closed:
+            return
         if changed:
             self._transports.negotiate_sending(now)
         if self._subscriptions.retry_at() > now:
@@ -334,6 +342,7 @@ class Subscribing:
 
     def close(self) -> None:
         """The participant leaves."""
+        self._closed = True
         for subscribed in self._tracks.all:
             subscribed.track.unsubscribed(self._owner.sid)
         self._tracks.close()

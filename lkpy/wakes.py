@@ -41,8 +41,18 @@ class _Wakes:
             self._left -= waiting
             self._loop.call_soon(self._turn)
 
+    @property
+    def behind(self) -> bool:
+        return bool(self._waiting)
+
 
 _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Wakes] = WeakKeyDictionary()
+
+
+def behind() -> bool:
+    """Whether readers on the running loop wait to be woken."""
+    wakes = _of_loop.get(asyncio.get_running_loop())
+    return wakes is not None and wakes.behind
 
 
 def wake(event: asyncio.Event) -> None:
