@@ -140,7 +140,7 @@ HTTP_UNAUTHENTICATED_MAX = 10 * 1024 * 1024
 """Bytes that all connections together hold for clients that are not known yet."""
 API_JSON_MAX = 5 * 256 * 1024
 """Bytes of a call in JSON: the longest metadata and attributes, every character of them escaped."""
-API_VALUES_MAX = 2048
+API_VALUES_MAX = 8192
 """Values in a call: members, elements and fields. LiveKit has no bound here."""
 HTTP_BACKLOG = 4096
 """Connections that wait to be accepted; the kernel takes its own limit (``somaxconn``) if lower."""

@@ -399,3 +399,20 @@ async def test_a_client_that_asks_before_it_sends(server: Harness) -> None:
     assert b"HTTP/1.1 401" in answer
     answer = await ask(server, headers.replace(b"100-continue", b"tea") + b"\r\n{}")
     assert answer.startswith(b"HTTP/1.1 417")
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"],
+    ids=["options", "connect"],
+)
+async def test_what_no_handler_gets_ends_the_connection(
+    server: Harness, request_line: bytes
+) -> None:
+    """aiohttp answers it by itself: a request after it would wait for ever."""
+    port = int(server.server.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request_line)
+    answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
+    assert answer.startswith(b"HTTP/1.1 4")
+    writer.close()

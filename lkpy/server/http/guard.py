@@ -132,6 +132,8 @@ class Connection(asyncio.BufferedProtocol):
         self._ahead = bytearray()
         """Read and not given to aiohttp."""
         self._body: int | None = 0
+        self.request: web.BaseRequest | None = None
+        """The last that a handler of ours had; others are answered by aiohttp itself."""
         """Bytes of the body to come; None: as many as aiohttp finds in its chunks."""
         self._owned = False
         """Who sends this is known, or has said everything."""
@@ -287,10 +289,12 @@ class Connection(asyncio.BufferedProtocol):
             if self._seen > HTTP_HEADER_MAX:
                 return self.refuse(Refusal.BODY_TOO_LARGE)
             self._hold(len(part))
+            # What all hold together may be too much, and this connection the one that loses.
+            if self._phase is _Phase.LEFT:
+                return
         if self._body == 0:
             self._phase = _Phase.ANSWER
-        if self._phase is not _Phase.LEFT:
-            self._inner.data_received(part)
+        self._inner.data_received(part)
         if rest:
             self._received(rest)
 
@@ -401,6 +405,7 @@ def began(request: web.BaseRequest) -> Connection | None:
     """The same, told that its request is being handled."""
     connection = guarding(request)
     if connection is not None:
+        connection.request = request
         connection.began(request.content_length if request.body_exists else 0)
     return connection
 

@@ -149,8 +149,11 @@ class HttpService:
     async def _add_headers(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         # Which software answers helps only those who look for its holes.
         response.headers.popall(hdrs.SERVER, None)
+        connection = guard.guarding(request)
+        if connection is not None and connection.request is not request:
+            # aiohttp answers by itself, and nobody tells the guard so.
+            response.force_close()
         if response.status == _SWITCHING_PROTOCOLS:
-            connection = guard.guarding(request)
             if connection is not None:
                 connection.leave()
             return

@@ -157,7 +157,9 @@ def _decode(method: MethodDescriptor, body: bytes, content_type: str) -> Message
         else:
             weight.check_protobuf(body, call, max_values=API_VALUES_MAX)
             call.ParseFromString(body)
-    except (weight.TooMuchError, DecodeError, json_format.ParseError) as error:
+    except weight.TooMuchError as error:
+        raise TwirpError(Code.MALFORMED, f"the request has {error}") from error
+    except (DecodeError, json_format.ParseError) as error:
         form = "json" if as_json else "protobuf"
         raise TwirpError(Code.MALFORMED, f"the {form} request could not be decoded") from error
     return call

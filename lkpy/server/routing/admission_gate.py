@@ -4,10 +4,10 @@ A join that takes longer than its client waits is work for nobody, and the clien
 that point a node that admits everybody serves nobody. So few sessions start at a time, those that
 will have their turn soon wait for it in order, and the others are told at once when to come back.
 
-How soon is measured: the time between two sessions that have started, while there is always one
-starting, is what a join costs on this machine now, whatever else it does. Who is refused is told
-to come back rather too soon than too late: another refusal costs a tenth of a join, and a node that
-waits for those it has sent away serves nobody.
+How soon is measured: the time between two sessions that have started, while others wait, is what
+a join costs on this machine now, whatever else it does. Who is refused is told to come back rather
+too soon than too late: another refusal costs a tenth of a join, and a node that waits for those it
+has sent away serves nobody.
 """
 
 from __future__ import annotations
@@ -106,8 +106,12 @@ class AdmissionGate:
         join costs). Returns those whose turn it is now. Idempotent."""
         self._waiting.pop(ticket, None)
         if ticket in self._starting:
+            busy = self._waiting or len(self._starting) == self._starting_max
             self._starting.remove(ticket)
-            if started:
+            if not busy:
+                # Joins come one by one: the time between them is theirs, not the machine's.
+                self._done.clear()
+            elif started:
                 self._measure(now)
         admitted = []
         while self._waiting and len(self._starting) < self._starting_max:

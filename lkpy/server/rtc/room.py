@@ -241,7 +241,9 @@ class Room:
     def media_lost(self, worker: int) -> None:
         """The media worker failed: everybody has to join afresh, on ``worker``."""
         self.worker = worker
-        self._task.inbox.post(self._send_back)
+        # Not by the inbox, which may be full of what the worker's end has caused.
+        self.timers.set("media lost", self.clock.now(), self._send_back)
+        self._task.wake()
 
     def _send_back(self) -> None:
         def send_back(participant: Participant) -> None:

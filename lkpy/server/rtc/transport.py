@@ -19,6 +19,7 @@ from lkpy.engine.api import (
     RtpEncoding,
 )
 from lkpy.errors import Blame, Code, LkpyError
+from lkpy.limits import MAX_OFFERED_SECTIONS
 from lkpy.sdp import IceFragment, SdpError, SessionDescription, Setup
 from lkpy.server.rtc.answerer import Answerer, AnswererConfig, TrackLookup
 from lkpy.server.rtc.client_info import (
@@ -326,6 +327,9 @@ class PeerTransport:
     def _require(self, kind: MediaKind) -> int:
         free = sum(section.free_for(kind) for section in self._sections)
         more = max(0, self.down_tracks.waiting(kind) - free - self._requested[kind])
+        # More than an offer may have would leave the client without any answer.
+        room = MAX_OFFERED_SECTIONS - len(self._sections) - sum(self._requested.values())
+        more = min(more, max(0, room))
         self._requested[kind] += more
         return more
 

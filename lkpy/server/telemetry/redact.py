@@ -32,19 +32,21 @@ SECRET_NAMES = frozenset(
 """Last parts of the names of settings and protobuf fields whose values are never shown."""
 
 _VALUE = r"[^\s&\"'\\#;,<>]*"
+# What is redacted is somebody's text: every rule looks at a character a bounded number of times,
+# since no two places at which it may begin share what it then looks through.
 _RULES = (
     # Signed tokens, wherever they are: `eyJ` is how base64 begins an object.
-    (re.compile(r"eyJ[\w-]{4,}\.[\w-]+(?:\.[\w-]*)?"), MASK),
+    (re.compile(r"(?<![\w-])eyJ[\w-]{4,}\.[\w-]+(?:\.[\w-]*)?"), MASK),
     (re.compile(r"(?i)\b(bearer|basic)(\s+)[\w.~+/=-]{8,}"), rf"\1\2{MASK}"),
     (re.compile(rf"(?i)\b(authorization['\"]?\s*[:=]\s*['\"]?)(?!(?:bearer|basic)\s){_VALUE}"),
      rf"\1{MASK}"),
     (re.compile(r"(?i)\b((?:rtmps?|srt)://)[^\s\"'\\<>]+"), rf"\1{MASK}"),
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#@\"'\\<>]+@"), rf"\1{MASK}@"),
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s?\"'\\<>]*)\?[^\s\"'\\<>]+"), rf"\1?{MASK}"),
+    (re.compile(r"(://)[^\s/?#@\"'\\<>]+@"), rf"\1{MASK}@"),
+    (re.compile(r"(://(?:(?!://)[^\s?\"'\\<>])*+)\?[^\s\"'\\<>]+"), rf"\1?{MASK}"),
     # Parameters of requests, of which only the path is there.
     (re.compile(
         rf"(?i)\b(access_token|join_request|attributes|token|secret|password|signature|credential"
-        rf"|x-(?:amz|goog)-[a-z-]+|sig)=(?!\*){_VALUE}"),
+        rf"|x-(?:amz|goog)-[a-z-]{{1,40}}|sig)=(?!\*){_VALUE}"),
      rf"\1={MASK}"),
 )  # fmt: skip
 
