@@ -12,14 +12,14 @@ use mio::{Poll, Waker};
 use transport::DtlsIdentity;
 
 use crate::api::{
-    Code, Command, EngineConfig, EngineError, EngineInfo, Event, Fault, Id, StatsCollected,
-    WorkerInfo, WorkerStats,
+    Code, Command, EngineConfig, EngineError, EngineInfo, Event, Fault, Id, WorkerInfo,
 };
 use crate::bind;
 use crate::candidates;
 use crate::directory::Directory;
 use crate::queue::{CommandQueue, EventQueue};
 use crate::supervisor::{self, Heartbeat};
+use crate::unserved;
 use crate::worker::{WAKE, WorkerSetup};
 
 /// How long [`Engine::close`] waits for the workers.
@@ -174,19 +174,20 @@ impl Engine {
                 _ => directory.route(command, |worker, part| parts[worker].push(part)),
             }
         }
-        for (worker, (handle, part)) in self.workers.iter().zip(&mut parts).enumerate() {
-            if handle.heart.has_ended() {
-                let answers = part
-                    .drain(..)
-                    .filter_map(|command| without_worker(worker, &command));
-                failed.extend(answers);
-            }
-        }
         let mut slots: Vec<_> = self
             .workers
             .iter()
             .map(|worker| worker.commands.lock())
             .collect();
+        // A worker that ends lets it be seen before it answers what is in its queue: with the queue
+        // in hand it is certain who answers.
+        for (worker, (handle, part)) in self.workers.iter().zip(&mut parts).enumerate() {
+            if handle.heart.has_ended() {
+                let commands = part.drain(..);
+                let answers = commands.filter_map(|command| unserved::answer(worker, &command));
+                failed.extend(answers);
+            }
+        }
         if let Some(full) = (0..slots.len()).find(|&at| slots[at].room() < parts[at].len()) {
             self.workers[full].commands.count_refused(total);
             let message = format!("the command queue of worker {full} is full");
@@ -288,34 +289,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The answer to a command for a worker that has ended; None: what is wanted is so already.
-fn without_worker(worker: usize, command: &Command) -> Option<Event> {
-    match command {
-        Command::CollectStats { request } => {
-            Some(Event::StatsCollected(Box::new(StatsCollected {
-                request: *request,
-                worker: WorkerStats {
-                    worker,
-                    ..WorkerStats::default()
-                },
-                ..StatsCollected::default()
-            })))
-        }
-        Command::CloseTransport { .. }
-        | Command::CloseReceiver { .. }
-        | Command::CloseDownTrack { .. }
-        | Command::CloseDataTrack { .. }
-        | Command::CloseDataDownTrack { .. }
-        | Command::SendData(_) => None,
-        _ => Some(Event::CommandFailed {
-            command: command.name(),
-            subject: command.subject(),
-            code: Code::Unavailable,
-            message: format!("worker {worker} has ended"),
-        }),
-    }
-}
-
 fn start_worker(setup: WorkerSetup, ended: Sender<()>) -> Result<(), EngineError> {
     let name = format!("lkpy-media-{}", setup.worker);
     let started = thread::Builder::new().name(name).spawn(move || {
@@ -358,4 +331,46 @@ fn refused(what: &str, error: &io::Error) -> EngineError {
         Code::Unavailable,
         format!("the system refuses {what}: {error}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_ends_while_commands_are_submitted_leaves_none_without_an_answer() {
+        let engine = Engine::start(EngineConfig::default()).unwrap();
+        let worker = &engine.workers[0];
+        let queue = worker.commands.lock();
+        thread::scope(|scope| {
+            let command = Command::RequestKeyFrame { receiver: 5 };
+            let create = Command::CreateTransport {
+                transport: 1,
+                worker: 0,
+                ice: crate::api::IceParameters {
+                    ufrag: "ufrag".to_owned(),
+                    pwd: "password-of-22-characters".to_owned(),
+                },
+                ice_lite: true,
+                controlling: false,
+            };
+            let submitted = scope.spawn(|| engine.submit(vec![create, command]));
+            // It is on its way to the queue, which is in use.
+            while engine.directory.try_lock().is_ok() {
+                thread::yield_now();
+            }
+            worker.heart.end();
+            drop(queue);
+            submitted.join().unwrap().unwrap();
+        });
+        let events = engine.drain(10);
+        assert!(
+            matches!(
+                events.first(),
+                Some(Event::CommandFailed { subject: 1, message, .. })
+                    if message == "worker 0 has ended"
+            ),
+            "{events:?}"
+        );
+    }
 }

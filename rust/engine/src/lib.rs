@@ -10,6 +10,7 @@
 //! | [`egress`] | the send batch: runs of datagrams in one buffer |
 //! | `engine`, `worker`, `queue`, `directory` | threads, loops, and the way of commands and events between them |
 //! | `supervisor` | whether the workers turn |
+//! | `unserved` | what is answered for a worker that has ended |
 //! | `bind`, `candidates` | sockets and what peers are told about them |
 //! | `output` | from the send batch to the sockets |
 //! | `tcp` | ICE over TCP: connections and their framing |
@@ -29,6 +30,7 @@ mod queue;
 mod supervisor;
 mod sys;
 mod tcp;
+mod unserved;
 mod worker;
 
 pub use engine::Engine;

@@ -73,11 +73,15 @@ pub(crate) struct Output {
     backlog: VecDeque<Waiting>,
     backlog_bytes: usize,
     counters: OutputCounters,
+    /// What the connections had dropped when the output was made: another one counts it.
+    tcp_dropped_before: u64,
 }
 
 impl Output {
     pub(crate) fn new(sockets: Rc<[BoundUdp]>, tcp: Rc<RefCell<Connections>>) -> Self {
+        let tcp_dropped_before = tcp.borrow().dropped();
         Self {
+            tcp_dropped_before,
             tcp,
             gso: sockets.iter().map(|bound| bound.offload.gso).collect(),
             sockets,
@@ -232,8 +236,9 @@ impl PacketOutput for Output {
     }
 
     fn counters(&self) -> OutputCounters {
+        let tcp_dropped = self.tcp.borrow().dropped() - self.tcp_dropped_before;
         OutputCounters {
-            dropped: self.counters.dropped + self.tcp.borrow().dropped(),
+            dropped: self.counters.dropped + tcp_dropped,
             ..self.counters
         }
     }

@@ -56,6 +56,13 @@ impl CommandQueue {
         self.len.store(commands.len(), Ordering::Release);
     }
 
+    /// Takes all that waits. Whoever holds the queue is waited for.
+    pub(crate) fn drain(&self) -> VecDeque<Command> {
+        let mut commands = lock(&self.commands);
+        self.len.store(0, Ordering::Release);
+        std::mem::take(&mut *commands)
+    }
+
     /// Counts commands that found no room.
     pub(crate) fn count_refused(&self, count: usize) {
         self.refused.fetch_add(count as u64, Ordering::Relaxed);

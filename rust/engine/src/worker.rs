@@ -30,6 +30,7 @@ use crate::supervisor::Heartbeat;
 use crate::sys;
 use crate::sys::recv::{MESSAGES, RecvBatch};
 use crate::tcp::{BoundTcp, Connections, SWEEP_INTERVAL};
+use crate::unserved;
 
 /// The token of the waker. UDP sockets, listeners and connections are numbered from 0 in this order.
 pub(crate) const WAKE: Token = Token(usize::MAX);
@@ -88,16 +89,25 @@ impl WorkerSetup {
     pub(crate) fn run(self) {
         let (worker, events) = (self.worker, Arc::clone(&self.events));
         let heart = Arc::clone(&self.heart);
-        let run = AssertUnwindSafe(|| Worker::new(self).run());
+        let commands = Arc::clone(&self.commands);
+        let mut running = None;
+        let run = AssertUnwindSafe(|| running.insert(Worker::new(self)).run());
         let ended = catch_unwind(run).unwrap_or_else(|panic| Err(reason_of(&*panic)));
         heart.end();
         if let Err(reason) = ended {
-            events.publish([Event::WorkerFailed {
+            let failed = Event::WorkerFailed {
                 worker,
                 reason,
                 replaced: false,
-            }]);
+            };
+            let mut said = vec![failed];
+            said.extend(running.iter_mut().flat_map(Worker::give_up));
+            let left = commands.drain().into_iter();
+            said.extend(left.filter_map(|command| unserved::answer(worker, &command)));
+            events.publish(said);
         }
+        // What made it panic may do so again.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(running)));
     }
 }
 
@@ -251,6 +261,18 @@ impl Worker {
         self.accept_again = true;
         self.next_sweep.get_or_insert(now);
         Ok(())
+    }
+
+    /// The answers to what it has taken and will not do.
+    fn give_up(&mut self) -> Vec<Event> {
+        let answered = self.core.take_events();
+        let answered = answered.filter(|event| matches!(event, Event::StatsCollected(_)));
+        let mut answers: Vec<_> = answered.collect();
+        let requests = self.core.unanswered();
+        answers.extend(requests.map(|request| unserved::statistics(self.worker, request)));
+        let commands = self.taken.iter();
+        answers.extend(commands.filter_map(|command| unserved::answer(self.worker, command)));
+        answers
     }
 
     /// How long to wait for something to happen; None: as long as it takes.
@@ -462,3 +484,7 @@ fn reason_of(panic: &(dyn Any + Send)) -> String {
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panic: {}", text.unwrap_or("of unknown kind"))
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;

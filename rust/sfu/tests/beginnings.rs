@@ -175,6 +175,28 @@ fn parameter_sets_are_enough_when_what_is_before_them_does_not_come() {
 }
 
 #[test]
+fn what_is_before_a_key_frame_is_not_missed_at_a_low_frame_rate() {
+    for coding in [Coding::H264, Coding::H265, Coding::Av1] {
+        let (mut call, _) = waiting(coding, Sets::Aggregated);
+        call.encoder.skip(1);
+        call.frame(true);
+        assert_eq!(call.sent_places(), [], "{coding:?}");
+        call.now += 1000 * MS;
+        call.frame(false);
+        let sent = call.sent_places();
+        assert_eq!(sent.last(), Some(&(5, 1)), "{coding:?}");
+        assert_eq!(sent[0], (4, 0), "{coding:?}");
+        // Whoever comes later begins with another.
+        call.down_track.update(call.now, 2, 3, true, &call.receiver);
+        call.now += 1000 * MS;
+        call.down_track
+            .update(call.now, 2, 3, false, &call.receiver);
+        call.frame(false);
+        assert_eq!(call.sent_places(), [], "{coding:?}");
+    }
+}
+
+#[test]
 fn parameter_sets_with_a_timestamp_of_their_own_begin_the_stream() {
     for coding in H26X {
         let mut call = EncoderCall::new(coding);

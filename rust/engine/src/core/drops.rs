@@ -221,6 +221,13 @@ impl Counts {
         *count == 1
     }
 
+    /// Whether media was dropped since `before` for a reason that does not belong to a normal call.
+    pub(crate) fn has_lost_media(&self, before: &Self) -> bool {
+        let unusual = |reason: &Drop| reason.about() == About::Media && reason.is_notable();
+        let grown = |reason: Drop| self.0[reason as usize] > before.0[reason as usize];
+        Drop::ALL.into_iter().filter(unusual).any(grown)
+    }
+
     /// The reason for which most media was dropped since `before`.
     pub(crate) fn most_grown(&self, before: &Self) -> Option<Drop> {
         let media = |reason: &Drop| reason.about() == About::Media;

@@ -220,12 +220,19 @@ impl Core {
     /// Goes on counting where `failed`, whose place it takes, has stopped, and answers its requests
     /// for statistics.
     pub(crate) fn inherit(&mut self, now: Instant, failed: &Self) {
-        let requests = failed.collection.unanswered();
-        requests.for_each(|request| self.collect_stats(now, request));
+        failed
+            .unanswered()
+            .for_each(|request| self.collect_stats(now, request));
         self.received = failed.received;
         self.panics = failed.panics + 1;
         self.drops = failed.drops.clone();
+        self.driver = failed.driver;
         self.egress.inherit(&failed.egress);
+    }
+
+    /// Requests for statistics that have not been answered.
+    pub(crate) fn unanswered(&self) -> impl Iterator<Item = u64> {
+        self.collection.unanswered()
     }
 
     /// The driver caught a panic by itself.

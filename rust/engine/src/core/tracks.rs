@@ -66,6 +66,7 @@ impl Core {
         self.schedule_audio_levels(now);
         self.schedule_watch(now);
         self.guard(now, create.transport, |core| core.release_held(now, index));
+        self.attribute_drops(Some(index));
         self.follow_receiver(now, at);
         Ok(())
     }

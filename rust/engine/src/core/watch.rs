@@ -2,8 +2,10 @@
 //! turn, by counters that there are anyway.
 //!
 //! A receiver should receive while its publisher is connected and has not muted it, and while
-//! somebody wants it: who publishes for nobody may have been told to stop. A down track should send
-//! while its source receives, unless it is meant to be silent ([`Silence::Intended`]).
+//! somebody wants it: who publishes for nobody may have been told to stop. One that never received
+//! anything may take longer to begin, unless packets of its transport are dropped meanwhile. A down
+//! track should send while its source receives, unless it is meant to be silent
+//! ([`Silence::Intended`]).
 
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,9 @@ const STALLED_AFTER: Duration = Duration::from_secs(5);
 
 /// The same for a screen share: what does not change may be sent rarely.
 const SCREEN_STALLED_AFTER: Duration = Duration::from_secs(15);
+
+/// The same for a track of which nothing has come yet: who publishes it may take time to begin.
+const NOT_BEGUN_AFTER: Duration = Duration::from_secs(15);
 
 /// A source flows that received something within this time.
 const FLOWS: Duration = Duration::from_millis(2500);
@@ -186,9 +191,15 @@ impl Core {
         let is_due = connection.ice_state == IceState::Connected
             && connection.can_send
             && !receiver.is_muted()
-            && source.flow.last.is_some()
             && source.wanted_at.is_some_and(|at| at >= began);
-        let limit = limit_of(receiver);
+        let before = source.quiet.as_deref();
+        let limit = match source.flow.last {
+            Some(_) => limit_of(receiver),
+            None if before.is_some_and(|before| connection.drops.has_lost_media(before)) => {
+                STALLED_AFTER
+            }
+            None => NOT_BEGUN_AFTER,
+        };
         let change = source.flow.look(now, is_due, limit);
         if source.flow.quiet_for(now) < LOOK {
             source.quiet = None;

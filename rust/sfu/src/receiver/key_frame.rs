@@ -4,7 +4,8 @@
 //! picture, and packets come in any order. A stream that begins at the picture has no place for what
 //! comes before it, so a key frame counts once its beginning is known: when the packet before it is
 //! there and belongs to another frame. Where that packet is missing it is waited for, as the
-//! publisher is asked for it; after that, parameter sets are enough, as they are for LiveKit.
+//! publisher is asked for it; after that, parameter sets are enough, as they are for LiveKit. Forwarding
+//! runs when packets come: at a low frame rate the end of the waiting is when the next one does.
 
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,8 @@ struct Candidate {
     sets_only: bool,
     /// When its beginning became known.
     known: Option<Instant>,
+    /// When the first packet came after it was waited for in vain.
+    given_up: Option<Instant>,
 }
 
 /// Finds the newest key frame of one layer.
@@ -65,9 +68,13 @@ impl KeyFrameFinder {
         if info.entry.is_some() {
             return self.note(ext_seq, info, ring);
         }
-        let open = |newest: &Candidate| newest.known.is_none() && ext_seq < newest.first;
-        if self.newest.as_ref().is_some_and(open) {
-            self.look_back(info.arrival, ring);
+        let newest = self.newest.as_mut();
+        if let Some(newest) = newest.filter(|newest| newest.known.is_none()) {
+            if ext_seq < newest.first {
+                self.look_back(info.arrival, ring);
+            } else if newest.is_given_up(info.arrival) {
+                newest.given_up.get_or_insert(info.arrival);
+            }
         }
         false
     }
@@ -76,10 +83,9 @@ impl KeyFrameFinder {
     #[inline]
     pub(super) fn key_frame(&self, now: Instant) -> Option<KeyFrame> {
         let newest = self.newest.as_ref()?;
-        let since = match newest.known {
-            Some(known) => known,
-            // What is missing is not needed, or will be seen to be.
-            None if newest.entry > EntryPoint::Picture => newest.noticed + BEGINNING_WAIT,
+        let since = match newest.known.or(newest.given_up) {
+            Some(since) => since,
+            None if newest.is_given_up(now) => newest.noticed + BEGINNING_WAIT,
             None => return None,
         };
         (since <= now).then_some(KeyFrame {
@@ -102,6 +108,7 @@ impl KeyFrameFinder {
             Some(known) if is_picture && known.leads_to(ext_seq) => {
                 known.timestamp = info.timestamp;
                 known.noticed = info.arrival;
+                known.given_up = None;
                 known.sets_only = false;
             }
             _ => {
@@ -116,6 +123,7 @@ impl KeyFrameFinder {
                         EntryPoint::LaterSets | EntryPoint::ParameterSets
                     ),
                     known: None,
+                    given_up: None,
                 });
             }
         }
@@ -142,6 +150,11 @@ impl KeyFrameFinder {
 }
 
 impl Candidate {
+    /// Whether what is missing before it is not needed, or will be seen to be.
+    fn is_given_up(&self, now: Instant) -> bool {
+        self.entry > EntryPoint::Picture && now >= self.noticed + BEGINNING_WAIT
+    }
+
     /// Whether the intra picture that begins with the packet `ext_seq` belongs to these parameter
     /// sets.
     fn leads_to(&self, ext_seq: ExtSeq) -> bool {

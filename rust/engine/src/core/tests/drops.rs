@@ -4,8 +4,8 @@ use rtp::header::HeaderFields;
 
 use super::MS;
 use super::media::{call, send_frame};
-use super::world::{MID, OPUS, World};
-use crate::api::{Event, Id};
+use super::world::{MID, OPUS, World, receiver};
+use crate::api::{Command, Event, Id, MediaKind};
 
 fn drops(world: &mut World, transport: Id) -> Vec<(&'static str, u64)> {
     let stats = world.stats();
@@ -74,6 +74,20 @@ fn packets_that_wait_in_vain_for_a_receiver_are_dropped() {
     send_stranger(&mut world, 130);
     assert_eq!(drops(&mut world, 1), [("no_receiver", 130)]);
     assert_eq!(said(&world), [(1, "no_receiver")]);
+}
+
+#[test]
+fn packets_that_waited_for_a_receiver_that_refuses_them_are_their_senders() {
+    let mut world = call(1);
+    send_stranger(&mut world, 0);
+    // Video takes no such payload type.
+    let create = receiver(19, 1, "9", MediaKind::Video);
+    world.command(Command::CreateReceiver(Box::new(create)));
+    assert_eq!(said(&world), [(1, "unexpected_media")]);
+    let from = world.clients[1].address;
+    world.give_core(from, &mut [0x80; 60]);
+    assert_eq!(drops(&mut world, 1), [("unexpected_media", 1)]);
+    assert_eq!(drops(&mut world, 2), [("srtp_invalid", 1)]);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Media that should flow and does not is said, with why; silence that is meant is not.
 
+use rtp::header::HeaderFields;
+
 use super::MS;
 use super::media::{call, send_frame};
-use super::world::{World, down_track, receiver};
+use super::world::{MID, OPUS, World, down_track, receiver};
 use crate::api::{Command, Event, Id, MediaKind};
 use crate::core::watch::SLICE;
 
@@ -135,6 +137,75 @@ fn packets_that_are_dropped_meanwhile_are_the_cause() {
         panic!("{:?}", said(&world));
     };
     assert_eq!(cause, "dropped_srtp_invalid");
+}
+
+/// Packets of a payload type that the receiver does not take, five a second.
+fn stream_unexpected(world: &mut World, sequence: &mut u16, seconds: u32) {
+    for _ in 0..5 * seconds {
+        let fields = HeaderFields {
+            marker: false,
+            payload_type: OPUS,
+            sequence: *sequence,
+            timestamp: 1,
+            ssrc: 77,
+            csrcs: &[],
+        };
+        world.clients[0].send_rtp(&fields, &[(MID, b"0")], &[1, 2, 3]);
+        *sequence += 1;
+        world.run(200 * MS);
+    }
+}
+
+#[test]
+fn a_track_that_never_begins_is_said_and_so_is_that_it_does() {
+    let mut world = call(1);
+    world.run(13_000 * MS);
+    assert_eq!(said(&world), []);
+    world.run(5_000 * MS);
+    let [(10, true, cause, 15 | 16)] = &said(&world)[..] else {
+        panic!("{:?}", said(&world));
+    };
+    assert_eq!(cause, "no_packets");
+    stream(&mut world, &mut 100, 2, true);
+    let [_, (10, false, ..)] = &said(&world)[..] else {
+        panic!("{:?}", said(&world));
+    };
+}
+
+#[test]
+fn a_track_that_begins_late_is_nothing() {
+    let mut world = call(1);
+    world.run(13_000 * MS);
+    stream(&mut world, &mut 100, 10, true);
+    assert_eq!(said(&world), []);
+    // Nor is one that nobody wants, or that is muted.
+    for command in [
+        update(true),
+        Command::UpdateReceiver {
+            receiver: 10,
+            muted: true,
+        },
+    ] {
+        let mut world = call(1);
+        world.command(command);
+        world.run(40_000 * MS);
+        assert_eq!(said(&world), []);
+    }
+}
+
+#[test]
+fn a_track_whose_packets_are_dropped_from_the_first_on_is_said_sooner() {
+    let (mut world, mut sequence) = (call(1), 0);
+    stream_unexpected(&mut world, &mut sequence, 4);
+    assert_eq!(said(&world), []);
+    stream_unexpected(&mut world, &mut sequence, 4);
+    let [(10, true, cause, 5 | 6)] = &said(&world)[..] else {
+        panic!("{:?}", said(&world));
+    };
+    assert_eq!(cause, "dropped_unexpected_media");
+    // Once, however long it lasts.
+    stream_unexpected(&mut world, &mut sequence, 20);
+    assert_eq!(said(&world).len(), 1);
 }
 
 #[test]
