@@ -38,8 +38,6 @@ enum Verdict {
     Refuse,
     /// These messages are given up in the peer's name instead.
     Discard(Discard),
-    /// Nothing else in the packet counts.
-    Alone,
 }
 
 #[derive(Debug, Default)]
@@ -113,6 +111,11 @@ impl Guard {
             self.refused.malformed += 1;
             return None;
         }
+        let mut chunks = Chunks::of(&packet).flatten();
+        if let Some(abort) = chunks.find(|chunk| chunk.kind() == kind::ABORT) {
+            // Nothing else in the packet counts.
+            return Some(only(&packet, abort));
+        }
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
         out.extend_from_slice(&packet[..HEADER]);
@@ -140,13 +143,6 @@ impl Guard {
                         None => discard = Some(another),
                     }
                     changed = true;
-                }
-                Verdict::Alone => {
-                    discard = None;
-                    out.truncate(HEADER);
-                    wire::push(&mut out, chunk.0);
-                    changed = true;
-                    break;
                 }
             }
         }
@@ -195,8 +191,7 @@ impl Guard {
         streams: &mut impl Streams,
     ) -> Verdict {
         if !chunk.is_exact() {
-            self.refused.malformed += 1;
-            return Verdict::Refuse;
+            return self.refuse(chunk.may_be_skipped());
         }
         if chunk.kind() == kind::DATA {
             return self.judge_data(chunk, packet, streams);
@@ -212,23 +207,37 @@ impl Guard {
                 *self.init_tag.get_or_insert(tag) == tag && self.begin(chunk, packet)
             }
             kind::INIT_ACK => {
-                let is_first = !std::mem::replace(&mut self.has_init_ack, true);
-                is_first && self.begin(chunk, packet)
+                if std::mem::replace(&mut self.has_init_ack, true) {
+                    return self.refuse(true);
+                }
+                self.begin(chunk, packet)
             }
             kind::COOKIE_ECHO | kind::COOKIE_ACK => {
                 packet.is_established = true;
                 true
             }
             kind::SACK => chunk.has_ascending_gaps(),
-            kind::ABORT | kind::ERROR => return Verdict::Alone,
-            kind::RECONFIG => self.judge_reset(chunk, packet, streams),
+            // It is not fatal in itself (RFC 9260 3.3.10), but the association would end, and not
+            // read what follows.
+            kind::ERROR => return self.refuse(true),
+            kind::RECONFIG => return self.judge_reset(chunk, packet, streams),
             kind::FORWARD_TSN => return self.judge_forward(chunk, packet, streams),
             _ => true,
         };
         if keeps {
             return Verdict::Keep;
         }
-        self.refused.malformed += 1;
+        self.refuse(false)
+    }
+
+    /// What is malformed, or what ordinary peers send too.
+    fn refuse(&mut self, is_ordinary: bool) -> Verdict {
+        let refused = &mut self.refused;
+        let counter = match is_ordinary {
+            true => &mut refused.ignored,
+            false => &mut refused.malformed,
+        };
+        *counter += 1;
         Verdict::Refuse
     }
 
@@ -251,8 +260,8 @@ impl Guard {
         streams: &mut impl Streams,
     ) -> Verdict {
         let Some(order) = self.order.as_mut().filter(|_| packet.is_established) else {
-            self.refused.malformed += 1;
-            return Verdict::Refuse;
+            // Perhaps it overtook the COOKIE ACK.
+            return self.refuse(true);
         };
         let tsn = wire::u32_at(chunk.0, 4);
         let piece = Piece {
@@ -284,6 +293,11 @@ impl Guard {
         if place == Place::Duplicate {
             // It is acknowledged again: that may be what the peer waits for.
             return Verdict::Keep;
+        }
+        // It is thrown away alone, once it is the next one.
+        if place == Place::Ahead && order.is_unwanted(piece.stream) {
+            refused.closing += 1;
+            return Verdict::Refuse;
         }
         let exists = streams.has(piece.stream);
         if self.closing.contains(&piece.stream) {
@@ -358,15 +372,21 @@ impl Guard {
             given_up.insert(stream, ssn);
             is_closing |= self.closing.contains(&stream) && streams.has(stream);
         }
+        // One of the past changes nothing, and its answer is what the peer waits for.
+        let order = self.order.as_ref();
+        let is_past = order.is_some_and(|order| order.has_all_to(tsn));
+        if is_closing && !is_past {
+            self.refused.closing += 1;
+            return Verdict::Refuse;
+        }
         let is_small = given_up.len() <= limits::SCTP_LIVE_STREAMS
             && given_up.len() == chunk.forwarded().count();
         let order = self
             .order
             .as_mut()
-            .filter(|_| packet.is_established && self.forwards && is_small && !is_closing);
+            .filter(|_| packet.is_established && self.forwards && is_small);
         let Some(discard) = order.and_then(|order| order.forward(tsn, &given_up)) else {
-            self.refused.malformed += 1;
-            return Verdict::Refuse;
+            return self.refuse(false);
         };
         if discard.tsn == tsn {
             return Verdict::Keep;
@@ -386,20 +406,22 @@ impl Guard {
         chunk: Chunk<'_>,
         packet: &Packet,
         streams: &mut impl Streams,
-    ) -> bool {
-        let Some(Some(reset)) = chunk.resets() else {
-            return packet.is_established;
-        };
+    ) -> Verdict {
         let Some(order) = self.order.as_mut().filter(|_| packet.is_established) else {
-            return false;
+            return self.refuse(true);
+        };
+        let Some(Some(reset)) = chunk.resets() else {
+            return Verdict::Keep;
         };
         if reset.sequence != self.next_reset {
             // An old one is answered again, any other refused.
-            return true;
+            return Verdict::Keep;
         }
-        let is_early = (order.cumulative().wrapping_sub(reset.last_tsn) as i32) < 0;
-        if is_early || self.resets >= limits::CHANNELS {
-            return false;
+        if !order.has_all_to(reset.last_tsn) {
+            return self.refuse(true);
+        }
+        if self.resets >= limits::CHANNELS {
+            return self.refuse(false);
         }
         self.closing.retain(|&id| streams.has(id));
         let is_all = reset.streams().next().is_none();
@@ -408,9 +430,12 @@ impl Guard {
         } else {
             reset.streams().collect()
         };
-        let is_busy = |id: &u16| self.closing.contains(id) || order.is_open(*id);
-        if ids.iter().any(is_busy) {
-            return false;
+        if ids.iter().any(|id| order.is_open(*id)) {
+            return self.refuse(false);
+        }
+        if ids.iter().any(|id| self.closing.contains(id)) {
+            self.refused.closing += 1;
+            return Verdict::Refuse;
         }
         self.next_reset = self.next_reset.wrapping_add(1);
         if is_all {
@@ -422,7 +447,7 @@ impl Guard {
                 self.closing.insert(id);
             }
         }
-        true
+        Verdict::Keep
     }
 
     /// A message was read: so many chunks and bytes.
@@ -473,6 +498,14 @@ impl Guard {
     pub fn is_hopeless(&self) -> bool {
         self.is_hopeless
     }
+}
+
+/// The packet with no other chunk than this one.
+fn only(packet: &[u8], chunk: Chunk<'_>) -> Bytes {
+    let mut only = packet[..HEADER].to_vec();
+    wire::push(&mut only, chunk.0);
+    wire::seal(&mut only);
+    only.into()
 }
 
 /// What the peer would have sent had it given up these messages.
