@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::raw::{BEGINS, ENDS, Raw, UNORDERED, chunk, data, forward_tsn, reset};
+use super::Sctp;
+use super::raw::{BEGINS, ENDS, Raw, UNORDERED, chunk, data, forward_tsn, packet, reset};
 use crate::limits;
+use crate::types::ChannelOptions;
 
 const WHOLE: u8 = BEGINS | ENDS;
 
@@ -154,4 +156,46 @@ fn what_ordinary_peers_send_too_is_ignored() {
     // A type at which a packet ends.
     raw.give(now, &chunk(99, 0, &[0; 8]));
     assert_eq!((raw.refused().malformed, raw.refused().total()), (1, 1));
+}
+
+/// A network that repeats packets and lets them overtake each other, and an ERROR behind a COOKIE ECHO as
+/// usrsctp bundles them (RFC 9260 5.1).
+#[test]
+fn a_handshake_out_of_order_is_not_refused_anything() {
+    let now = Instant::now();
+    let (mut server, mut client) = (Sctp::new(1 << 20), Sctp::new(1 << 20));
+    let options = ChannelOptions {
+        label: "c".into(),
+        protocol: String::new(),
+        ordered: true,
+        max_retransmits: None,
+    };
+    server.start(now, false);
+    client.start(now, true);
+    server.open_channel(now, options).unwrap();
+    server.handle_packet(now, client.packets.pop_front().unwrap());
+    let init_ack = server.packets.pop_front().unwrap();
+    client.handle_packet(now, init_ack.clone());
+    client.handle_packet(now, init_ack);
+    assert_eq!(client.refused().ignored, 1);
+    let cookie_echo = client.packets.pop_front().unwrap();
+    assert_eq!(cookie_echo[12], 10);
+    let mut chunks = cookie_echo[12..].to_vec();
+    chunks.extend(chunk(9, 0, &[0, 8, 0, 8, 192, 0, 0, 4]));
+    server.handle_packet(now, packet(cookie_echo[..12].try_into().unwrap(), &chunks));
+    // COOKIE ACK, and the DATA that opens the channel.
+    let mut answers: Vec<_> = server.packets.drain(..).collect();
+    assert_eq!((answers.len(), answers[0][12]), (2, 11));
+    answers.reverse();
+    for answer in answers {
+        client.handle_packet(now, answer);
+    }
+    assert_eq!(client.refused().ignored, 2);
+    let later = now + Duration::from_secs(10);
+    server.handle_timeout(later);
+    for packet in server.packets.drain(..) {
+        client.handle_packet(later, packet);
+    }
+    assert_eq!(client.channels.len(), 1);
+    assert_eq!((client.refused().total(), server.refused().total()), (0, 0));
 }
