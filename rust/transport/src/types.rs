@@ -241,6 +241,9 @@ pub enum TransportEvent {
 pub struct SctpRefused {
     /// Packets and chunks that are malformed, or not allowed where they stand.
     pub malformed: u64,
+    /// What ordinary peers send too: what overtook the chunk before it, copies of what has been answered,
+    /// and types of chunks that may be skipped.
+    pub ignored: u64,
     /// Further ahead than [`limits::SCTP_TSN_DISTANCE`].
     pub too_far: u64,
     /// More gaps than [`limits::SCTP_GAPS`].
@@ -251,7 +254,7 @@ pub struct SctpRefused {
     pub too_much_held: u64,
     /// More chunks in a packet than may be looked at, or [`limits::SCTP_WORK`].
     pub too_costly: u64,
-    /// For a stream whose last generation is not read yet.
+    /// For a stream whose last generation is not read yet, or ahead on one that nobody reads.
     pub closing: u64,
     /// Messages larger than [`limits::SCTP_MESSAGE_BYTES`] or in more pieces than
     /// [`limits::SCTP_MESSAGE_PIECES`].
@@ -267,16 +270,17 @@ pub struct SctpRefused {
 }
 
 impl SctpRefused {
-    /// How often anything was refused.
+    /// How often anything was refused that there was no need to send.
     pub fn total(&self) -> u64 {
         let all: u64 = self.by_cause().iter().map(|&(_, count)| count).sum();
-        all - self.disagreed
+        all - self.disagreed - self.ignored
     }
 
     /// The counts with their names in statistics.
-    pub fn by_cause(&self) -> [(&'static str, u64); 11] {
+    pub fn by_cause(&self) -> [(&'static str, u64); 12] {
         [
             ("malformed", self.malformed),
+            ("ignored", self.ignored),
             ("too_far", self.too_far),
             ("too_many_gaps", self.too_many_gaps),
             ("too_many_streams", self.too_many_streams),

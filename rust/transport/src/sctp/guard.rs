@@ -12,12 +12,13 @@
 
 mod answers;
 mod order;
+mod streams;
 pub(super) mod wire;
 
 use std::time::Instant;
 
 use bytes::Bytes;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 
 use crate::limits;
 use crate::types::SctpRefused;
@@ -38,8 +39,6 @@ enum Verdict {
     Refuse,
     /// These messages are given up in the peer's name instead.
     Discard(Discard),
-    /// Nothing else in the packet counts.
-    Alone,
 }
 
 #[derive(Debug, Default)]
@@ -113,6 +112,11 @@ impl Guard {
             self.refused.malformed += 1;
             return None;
         }
+        let mut chunks = Chunks::of(&packet).flatten();
+        if let Some(abort) = chunks.find(|chunk| chunk.kind() == kind::ABORT) {
+            // Nothing else in the packet counts.
+            return Some(only(&packet, abort));
+        }
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
         out.extend_from_slice(&packet[..HEADER]);
@@ -140,13 +144,6 @@ impl Guard {
                         None => discard = Some(another),
                     }
                     changed = true;
-                }
-                Verdict::Alone => {
-                    discard = None;
-                    out.truncate(HEADER);
-                    wire::push(&mut out, chunk.0);
-                    changed = true;
-                    break;
                 }
             }
         }
@@ -195,8 +192,7 @@ impl Guard {
         streams: &mut impl Streams,
     ) -> Verdict {
         if !chunk.is_exact() {
-            self.refused.malformed += 1;
-            return Verdict::Refuse;
+            return self.refuse(chunk.may_be_skipped());
         }
         if chunk.kind() == kind::DATA {
             return self.judge_data(chunk, packet, streams);
@@ -212,23 +208,37 @@ impl Guard {
                 *self.init_tag.get_or_insert(tag) == tag && self.begin(chunk, packet)
             }
             kind::INIT_ACK => {
-                let is_first = !std::mem::replace(&mut self.has_init_ack, true);
-                is_first && self.begin(chunk, packet)
+                if std::mem::replace(&mut self.has_init_ack, true) {
+                    return self.refuse(true);
+                }
+                self.begin(chunk, packet)
             }
             kind::COOKIE_ECHO | kind::COOKIE_ACK => {
                 packet.is_established = true;
                 true
             }
             kind::SACK => chunk.has_ascending_gaps(),
-            kind::ABORT | kind::ERROR => return Verdict::Alone,
-            kind::RECONFIG => self.judge_reset(chunk, packet, streams),
+            // It is not fatal in itself (RFC 9260 3.3.10), but the association would end, and not
+            // read what follows.
+            kind::ERROR => return self.refuse(true),
+            kind::RECONFIG => return self.judge_reset(chunk, packet, streams),
             kind::FORWARD_TSN => return self.judge_forward(chunk, packet, streams),
             _ => true,
         };
         if keeps {
             return Verdict::Keep;
         }
-        self.refused.malformed += 1;
+        self.refuse(false)
+    }
+
+    /// What is malformed, or what ordinary peers send too.
+    fn refuse(&mut self, is_ordinary: bool) -> Verdict {
+        let refused = &mut self.refused;
+        let counter = match is_ordinary {
+            true => &mut refused.ignored,
+            false => &mut refused.malformed,
+        };
+        *counter += 1;
         Verdict::Refuse
     }
 
@@ -251,8 +261,8 @@ impl Guard {
         streams: &mut impl Streams,
     ) -> Verdict {
         let Some(order) = self.order.as_mut().filter(|_| packet.is_established) else {
-            self.refused.malformed += 1;
-            return Verdict::Refuse;
+            // Perhaps it overtook the COOKIE ACK.
+            return self.refuse(true);
         };
         let tsn = wire::u32_at(chunk.0, 4);
         let piece = Piece {
@@ -284,6 +294,11 @@ impl Guard {
         if place == Place::Duplicate {
             // It is acknowledged again: that may be what the peer waits for.
             return Verdict::Keep;
+        }
+        // It is thrown away alone, once it is the next one.
+        if place == Place::Ahead && order.is_unwanted(piece.stream) {
+            refused.closing += 1;
+            return Verdict::Refuse;
         }
         let exists = streams.has(piece.stream);
         if self.closing.contains(&piece.stream) {
@@ -345,86 +360,6 @@ impl Guard {
         Verdict::Discard(discard)
     }
 
-    fn judge_forward(
-        &mut self,
-        chunk: Chunk<'_>,
-        packet: &Packet,
-        streams: &mut impl Streams,
-    ) -> Verdict {
-        let tsn = wire::u32_at(chunk.0, 4);
-        let mut given_up: FxHashMap<u16, u16> = FxHashMap::default();
-        let mut is_closing = false;
-        for (stream, ssn) in chunk.forwarded().take(limits::SCTP_LIVE_STREAMS + 1) {
-            given_up.insert(stream, ssn);
-            is_closing |= self.closing.contains(&stream) && streams.has(stream);
-        }
-        let is_small = given_up.len() <= limits::SCTP_LIVE_STREAMS
-            && given_up.len() == chunk.forwarded().count();
-        let order = self
-            .order
-            .as_mut()
-            .filter(|_| packet.is_established && self.forwards && is_small && !is_closing);
-        let Some(discard) = order.and_then(|order| order.forward(tsn, &given_up)) else {
-            self.refused.malformed += 1;
-            return Verdict::Refuse;
-        };
-        if discard.tsn == tsn {
-            return Verdict::Keep;
-        }
-        let mut discard = discard;
-        for (&stream, &ssn) in &given_up {
-            discard.lose(stream, ssn);
-        }
-        self.discard(discard)
-    }
-
-    /// A request to reset streams is left for later while something sent before is missing (the
-    /// association would keep all that follows apart and go through it for each chunk) and while the
-    /// last generation of a stream was not read yet.
-    fn judge_reset(
-        &mut self,
-        chunk: Chunk<'_>,
-        packet: &Packet,
-        streams: &mut impl Streams,
-    ) -> bool {
-        let Some(Some(reset)) = chunk.resets() else {
-            return packet.is_established;
-        };
-        let Some(order) = self.order.as_mut().filter(|_| packet.is_established) else {
-            return false;
-        };
-        if reset.sequence != self.next_reset {
-            // An old one is answered again, any other refused.
-            return true;
-        }
-        let is_early = (order.cumulative().wrapping_sub(reset.last_tsn) as i32) < 0;
-        if is_early || self.resets >= limits::CHANNELS {
-            return false;
-        }
-        self.closing.retain(|&id| streams.has(id));
-        let is_all = reset.streams().next().is_none();
-        let ids = if is_all {
-            streams.ids()
-        } else {
-            reset.streams().collect()
-        };
-        let is_busy = |id: &u16| self.closing.contains(id) || order.is_open(*id);
-        if ids.iter().any(is_busy) {
-            return false;
-        }
-        self.next_reset = self.next_reset.wrapping_add(1);
-        if is_all {
-            order.reset_all();
-        }
-        for id in ids {
-            order.reset(id);
-            if streams.has(id) {
-                self.closing.insert(id);
-            }
-        }
-        true
-    }
-
     /// A message was read: so many chunks and bytes.
     pub fn read(&mut self, chunks: usize, bytes: usize) {
         self.held = self.held.saturating_sub(chunks);
@@ -473,6 +408,14 @@ impl Guard {
     pub fn is_hopeless(&self) -> bool {
         self.is_hopeless
     }
+}
+
+/// The packet with no other chunk than this one.
+fn only(packet: &[u8], chunk: Chunk<'_>) -> Bytes {
+    let mut only = packet[..HEADER].to_vec();
+    wire::push(&mut only, chunk.0);
+    wire::seal(&mut only);
+    only.into()
 }
 
 /// What the peer would have sent had it given up these messages.

@@ -13,6 +13,8 @@ mod guard;
 #[cfg(test)]
 mod hostile_tests;
 mod messages;
+#[cfg(test)]
+mod ordinary_tests;
 #[cfg(any(test, feature = "raw-sctp"))]
 pub mod raw;
 #[cfg(test)]
@@ -186,6 +188,9 @@ impl Sctp {
         if established && config::is_init(&packet) {
             return;
         }
+        if !self.paused && !self.reliable_paused {
+            self.guard.is_drained();
+        }
         let passed = match &mut self.phase {
             // The peer's INIT crosses ours, and the DTLS client's is the one that counts.
             Phase::Running { ours: true, .. } if config::is_init(&packet) => {
@@ -232,9 +237,6 @@ impl Sctp {
             self.fail_channel(stream_id);
         }
         self.drive(now);
-        if !self.paused && !self.reliable_paused {
-            self.guard.is_drained();
-        }
         let timeout = self.association_timeout();
         self.delayed_ack = DelayedAck::of(now, timeout).or(self.delayed_ack);
     }

@@ -118,8 +118,9 @@ impl Order {
         }
     }
 
-    pub fn cumulative(&self) -> u32 {
-        self.cumulative
+    /// Whether nothing is missing up to `tsn`.
+    pub fn has_all_to(&self, tsn: u32) -> bool {
+        self.cumulative.wrapping_sub(tsn) as i32 >= 0
     }
 
     /// TSNs from the first missing one to the highest received.
@@ -186,20 +187,24 @@ impl Order {
     }
 
     /// Takes the piece whose place is [`Place::Next`]. If there is something to discard, the
-    /// association must not see the piece.
+    /// association must not see the piece. What waits behind it is discarded with it only if no
+    /// protocol would send it: that it is unwanted or too large is no reason to lose a piece that may
+    /// be of another stream. The association has seen it, and the bound holds for what arrives next.
     pub fn advance(&mut self, piece: Piece) -> Option<Discard> {
         let mut discard = Discard::default();
         let mut lost = None;
         let mut next = Some(piece);
+        let mut strict = true;
         if self.has(1) {
             self.gaps -= 1;
         }
         self.ahead.pop_front();
         while let Some(piece) = next {
             self.cumulative = self.cumulative.wrapping_add(1);
-            if !self.step(piece, &mut discard) {
+            if !self.step(piece, strict, &mut discard) {
                 lost = Some(self.cumulative);
             }
+            strict = false;
             next = self.ahead.front().copied().flatten();
             if next.is_some() {
                 self.ahead.pop_front();
@@ -213,8 +218,9 @@ impl Order {
         Some(discard)
     }
 
-    /// The next piece in order: whether it fits.
-    fn step(&mut self, piece: Piece, discard: &mut Discard) -> bool {
+    /// The next piece in order: whether it fits. If not `strict`, one fits that is unwanted, or too
+    /// large with those before it.
+    fn step(&mut self, piece: Piece, strict: bool, discard: &mut Discard) -> bool {
         let len = usize::from(piece.len);
         let fits = match &mut self.open {
             Open::No | Open::Discarded if !piece.begins => false,
@@ -232,8 +238,9 @@ impl Order {
                     && !piece.begins;
                 *pieces += 1;
                 *bytes += len;
-                let too_large =
-                    *pieces > limits::SCTP_MESSAGE_PIECES || *bytes > limits::SCTP_MESSAGE_BYTES;
+                let too_large = strict
+                    && (*pieces > limits::SCTP_MESSAGE_PIECES
+                        || *bytes > limits::SCTP_MESSAGE_BYTES);
                 if !same || too_large {
                     if same {
                         discard.oversized.push(*stream);
@@ -246,7 +253,7 @@ impl Order {
                 same && !too_large
             }
         };
-        let fits = fits && !self.unwanted.contains(&piece.stream);
+        let fits = fits && !(strict && self.is_unwanted(piece.stream));
         if !fits && !piece.unordered {
             discard.lose(piece.stream, piece.ssn);
         }
@@ -360,7 +367,7 @@ impl Order {
         while let Some(piece) = self.ahead.front().copied().flatten() {
             self.ahead.pop_front();
             self.cumulative = self.cumulative.wrapping_add(1);
-            if !self.step(piece, &mut discard) {
+            if !self.step(piece, true, &mut discard) {
                 discard.tsn = self.cumulative;
             }
         }
@@ -391,6 +398,10 @@ impl Order {
     /// From now on the data of a stream is thrown away.
     pub fn unwant(&mut self, stream: u16) {
         self.unwanted.insert(stream);
+    }
+
+    pub fn is_unwanted(&self, stream: u16) -> bool {
+        self.unwanted.contains(&stream)
     }
 
     /// Compares with what the association says has arrived. If it is something else, nothing more

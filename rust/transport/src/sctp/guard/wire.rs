@@ -68,13 +68,18 @@ impl<'a> Chunk<'a> {
                     && u16_at(bytes, 4) == param::HEARTBEAT_INFO
                     && usize::from(u16_at(bytes, 6)) == len - 4
             }
-            kind::ABORT | kind::ERROR | kind::COOKIE_ECHO => true,
+            kind::ERROR | kind::COOKIE_ECHO => true,
             kind::SHUTDOWN => len == 8,
             kind::SHUTDOWN_ACK | kind::COOKIE_ACK | kind::SHUTDOWN_COMPLETE => len == 4,
             kind::RECONFIG => self.resets().is_some(),
             kind::FORWARD_TSN => len >= 8 && len % 4 == 0,
             _ => false,
         }
+    }
+
+    /// Whether who does not know its type goes on behind it (RFC 9260 3.2).
+    pub fn may_be_skipped(self) -> bool {
+        self.kind() & 0x80 != 0 && !matches!(self.kind(), kind::RECONFIG | kind::FORWARD_TSN)
     }
 
     /// The gap blocks of a SACK, if each one lies behind the last (RFC 9260 3.3.4).
