@@ -9,10 +9,13 @@ what the machine itself took (:class:`Lateness`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeAlias
+
+from aiortc import RTCPeerConnection
 
 PATIENCE_S = 60.0
 """For one thing to happen that is seconds away on an idle machine."""
@@ -20,9 +23,19 @@ PATIENCE_S = 60.0
 Probe: TypeAlias = Callable[[], Awaitable[object]]
 """Asks the server something cheap: how late it answers is how late it runs."""
 
+_CLOSE_S = 10.0
 _STEP_S = 0.02
 _ON_TIME_S = 0.05
 """A step that is late by less ran on time."""
+
+
+async def close_aiortc(*connections: RTCPeerConnection) -> None:
+    """Close peer connections of aiortc, which now and then waits for ever for a task of its own
+    whose cancellation was lost (``asyncio.wait_for`` of Python 3.11). What it keeps then ends with
+    the process."""
+    for connection in connections:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(connection.close(), _CLOSE_S)
 
 
 async def pass_time(seconds: float, probe: Probe | None = None) -> None:

@@ -29,7 +29,7 @@ from av import AudioFrame
 from livekit.protocol import models, rtc
 
 from tests.conformance.kit import PROTOCOL, Lobby, Signal, until, within
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, close_aiortc
 
 RATE = 48_000
 SECTIONS = 3
@@ -302,8 +302,7 @@ class Participant:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.publisher.close()
-        await self.subscriber.close()
+        await close_aiortc(self.publisher, self.subscriber)
         await self.signal.close()
 
 

@@ -15,6 +15,7 @@ from aiortc.mediastreams import MediaStreamTrack, VideoStreamTrack
 
 from tests.conformance.kit import Lobby, until
 from tests.conformance.media import Tone
+from tests.patience import close_aiortc
 
 ENDPOINT = "/whip/v1"
 SDP, FRAGMENT = "application/sdp", "application/trickle-ice-sdpfrag"
@@ -161,7 +162,7 @@ class Whip:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.pc.close()
+        await close_aiortc(self.pc)
 
 
 def publisher(lobby: Lobby, identity: str = "alice", **token: Any) -> Whip:

@@ -27,6 +27,7 @@ from lkpy.sdp import SessionDescription
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.transport import PeerTransport
 from lkpy.server.rtc.transport_types import SendMediaSectionsRequirement, SendOffer
+from tests.patience import close_aiortc
 from tests.transport_kit import RecordingEngine, add, no_track, single, subscriber
 
 AUDIO, VIDEO = MediaKind.AUDIO, MediaKind.VIDEO
@@ -186,7 +187,7 @@ async def run(call: Call, changes: list[str]) -> None:
             if step is not None:
                 await step
     finally:
-        await call.pc.close()
+        await close_aiortc(call.pc)
 
 
 @pytest.mark.parametrize(("kind", "make"), [(SingleCall, single), (DualCall, subscriber)])
