@@ -13,7 +13,6 @@ import pytest
 from livekit.protocol import rtc
 
 from lkpy.errors import LkpyError
-from lkpy.server.telemetry.events import SignalLimited, TelemetryEvent
 from lkpy.signal.join_request import wrap
 from tests.control_plane import Harness, receive, running, until
 
@@ -25,19 +24,6 @@ async def server(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("lkpy.server.http.signal_socket.WS_SEND_TIMEOUT_S", DEADLINE_S)
     async with running() as harness:
         yield harness
-
-
-@pytest.fixture
-def told(server: Harness) -> Counter[str]:
-    counts: Counter[str] = Counter()
-
-    def listen(event: TelemetryEvent) -> None:
-        if isinstance(event, SignalLimited):
-            counts[event.reason] += 1
-
-    telemetry = server.server._reporting.telemetry
-    telemetry._listeners = (*telemetry._listeners, listen)
-    return counts
 
 
 def descriptors() -> int:

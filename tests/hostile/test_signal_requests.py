@@ -22,7 +22,6 @@ from livekit.protocol import models, rtc
 
 from lkpy.limits import MAX_IDS, MAX_SUBSCRIPTIONS
 from lkpy.server.http.request_rate import RequestRate, cost
-from lkpy.server.telemetry.events import SignalLimited, TelemetryEvent
 from lkpy.signal.codec import decode
 from lkpy.signal.join_request import JoinRequestError, parse_join_request, wrap
 from lkpy.signal.request_bounds import BOUNDS, SMALL, too_much, violation
@@ -238,19 +237,6 @@ async def test_the_most_that_may_be_asked_for_is_soon_done(request_: rtc.SignalR
 async def server():
     async with running() as harness:
         yield harness
-
-
-@pytest.fixture
-def told(server: Harness) -> Counter[str]:
-    counts: Counter[str] = Counter()
-
-    def listen(event: TelemetryEvent) -> None:
-        if isinstance(event, SignalLimited):
-            counts[event.reason] += 1
-
-    telemetry = server.server._reporting.telemetry
-    telemetry._listeners = (*telemetry._listeners, listen)
-    return counts
 
 
 async def joined(server: Harness, **options: int) -> aiohttp.ClientWebSocketResponse:
