@@ -2,7 +2,9 @@
 process has its turn. One turn of the event loop has one slice for all who work so.
 
 Time that passes is counted, since that is what the others wait. A busy machine makes slices
-smaller, but none does less than :data:`lkpy.limits.SLICE_STEPS`: few are never cut in two.
+smaller, but none does less than :data:`lkpy.limits.SLICE_STEPS`: few are never cut in two. A fast
+one does not fill queues with what a slice holds: a slice ends when one is half full
+(:func:`lkpy.wakes.press`).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from lkpy.limits import SLICE_S, SLICE_STEPS, SLICE_WAITS
-from lkpy.wakes import behind
+from lkpy.wakes import behind, pressed, release
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +98,7 @@ class Slices:
     @property
     def spent(self) -> bool:
         """The others should have their turn."""
-        return self._clock() >= self._until
+        return self._clock() >= self._until or pressed()
 
     @property
     def waiting(self) -> bool:
@@ -142,6 +144,7 @@ class Slices:
         while behind() and turns < SLICE_WAITS:
             await asyncio.sleep(0)
             turns += 1
+        release()
         self.begin()
         self._advance()
 

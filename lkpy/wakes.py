@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from weakref import WeakKeyDictionary
 
 from lkpy.limits import WAKES_PER_TURN
@@ -22,6 +23,8 @@ class _Wakes:
         self._waiting: deque[asyncio.Event] = deque()
         self._left = WAKES_PER_TURN
         """Readers that may still be woken in this turn."""
+        self.pressed = False
+        """Somebody writes faster than a reader reads."""
 
     def wake(self, event: asyncio.Event) -> None:
         if self._left == WAKES_PER_TURN:
@@ -49,16 +52,38 @@ class _Wakes:
 _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Wakes] = WeakKeyDictionary()
 
 
-def behind() -> bool:
-    """Whether readers on the running loop wait to be woken."""
-    wakes = _of_loop.get(asyncio.get_running_loop())
-    return wakes is not None and wakes.behind
-
-
-def wake(event: asyncio.Event) -> None:
-    """Set ``event`` on the running loop, at once or some turns later; in the order of the calls."""
+def _here() -> _Wakes:
     loop = asyncio.get_running_loop()
     wakes = _of_loop.get(loop)
     if wakes is None:
         wakes = _of_loop[loop] = _Wakes(loop)
-    wakes.wake(event)
+    return wakes
+
+
+def behind() -> bool:
+    """Whether readers on the running loop wait to be woken."""
+    return _here().behind
+
+
+def press() -> None:
+    """Somebody writes faster than a reader on the running loop reads: whoever does work over many
+    lets the others go first. Nothing without a loop, where nobody could."""
+    with suppress(RuntimeError):
+        _here().pressed = True
+
+
+def pressed() -> bool:
+    """Whether that was said since the last :func:`release`."""
+    with suppress(RuntimeError):
+        return _here().pressed
+    return False
+
+
+def release() -> None:
+    """The readers had their turn."""
+    _here().pressed = False
+
+
+def wake(event: asyncio.Event) -> None:
+    """Set ``event`` on the running loop, at once or some turns later; in the order of the calls."""
+    _here().wake(event)

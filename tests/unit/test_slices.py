@@ -262,12 +262,13 @@ def test_a_turn_has_one_slice_for_everybody() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("readers_of_all", [2, 500])
 async def test_work_over_many_waits_for_those_it_writes_to(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, readers_of_all: int
 ) -> None:
-    """However much it does in a slice: otherwise it fills the queues of all of them at once."""
-    monkeypatch.setattr("lkpy.slices.SLICE_S", 0.03)
-    channels = [MessageChannel[int]("x") for _ in range(500)]
+    """However much it could do in a slice: it would fill the queues of all of them at once."""
+    monkeypatch.setattr("lkpy.slices.SLICE_S", 1e9)
+    channels = [MessageChannel[int]("x") for _ in range(readers_of_all)]
 
     async def read(channel: MessageChannel[int]) -> None:
         async for _ in channel:

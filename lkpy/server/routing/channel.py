@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from lkpy.errors import Code, LkpyError
 from lkpy.limits import MESSAGE_CHANNEL_SIZE
-from lkpy.wakes import wake
+from lkpy.wakes import press, wake
 
 M = TypeVar("M", bound=Message)
 
@@ -56,10 +56,13 @@ class MessageChannel(Generic[M]):
             raise ChannelClosed(self._reason)
         if self._first is not None and self._first(message):
             return
-        if len(self._messages) >= self._size:
+        waiting = len(self._messages)
+        if waiting >= self._size:
             self._messages.clear()
             self.close("full")
             raise ChannelFull(self._name)
+        if waiting >= self._size // 2:
+            press()
         self._messages.append(message)
         if self._waited_for:
             self._waited_for = False
