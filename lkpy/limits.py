@@ -308,5 +308,3 @@ STATS_INTERVAL_MIN_MS = 200
 STATS_INTERVAL_DEFAULT_MS = 1000
 STATS_INTERVAL_MAX_MS = 10_000
 """Between two messages of a statistics stream."""
-SIGNAL_PROTOCOL = 17
-"""Newest signal protocol version spoken (``pkg/rtc/types/protocol_version.go``)."""

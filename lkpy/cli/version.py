@@ -16,11 +16,12 @@ def version(
     import platform
 
     from lkpy import __version__
+    from lkpy.baseline import LIVEKIT_VERSION, SIGNAL_PROTOCOL
     from lkpy.cli.output import result, result_json
-    from lkpy.limits import SIGNAL_PROTOCOL
 
     facts = {
         "lkpy": __version__,
+        "livekit": LIVEKIT_VERSION,
         "signal_protocol": SIGNAL_PROTOCOL,
         "livekit_protocol": importlib.metadata.version("livekit-protocol"),
         "media_engine": importlib.util.find_spec("lkpy._engine") is not None,
@@ -31,7 +32,8 @@ def version(
         result_json(facts)
         return
     result(
-        f"lkpy {facts['lkpy']} (signal protocol {facts['signal_protocol']}, "
+        f"lkpy {facts['lkpy']} (as livekit-server {facts['livekit']}, "
+        f"signal protocol {facts['signal_protocol']}, "
         f"livekit-protocol {facts['livekit_protocol']}, "
         f"media engine {'built' if facts['media_engine'] else 'not built'}, "
         f"Python {facts['python']}, {facts['platform']})"

@@ -179,13 +179,16 @@ class SetCongestionControl:
 
 @dataclass(frozen=True, slots=True)
 class OpenDataChannel:
-    """Open a data channel by DCEP (RFC 8832) once SCTP is up; answered by
-    :class:`DataChannelOpened` with the stream id that the engine chose."""
+    """Open a data channel once SCTP is up; answered by :class:`DataChannelOpened`.
+
+    The engine chooses a stream and tells the peer by DCEP (RFC 8832). ``negotiated`` is the stream
+    that both sides have agreed on otherwise: the peer is told nothing."""
 
     transport: int
     label: str
     ordered: bool = True
     max_retransmits: int | None = None
+    negotiated: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,9 +215,11 @@ class FakeEngine:
             case SetRemoteParameters(transport=transport):
                 self.connect(transport)
             case OpenDataChannel():
-                # The DTLS server's streams are odd (RFC 8832 6).
-                stream = self._streams.get(command.transport, 1)
-                self._streams[command.transport] = stream + 2
+                stream = command.negotiated
+                if stream is None:
+                    # The DTLS server's streams are odd (RFC 8832 6).
+                    stream = self._streams.get(command.transport, 1)
+                    self._streams[command.transport] = stream + 2
                 self.inject(
                     DataChannelOpened(
                         command.transport,

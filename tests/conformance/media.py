@@ -22,6 +22,7 @@ from aiortc import (
     RTCDataChannel,
     RTCPeerConnection,
     RTCRtpTransceiver,
+    RTCSctpTransport,
     RTCSessionDescription,
 )
 from aiortc.mediastreams import MediaStreamTrack, VideoStreamTrack
@@ -32,6 +33,8 @@ from tests.conformance.kit import PROTOCOL, Lobby, Signal, until, within
 from tests.patience import PATIENCE_S, close_aiortc
 
 RATE = 48_000
+AGREED = {"_reliable": 100, "_lossy": 101, "_data_track": 102}
+"""Streams of the channels that a client of protocol 18 opens on a single connection."""
 SECTIONS = 3
 """Receiving sections of each kind that a single connection begins with, as livekit-client's."""
 
@@ -70,9 +73,11 @@ class Participant:
     joined: rtc.JoinResponse
     """What the first connection began with."""
 
-    def __init__(self, identity: str, *, single: bool) -> None:
+    def __init__(self, identity: str, *, single: bool, agreed: bool = False) -> None:
         self.identity = identity
         self.single = single
+        self.ppids: set[int] = set()
+        """Payload protocol identifiers that came or went on a single connection: 50 is DCEP."""
         self.received: list[models.DataPacket] = []
         """Data packets, in the order in which they came."""
         self.raw: dict[str, list[bytes]] = defaultdict(list)
@@ -96,19 +101,23 @@ class Participant:
         self._inbox: asyncio.Queue[rtc.SignalResponse] = asyncio.Queue()
         self.subscriber.on("track", self._track)
         self.subscriber.on("datachannel", self._down_channel)
-        self._open_channels()
+        self.open_channels(AGREED if agreed else {})
+        _watch_sctp(self.publisher.sctp, self.ppids)
 
     @property
     def sid(self) -> str:
         """Participant sid."""
         return self.joined.participant.sid
 
-    def _open_channels(self) -> None:
+    def open_channels(self, streams: Mapping[str, int]) -> None:
+        """Open LiveKit's channels: in the ``streams`` both sides have agreed on, or in-band."""
         for label, options in (
             ("_reliable", {"ordered": True}),
             ("_lossy", {"ordered": False, "maxRetransmits": 0}),
             ("_data_track", {"ordered": False, "maxRetransmits": 0}),
         ):
+            if label in streams:
+                options |= {"negotiated": True, "id": streams[label]}
             channel = self.publisher.createDataChannel(label, **options)
             self.channels[label] = channel
             if self.single:
@@ -310,12 +319,14 @@ async def join(
     lobby: Lobby, identity: str, *, single: bool, active: bool = True, **options: Any
 ) -> Participant:
     """Join the lobby's room with media; ``options`` are those of :meth:`Lobby.signal`,
-    ``auto_subscribe`` and ``capabilities``. Waits until the participant is connected unless
+    ``auto_subscribe``, ``capabilities`` and ``agreed`` (the channels are those of protocol 18;
+    without it that depends on the protocol). Waits until the participant is connected unless
     ``active`` is false."""
     auto_subscribe = options.pop("auto_subscribe", True)
     settings = options.pop("settings", {})
     capabilities = options.pop("capabilities", [])
-    participant = Participant(identity, single=single)
+    agreed = options.pop("agreed", single and options.get("protocol", PROTOCOL) >= 18)
+    participant = Participant(identity, single=single, agreed=agreed)
     offer: rtc.SessionDescription | None = None
     if single:
         for kind in ("audio", "video"):
@@ -414,3 +425,18 @@ async def _route(pc: RTCPeerConnection, sdp: str) -> None:
 def new_cid() -> str:
     """A client id of a track, as SDKs make them."""
     return str(uuid.uuid4())
+
+
+def _watch_sctp(sctp: RTCSctpTransport, ppids: set[int]) -> None:
+    """Note the payload protocol identifiers of what comes and goes."""
+    receive, send = sctp._receive, sctp._send
+
+    async def receiving(stream_id: int, pp_id: int, data: bytes) -> None:
+        ppids.add(pp_id)
+        await receive(stream_id, pp_id, data)
+
+    async def sending(stream_id: int, pp_id: int, *args: Any, **options: Any) -> None:
+        ppids.add(pp_id)
+        await send(stream_id, pp_id, *args, **options)
+
+    sctp._receive, sctp._send = receiving, sending

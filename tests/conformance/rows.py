@@ -89,7 +89,7 @@ ROWS = (
     Row(70, "room_moved", "niche"),
     Row(71, "simulate scenarios", "should"),
     Row(72, "client_configuration rules (Safari/Firefox codecs)", "should"),
-    Row(73, "protocol version gates 1to17", "should"),
+    Row(73, "protocol version gates 1to18", "should"),
     Row(74, "publish_data_track / update_data_subscription signals", "should"),
     Row(75, "store/get_data_blob signals", "niche"),
     Row(76, "regions in leave, /settings/regions, 451 pins", "niche"),
@@ -186,6 +186,9 @@ ROWS = (
     Row(208, "Webhook filter", "niche"),
     Row(209, "participant_joined at ACTIVE", "must"),
     Row(210, "Prometheus names as in 6.2", "should"),
+    Row(
+        211, "protocol 18: negotiated data channels 100-102 on a single connection, no DCEP", "must"
+    ),
 )
 BY_NUMBER = {row.number: row for row in ROWS}
 WITHOUT_TEST: dict[int, str] = {

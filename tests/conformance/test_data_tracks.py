@@ -16,8 +16,6 @@ from tests.conformance.resume_kit import SDK, come_back
 Reason = rtc.RequestResponse.Reason
 Schema = models.DataTrackSchemaEncoding
 
-topologies = pytest.mark.parametrize("single", [False, True], ids=["dual", "single"])
-
 
 def packet(handle: int, sequence: int, payload: bytes, extensions: bytes = b"") -> bytes:
     """A data track packet that is a frame of its own."""
@@ -275,11 +273,17 @@ async def test_a_publisher_says_who_may_subscribe(lobby: Lobby) -> None:
 
 
 @pytest.mark.row(161)
-@topologies
-async def test_packets_reach_subscribers_under_their_handles(lobby: Lobby, single: bool) -> None:
+@pytest.mark.parametrize(
+    ("single", "protocol"),
+    [(False, 17), (True, 17), (True, 18)],
+    ids=["dual", "single", "agreed"],
+)
+async def test_packets_reach_subscribers_under_their_handles(
+    lobby: Lobby, single: bool, protocol: int
+) -> None:
     settings = {"auto_subscribe_data_track": True}
-    alice = await join(lobby, "alice", single=single)
-    bob = await join(lobby, "bob", single=single, settings=settings)
+    alice = await join(lobby, "alice", single=single, protocol=protocol)
+    bob = await join(lobby, "bob", single=single, protocol=protocol, settings=settings)
     other = await join(lobby, "other", single=not single, settings=settings)
     for participant in (alice, bob, other):
         await participant.ready()

@@ -92,7 +92,7 @@ async def test_join_response_is_complete() -> None:
         assert (me.region, me.client_protocol) == ("here", 2)
         assert (join.ping_interval, join.ping_timeout) == (5, 15)
         info = join.server_info
-        assert (info.edition, info.version, info.protocol) == (0, "1.2.3", 17)
+        assert (info.edition, info.version, info.protocol) == (0, "1.2.3", 18)
         assert (info.agent_protocol, info.region, info.node_id) == (1, "here", "ND_1")
         assert (join.server_version, join.server_region) == ("1.2.3", "here")
         assert len(join.sif_trailer) >= 16

@@ -58,7 +58,7 @@ async def test_single_connection_session_starts(server: Harness) -> None:
     socket, joined = await join(server, "alice")
     assert joined.participant.identity == "alice"
     assert joined.room.name == "lobby"
-    assert joined.server_info.protocol == 17
+    assert joined.server_info.protocol == 18
     assert (joined.ping_interval, joined.ping_timeout) == (5, 15)
     kinds = []
     while "refresh_token" not in kinds:

@@ -101,7 +101,7 @@ async def test_who_the_client_is(server: Harness) -> None:
     _, _, _ = await post(server, token=server.token("go"), X_Unused="")
     (room,) = server.server._manager.rooms
     alice, go = (room._participants[name] for name in ("alice", "go"))
-    assert (alice.client.browser, alice.client.protocol) == ("OBS Studio", 17)
+    assert (alice.client.browser, alice.client.protocol) == ("OBS Studio", 18)
     assert alice.client.address == "127.0.0.1"
     assert go.client.sdk == models.ClientInfo.UNKNOWN
 

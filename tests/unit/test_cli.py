@@ -119,7 +119,7 @@ def test_version() -> None:
     assert lkpy("version").stdout.startswith(f"lkpy {__version__} ")
     facts = json.loads(lkpy("version", "--json").stdout)
     assert facts["lkpy"] == __version__
-    assert facts["signal_protocol"] == 17
+    assert facts["signal_protocol"] == 18
     assert lkpy("--version").stdout.strip() == __version__
 
 

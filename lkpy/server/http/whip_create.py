@@ -10,9 +10,10 @@ from livekit.protocol import room as room_pb
 from pydantic import BaseModel, ValidationError
 
 from lkpy.auth.token import Verified
+from lkpy.baseline import SIGNAL_PROTOCOL
 from lkpy.errors import Code, LkpyError
 from lkpy.ids import CONNECTION_PREFIX, ConnectionID, ParticipantIdentity, RoomName, new_id
-from lkpy.limits import MAX_SUBSCRIPTIONS, SIGNAL_PROTOCOL, WHIP_BODY_MAX, Limits
+from lkpy.limits import MAX_SUBSCRIPTIONS, WHIP_BODY_MAX, Limits
 from lkpy.sdp import SdpError, SessionDescription
 from lkpy.server.http import join
 from lkpy.server.http.auth import PermissionDenied

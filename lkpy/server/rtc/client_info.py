@@ -74,6 +74,11 @@ def takes_sessions_by_identity(client: models.ClientInfo) -> bool:
     return client.protocol >= 12
 
 
+def supports_negotiated_channels(client: models.ClientInfo) -> bool:
+    """Whether it has LiveKit's data channels without being told of them (protocol 18)."""
+    return client.protocol >= 18
+
+
 def compare_versions(ours: str, theirs: str) -> int:
     """Compare dotted versions: negative, 0 or positive. Others compare as text."""
     ours_parts, theirs_parts = _version(ours), _version(theirs)

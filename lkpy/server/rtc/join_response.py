@@ -7,10 +7,9 @@ from collections.abc import Iterable
 
 from livekit.protocol import models, rtc
 
-from lkpy.limits import PING_INTERVAL_S, PING_TIMEOUT_S, SIGNAL_PROTOCOL
+from lkpy.baseline import AGENT_PROTOCOL, SIGNAL_PROTOCOL
+from lkpy.limits import PING_INTERVAL_S, PING_TIMEOUT_S
 from lkpy.server.rtc.options import NodeInfo
-
-AGENT_PROTOCOL = 1
 
 
 def join_response(

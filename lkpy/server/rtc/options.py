@@ -7,12 +7,9 @@ from dataclasses import dataclass
 
 from livekit.protocol import rtc
 
+from lkpy.baseline import LIVEKIT_VERSION
 from lkpy.ids import NodeID, ParticipantID
 from lkpy.limits import DEFAULT_LIMITS, UPDATE_CHUNK, Limits
-
-LIVEKIT_VERSION = "1.13.5"
-"""The livekit-server whose behaviour this one has. SDKs look at the version to learn what a server
-can do (RPC: 1.8.0), so they are told this one and not lkpy's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,6 +187,11 @@ class PeerTransport:
             return self._offerer.sections
         return self._answerer.sections if self._answerer is not None else []
 
+    @property
+    def takes_data(self) -> bool:
+        """A section for data channels was negotiated."""
+        return any(section.usable and section.kind == "application" for section in self._sections)
+
     # -- publisher and single connection: the client offers -------------------------------------
 
     def handle_offer(

@@ -15,6 +15,7 @@ from livekit.protocol import models, rtc
 from lkpy.engine.api import Event, OpenDataChannel
 from lkpy.sdp import SdpError, SdpTooLarge
 from lkpy.server.rtc.answerer import TrackLookup
+from lkpy.server.rtc.client_info import supports_negotiated_channels
 from lkpy.server.rtc.engine_session import EngineSession
 from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.signals import SignalSender
@@ -31,6 +32,12 @@ from lkpy.server.rtc.transport_types import (
 logger = logging.getLogger(__name__)
 
 RELIABLE, LOSSY, DATA_TRACK = "_reliable", "_lossy", "_data_track"
+NEGOTIATED = {
+    RELIABLE: rtc.NegotiatedDataChannelID.NDCI_RELIABLE,
+    LOSSY: rtc.NegotiatedDataChannelID.NDCI_LOSSY,
+    DATA_TRACK: rtc.NegotiatedDataChannelID.NDCI_DATA_TRACK,
+}
+"""Streams of the channels that clients of protocol 18 have agreed on."""
 
 
 class TransportOwner(Protocol):
@@ -75,6 +82,11 @@ class TransportManager:
         self._timers = timers
         self._subscriber_primary = subscriber_primary
         self._data_tracks = options.data_tracks
+        self._negotiated = (
+            single_pc and not options.one_shot and supports_negotiated_channels(client)
+        )
+        """LiveKit's channels have streams that both sides know."""
+        self._channels_opened = False
         self._offered = False
         """The client has made its first offer."""
 
@@ -130,14 +142,26 @@ class TransportManager:
         self.drive(now, self.subscriber)
 
     def open_channels(self) -> None:
-        """Open the channels that the server makes: those of a subscriber that is primary."""
-        if self.subscriber is None or not self._subscriber_primary:
+        """Open the channels that the server makes: those of a subscriber that is primary, and those
+        that both sides of a single connection have agreed on (``pkg/rtc/transportmanager.go``)."""
+        if self._negotiated:
+            transport, streams = self.publisher, NEGOTIATED
+        elif self.subscriber is not None and self._subscriber_primary:
+            transport, streams = self.subscriber, {}
+        else:
             return
         labels = (LOSSY, DATA_TRACK) if self._data_tracks else (LOSSY,)
+        self._channels_opened = True
         self._engine.submit(
-            OpenDataChannel(self.subscriber.id, RELIABLE),
+            OpenDataChannel(transport.id, RELIABLE, negotiated=streams.get(RELIABLE)),
             *(
-                OpenDataChannel(self.subscriber.id, label, ordered=False, max_retransmits=0)
+                OpenDataChannel(
+                    transport.id,
+                    label,
+                    ordered=False,
+                    max_retransmits=0,
+                    negotiated=streams.get(label),
+                )
                 for label in labels
             ),
         )
@@ -169,6 +193,9 @@ class TransportManager:
             self._owner.negotiation_failed(f"offer: {error.message}")
             return None
         self._offered = True
+        if self._negotiated and not self._channels_opened and self.publisher.takes_data:
+            # Before the answer: the client's first message may follow it at once.
+            self.open_channels()
         self._signals.send(rtc.SignalResponse(answer=result.answer))
         if result.send_candidates:
             self._send_candidates(self.publisher)

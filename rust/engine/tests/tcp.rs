@@ -293,6 +293,7 @@ fn talk(engine: &Engine, address: SocketAddr, id: u64) {
         protocol: String::new(),
         ordered: true,
         max_retransmits: None,
+        negotiated: None,
     };
     transport.open_channel(now, options).unwrap();
     let commands = vec![

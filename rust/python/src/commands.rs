@@ -158,6 +158,7 @@ fn read_fields(class: &str, command: &Bound<'_, PyAny>) -> PyResult<Command> {
             label: get(command, "label")?,
             ordered: get(command, "ordered")?,
             max_retransmits: get(command, "max_retransmits")?,
+            negotiated: get(command, "negotiated")?,
         },
         "CreateDataTrack" => Command::CreateDataTrack {
             data_track: get(command, "data_track")?,

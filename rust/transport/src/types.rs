@@ -306,6 +306,9 @@ pub struct ChannelOptions {
     pub ordered: bool,
     /// Retransmissions per message, None without a limit.
     pub max_retransmits: Option<u16>,
+    /// The stream that both sides have agreed on: it is open without DCEP (RFC 8832 1). None: we choose
+    /// one, and the peer is told.
+    pub negotiated: Option<u16>,
 }
 
 /// A parameter was refused; nothing changed.

@@ -276,6 +276,8 @@ pub enum Command {
         ordered: bool,
         /// Retransmissions per message, None: reliable.
         max_retransmits: Option<u16>,
+        /// The stream that both sides have agreed on, or None: the engine tells the peer which.
+        negotiated: Option<u16>,
     },
     /// Take packets of a data track from a publisher.
     CreateDataTrack {

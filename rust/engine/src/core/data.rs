@@ -21,12 +21,14 @@ impl Core {
         label: String,
         ordered: bool,
         max_retransmits: Option<u16>,
+        negotiated: Option<u16>,
     ) -> Result<(), EngineError> {
         let options = ChannelOptions {
             label,
             protocol: String::new(),
             ordered,
             max_retransmits,
+            negotiated,
         };
         self.with_transport(now, id, |transport| transport.open_channel(now, options))
     }

@@ -353,7 +353,10 @@ impl Core {
                 label,
                 ordered,
                 max_retransmits,
-            } => self.open_data_channel(now, transport, label, ordered, max_retransmits),
+                negotiated,
+            } => {
+                self.open_data_channel(now, transport, label, ordered, max_retransmits, negotiated)
+            }
             Command::CreateDataTrack {
                 data_track,
                 transport,

@@ -22,6 +22,8 @@ pub(super) struct Channel {
     pub(super) state: ChannelState,
     pub(super) open: Option<Open>,
     pub(super) readable: bool,
+    /// Both sides have agreed on it: nobody has to be told that it is open.
+    pub(super) negotiated: bool,
 }
 
 impl Channel {
@@ -44,6 +46,12 @@ impl Sctp {
         }
         if self.channels.len() + self.waiting.len() >= limits::CHANNELS {
             return Err(TransportError::Channel("too many channels"));
+        }
+        if options
+            .negotiated
+            .is_some_and(|id| id >= limits::SCTP_STREAMS)
+        {
+            return Err(TransportError::Channel("no such stream"));
         }
         if matches!(self.phase, Phase::Ended) {
             return Err(TransportError::Channel("SCTP has ended"));
@@ -76,6 +84,7 @@ impl Sctp {
                             state: ChannelState::Announced,
                             open: None,
                             readable: true,
+                            negotiated: false,
                         },
                     );
                 } else {
@@ -94,48 +103,95 @@ impl Sctp {
     }
 
     pub(super) fn open_waiting(&mut self) {
-        let Phase::Running {
-            association,
-            established: true,
-            ..
-        } = &mut self.phase
-        else {
+        if !matches!(
+            self.phase,
+            Phase::Running {
+                established: true,
+                ..
+            }
+        ) {
             return;
-        };
-        while let Some(options) = self.waiting.pop_front() {
-            let open = Open {
-                ordered: options.ordered,
-                reliability: match options.max_retransmits {
-                    Some(count) => Reliability::MaxRetransmits(count.into()),
-                    None => Reliability::Reliable,
-                },
-                label: options.label,
-                protocol: options.protocol,
+        }
+        for _ in 0..self.waiting.len() {
+            let Some(options) = self.waiting.pop_front() else {
+                return;
             };
-            // RFC 8832 6: even streams are the DTLS client's, odd ones the server's.
-            let first = u16::from(self.is_client == Some(false));
-            let opened = (first..limits::SCTP_STREAMS)
-                .step_by(2)
-                .filter(|id| !self.channels.contains_key(id) && !self.resetting.contains(id))
-                .find_map(|id| {
-                    let mut stream = association.open_stream(id, Ppid::Binary).ok()?;
-                    let message = Message::Open(open.clone()).to_bytes();
-                    stream.write_with_ppi(&message, Ppid::Dcep).ok()?;
-                    config::configure(&mut stream, &open);
-                    Some(id)
-                });
-            if let Some(id) = opened {
-                self.guard.stream_made();
-                self.channels.insert(
-                    id,
-                    Channel {
-                        state: ChannelState::Opening,
-                        open: Some(open),
-                        readable: false,
-                    },
-                );
+            match options.negotiated {
+                // The stream had another channel, which has not ended yet.
+                Some(id) if self.resetting.contains(&id) => self.waiting.push_back(options),
+                Some(id) => self.open_negotiated(id, options),
+                None => self.open_in_band(options),
             }
         }
+    }
+
+    /// Opens a channel and tells the peer.
+    fn open_in_band(&mut self, options: ChannelOptions) {
+        let Phase::Running { association, .. } = &mut self.phase else {
+            return;
+        };
+        let open = Open::from(options);
+        let promised = |id: &u16| self.waiting.iter().any(|w| w.negotiated == Some(*id));
+        // RFC 8832 6: even streams are the DTLS client's, odd ones the server's.
+        let first = u16::from(self.is_client == Some(false));
+        let opened = (first..limits::SCTP_STREAMS)
+            .step_by(2)
+            .filter(|id| !self.channels.contains_key(id) && !self.resetting.contains(id))
+            .filter(|id| !promised(id))
+            .find_map(|id| {
+                let mut stream = association.open_stream(id, Ppid::Binary).ok()?;
+                let message = Message::Open(open.clone()).to_bytes();
+                stream.write_with_ppi(&message, Ppid::Dcep).ok()?;
+                config::configure(&mut stream, &open);
+                Some(id)
+            });
+        if let Some(id) = opened {
+            self.guard.stream_made();
+            self.channels.insert(
+                id,
+                Channel {
+                    state: ChannelState::Opening,
+                    open: Some(open),
+                    readable: false,
+                    negotiated: false,
+                },
+            );
+        }
+    }
+
+    /// Opens a channel that the peer knows of. Its first messages may be here already.
+    fn open_negotiated(&mut self, id: u16, options: ChannelOptions) {
+        let announced = match self.channels.get(&id).map(|channel| channel.state) {
+            None => false,
+            Some(ChannelState::Announced) => true,
+            // The peer, or we, had it first.
+            Some(ChannelState::Opening | ChannelState::Open) => return,
+        };
+        let Phase::Running { association, .. } = &mut self.phase else {
+            return;
+        };
+        let open = Open::from(options);
+        let stream = match announced {
+            true => association.stream(id),
+            false => association.open_stream(id, Ppid::Binary),
+        };
+        let Ok(mut stream) = stream else {
+            return;
+        };
+        config::configure(&mut stream, &open);
+        if !announced {
+            self.guard.stream_made();
+        }
+        self.channels.insert(
+            id,
+            Channel {
+                state: ChannelState::Announced,
+                open: Some(open),
+                readable: announced,
+                negotiated: true,
+            },
+        );
+        self.opened(id);
     }
 
     /// Resets a channel whose peer does not keep to the protocol.
@@ -160,6 +216,20 @@ impl Sctp {
         {
             self.events
                 .push_back(TransportEvent::ChannelClosed { stream_id: id });
+        }
+    }
+}
+
+impl From<ChannelOptions> for Open {
+    fn from(options: ChannelOptions) -> Self {
+        Open {
+            ordered: options.ordered,
+            reliability: match options.max_retransmits {
+                Some(count) => Reliability::MaxRetransmits(count.into()),
+                None => Reliability::Reliable,
+            },
+            label: options.label,
+            protocol: options.protocol,
         }
     }
 }

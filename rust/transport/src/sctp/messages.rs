@@ -75,13 +75,26 @@ impl Sctp {
     }
 
     fn dcep(&mut self, id: u16, bytes: &[u8]) {
-        let state = self.channels.get(&id).map(|channel| channel.state);
+        let channel = self.channels.get(&id);
+        let negotiated = channel.is_some_and(|channel| channel.negotiated);
+        let state = channel.map(|channel| channel.state);
         match (Message::parse(bytes), state) {
+            // The peer opens what is open: its messages are as good.
+            (Ok(Message::Open(_)), Some(ChannelState::Open)) if negotiated => self.write_ack(id),
             (Ok(Message::Ack), Some(ChannelState::Opening)) => self.opened(id),
             // The acknowledgement of a channel that its data opened already.
             (Ok(Message::Ack), Some(ChannelState::Open)) => {}
             (Ok(Message::Open(open)), Some(ChannelState::Announced)) => self.acknowledge(id, open),
             _ => self.fail_channel(id),
+        }
+    }
+
+    fn write_ack(&mut self, id: u16) {
+        if let Phase::Running { association, .. } = &mut self.phase
+            && let Ok(mut stream) = association.stream(id)
+        {
+            // Without it the peer may hold its messages back; it is not worth the channel.
+            let _refused = stream.write_with_ppi(&Message::Ack.to_bytes(), Ppid::Dcep);
         }
     }
 
@@ -104,7 +117,7 @@ impl Sctp {
         self.opened(id);
     }
 
-    fn opened(&mut self, id: u16) {
+    pub(super) fn opened(&mut self, id: u16) {
         let Some(channel) = self.channels.get_mut(&id) else {
             return;
         };

@@ -14,6 +14,8 @@ mod guard;
 mod hostile_tests;
 mod messages;
 #[cfg(test)]
+mod negotiated_tests;
+#[cfg(test)]
 mod ordinary_tests;
 #[cfg(any(test, feature = "raw-sctp"))]
 pub mod raw;

@@ -169,6 +169,7 @@ fn a_handshake_out_of_order_is_not_refused_anything() {
         protocol: String::new(),
         ordered: true,
         max_retransmits: None,
+        negotiated: None,
     };
     server.start(now, false);
     client.start(now, true);

@@ -103,6 +103,7 @@ impl Raw {
             protocol: String::new(),
             ordered: true,
             max_retransmits: None,
+            negotiated: None,
         };
         let _opens = peer.open_channel(now, options);
         let mut header = [0; 12];

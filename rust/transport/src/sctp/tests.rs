@@ -34,6 +34,7 @@ fn options(label: &str) -> ChannelOptions {
         protocol: String::new(),
         ordered: true,
         max_retransmits: None,
+        negotiated: None,
     }
 }
 

@@ -76,6 +76,7 @@ impl Pair {
             protocol: String::new(),
             ordered,
             max_retransmits,
+            negotiated: None,
         };
         self.client.open_channel(self.now, options).unwrap();
         let is_open = |pair: &Self| {

@@ -363,6 +363,7 @@ fn impossible_channels_are_refused() {
         protocol: String::new(),
         ordered: true,
         max_retransmits: None,
+        negotiated: None,
     };
     let long = options("l".repeat(limits::LABEL_MAX + 1));
     let refused = |result| matches!(result, Err(TransportError::Channel(_)));

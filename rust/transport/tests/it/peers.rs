@@ -102,6 +102,7 @@ impl Ours {
             protocol: String::new(),
             ordered,
             max_retransmits,
+            negotiated: None,
         };
         self.transport.open_channel(now, options).unwrap();
         self.collect(now);

@@ -32,6 +32,7 @@ fn open(transport: Id, max_retransmits: Option<u16>) -> Command {
         label: "_reliable".into(),
         ordered: true,
         max_retransmits,
+        negotiated: None,
     }
 }
 

@@ -49,6 +49,7 @@ fn connected(count: Id) -> World {
                 label: "_data_track".into(),
                 ordered: false,
                 max_retransmits: Some(0),
+                negotiated: None,
             });
         }
     }
@@ -62,6 +63,7 @@ fn open_channel(world: &mut World) {
         protocol: String::new(),
         ordered: false,
         max_retransmits: Some(0),
+        negotiated: None,
     };
     let now = world.now;
     let client = &mut world.clients[0].transport;
@@ -139,6 +141,7 @@ fn a_subscriber_whose_channel_is_not_open_misses_packets_until_it_is() {
         label: "_data_track".into(),
         ordered: false,
         max_retransmits: Some(0),
+        negotiated: None,
     });
     world.run(1000 * MS);
     publish(&mut world, &packet(7, 2, b"late"));

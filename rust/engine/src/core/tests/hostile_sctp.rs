@@ -22,6 +22,7 @@ fn a_peer_with_hostile_sctp_costs_what_its_packets_are_worth() {
         protocol: String::new(),
         ordered: true,
         max_retransmits: None,
+        negotiated: None,
     };
     let now = world.now;
     world.clients[attacker]
