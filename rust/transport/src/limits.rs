@@ -9,6 +9,8 @@ pub const ICE_CREDENTIAL_MAX: usize = 256;
 pub const ICE_USERNAME_MAX: usize = 128;
 /// Largest STUN message looked at.
 pub const STUN_MESSAGE_MAX: usize = 1_500;
+/// Attributes not understood that an answer names.
+pub const STUN_UNKNOWN_ATTRIBUTES: usize = 4;
 /// Remote candidates taken per ICE generation; later ones are ignored.
 pub const REMOTE_CANDIDATES: usize = 32;
 /// Addresses that checked us without having been signalled, at a time; the least recently used one

@@ -3,13 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use is::stun::StunMessage;
-
 use super::full::FullAgent;
 use super::lite::LiteAgent;
 use super::pairs::Pairs;
 use super::transactions::Transactions;
-use crate::stun;
+use crate::stun::Message;
 use crate::types::{CandidatePair, IceCredentials, RemoteCandidate, Transmit, TransportConfig};
 
 /// What followed from an accepted message.
@@ -48,14 +46,14 @@ pub(crate) trait Agent: Send {
     fn pairs(&self) -> &Pairs;
     fn controlling(&self) -> bool;
     /// Whether the message is for this generation and its MESSAGE-INTEGRITY is right.
-    fn accepts(&self, message: &StunMessage<'_>) -> bool;
+    fn accepts(&self, message: &Message<'_>) -> bool;
     /// Acts on an accepted message. `is_valid_path`: what comes on `pair` is received already.
     fn handle(
         &mut self,
         now: Instant,
         pair: CandidatePair,
         is_valid_path: bool,
-        message: &StunMessage<'_>,
+        message: &Message<'_>,
         packet: &[u8],
         out: &mut VecDeque<Transmit>,
     ) -> Handled;
@@ -94,7 +92,7 @@ impl Generation {
 
 /// Whether a Binding request is for the agent with these credentials (RFC 8445 7.3).
 pub(super) fn accepts_request(
-    message: &StunMessage<'_>,
+    message: &Message<'_>,
     local: &IceCredentials,
     remote: Option<&IceCredentials>,
 ) -> bool {
@@ -103,5 +101,5 @@ pub(super) fn accepts_request(
     };
     ours == local.ufrag
         && remote.is_none_or(|remote| theirs == remote.ufrag)
-        && message.verify(local.pwd.as_bytes(), stun::hmac)
+        && message.verify(&local.pwd)
 }

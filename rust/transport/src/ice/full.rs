@@ -12,12 +12,14 @@ use is::stun::{StunMessage, TransId};
 use is::{IceAgent, IceAgentEvent};
 
 use super::agent::{Agent, Handled, accepts_request};
-use super::convert::{creds, from_is, new_agent, stun_packet};
+use super::convert::{
+    PRFLX_PRIORITY, complete, complete_answer, creds, from_is, new_agent, stun_packet,
+};
 use super::keepalive::Keepalive;
 use super::pairs::Pairs;
 use super::remotes::Remotes;
 use crate::limits;
-use crate::stun::{self, Check};
+use crate::stun::{self, Check, Message};
 use crate::types::{
     CandidatePair, IceCredentials, LocalCandidate, Protocol, RemoteCandidate, Transmit,
 };
@@ -117,16 +119,16 @@ impl FullAgent {
         &mut self,
         now: Instant,
         pair: CandidatePair,
-        message: &StunMessage<'_>,
+        message: &Message<'_>,
         out: &mut VecDeque<Transmit>,
     ) -> Handled {
         let controlling = self.agent.controlling();
         let claims_our_role = if controlling {
-            message.ice_controlling().is_some()
+            message.controlling().is_some()
         } else {
-            message.ice_controlled().is_some()
+            message.controlled().is_some()
         };
-        let priority = message.prio().unwrap_or_default();
+        let priority = message.priority().unwrap_or(PRFLX_PRIORITY);
         let selected = self.pairs.selected();
         let is_new = self.remotes.meet(now, pair, priority, selected) || !self.pairs.contains(pair);
         if is_new || claims_our_role {
@@ -136,7 +138,12 @@ impl FullAgent {
             let answer = stun::success(message.trans_id(), pair.remote, &self.local.pwd);
             out.extend(answer.map(|bytes| Transmit::on(pair, bytes)));
         } else {
-            self.agent.handle_packet(now, stun_packet(pair, *message));
+            let bytes = self.remote.as_ref().and_then(|remote| {
+                let username = format!("{}:{}", self.local.ufrag, remote.ufrag);
+                let check = complete(message, priority, !controlling);
+                check.request(message.trans_id(), &username, &self.local.pwd)
+            });
+            self.hand_over(now, pair, bytes);
             if claims_our_role && controlling == self.agent.controlling() {
                 return Handled::Ignored;
             }
@@ -152,12 +159,7 @@ impl FullAgent {
     }
 
     /// An answer counts only where the check went (RFC 8445 7.2.5.2.1).
-    fn response(
-        &mut self,
-        now: Instant,
-        pair: CandidatePair,
-        message: &StunMessage<'_>,
-    ) -> Handled {
+    fn response(&mut self, now: Instant, pair: CandidatePair, message: &Message<'_>) -> Handled {
         let id = message.trans_id();
         let Some(index) = self
             .checks
@@ -171,7 +173,9 @@ impl FullAgent {
         };
         self.note_mapped(message);
         // It does not know those that were sent here.
-        self.agent.handle_packet(now, stun_packet(pair, *message));
+        let remote = self.remote.as_ref();
+        let bytes = remote.and_then(|remote| complete_answer(message, pair.local, &remote.pwd));
+        self.hand_over(now, pair, bytes);
         if !message.is_successful_binding_response() {
             return Handled::Heard;
         }
@@ -182,7 +186,14 @@ impl FullAgent {
         Handled::Consented
     }
 
-    fn note_mapped(&mut self, answer: &StunMessage<'_>) {
+    /// Tells the `is` agent what came, in its own words.
+    fn hand_over(&mut self, now: Instant, pair: CandidatePair, bytes: Option<Vec<u8>>) {
+        if let Some(message) = bytes.as_deref().and_then(|b| StunMessage::parse(b).ok()) {
+            self.agent.handle_packet(now, stun_packet(pair, message));
+        }
+    }
+
+    fn note_mapped(&mut self, answer: &Message<'_>) {
         if let Some(mapped) = answer.mapped_address()
             && !self.mapped.contains(&mapped)
             && !self.local_candidates.iter().any(|c| c.addr == mapped)
@@ -344,7 +355,7 @@ impl FullAgent {
                 remote: datagram.destination,
                 protocol: from_is(datagram.proto),
             };
-            let check = stun::parse(&bytes)
+            let check = Message::parse(&bytes)
                 .filter(|message| message.is_binding_request())
                 .and_then(|message| Some((message.trans_id(), Check::of(&message)?)));
             let bytes = match check {
@@ -432,14 +443,14 @@ impl Agent for FullAgent {
         self.agent.controlling()
     }
 
-    fn accepts(&self, message: &StunMessage<'_>) -> bool {
+    fn accepts(&self, message: &Message<'_>) -> bool {
         if message.is_binding_request() {
             return accepts_request(message, &self.local, self.remote.as_ref());
         }
         let asked = |check: &Sent| check.id == message.trans_id();
-        self.remote.as_ref().is_some_and(|remote| {
-            self.checks.iter().any(asked) && message.verify(remote.pwd.as_bytes(), stun::hmac)
-        })
+        self.remote
+            .as_ref()
+            .is_some_and(|remote| self.checks.iter().any(asked) && message.verify(&remote.pwd))
     }
 
     fn handle(
@@ -447,7 +458,7 @@ impl Agent for FullAgent {
         now: Instant,
         pair: CandidatePair,
         is_valid_path: bool,
-        message: &StunMessage<'_>,
+        message: &Message<'_>,
         packet: &[u8],
         out: &mut VecDeque<Transmit>,
     ) -> Handled {

@@ -5,11 +5,9 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use is::stun::StunMessage;
-
 use super::agent::{Agent, Handled, accepts_request};
 use super::pairs::Pairs;
-use crate::stun;
+use crate::stun::{self, Message};
 use crate::types::{CandidatePair, IceCredentials, RemoteCandidate, Transmit};
 
 pub(crate) struct LiteAgent {
@@ -71,7 +69,7 @@ impl Agent for LiteAgent {
         false
     }
 
-    fn accepts(&self, message: &StunMessage<'_>) -> bool {
+    fn accepts(&self, message: &Message<'_>) -> bool {
         message.is_binding_request() && accepts_request(message, &self.local, self.remote.as_ref())
     }
 
@@ -80,12 +78,12 @@ impl Agent for LiteAgent {
         now: Instant,
         pair: CandidatePair,
         _is_valid_path: bool,
-        message: &StunMessage<'_>,
+        message: &Message<'_>,
         _packet: &[u8],
         out: &mut VecDeque<Transmit>,
     ) -> Handled {
         // Both sides controlled (RFC 8445 7.3.1.1): a lite agent cannot take the other role.
-        let conflict = message.ice_controlled().is_some();
+        let conflict = message.controlled().is_some();
         let answer = if conflict {
             stun::role_conflict(message.trans_id(), &self.local.pwd)
         } else {
@@ -96,7 +94,7 @@ impl Agent for LiteAgent {
             return Handled::Ignored;
         }
         self.pairs
-            .request(now, pair, message.prio().unwrap_or_default());
+            .request(now, pair, message.priority().unwrap_or_default());
         self.pairs.validate(now, pair, None);
         if message.use_candidate() {
             self.pairs.nominate(now, pair);

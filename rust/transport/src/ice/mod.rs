@@ -24,6 +24,8 @@ mod lite;
 mod pairs;
 mod paths;
 mod remotes;
+#[cfg(test)]
+mod sparse_tests;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -36,7 +38,7 @@ use self::agent::{Agent, Generation, Handled};
 use self::paths::Paths;
 use self::targets::Targets;
 use crate::limits;
-use crate::stun;
+use crate::stun::{self, Message};
 use crate::types::{
     CandidatePair, IceCredentials, RemoteCandidate, SourceError, StunOutcome, Transmit,
     TransportConfig, TransportError,
@@ -216,7 +218,7 @@ impl Ice {
 
     pub(crate) fn accepts(&self, packet: &[u8]) -> bool {
         self.reported.state != IceState::Failed
-            && stun::parse(packet)
+            && Message::parse(packet)
                 .is_some_and(|message| self.agents().any(|agent| agent.accepts(&message)))
     }
 
@@ -229,7 +231,7 @@ impl Ice {
         if self.reported.state == IceState::Failed || !self.targets.allow(pair.remote) {
             return StunOutcome::Refused;
         }
-        let Some(message) = stun::parse(packet) else {
+        let Some(message) = Message::parse(packet) else {
             return StunOutcome::Refused;
         };
         let is_valid_path = self.check_source(now, pair).is_ok();
@@ -245,6 +247,12 @@ impl Ice {
         };
         let id = message.trans_id();
         let out = &mut self.transmits;
+        let unknown = message.unknown_attributes();
+        if message.is_binding_request() && !unknown.is_empty() {
+            let answer = stun::unknown_attributes(id, unknown, &agent.local().pwd);
+            out.extend(answer.map(|bytes| Transmit::on(pair, bytes)));
+            return StunOutcome::Ignored;
+        }
         if message.is_binding_request() && transactions.contains(id) {
             let answer = stun::success(id, pair.remote, &agent.local().pwd);
             out.extend(answer.map(|bytes| Transmit::on(pair, bytes)));

@@ -254,7 +254,7 @@ impl World {
     fn look(&mut self) {
         while let Some(transmit) = self.ice.transmits.pop_front() {
             self.sent += 1;
-            let message = stun::parse(&transmit.bytes).unwrap();
+            let message = Message::parse(&transmit.bytes).unwrap();
             assert!(self.ice.targets.allow(transmit.remote), "{transmit:?}");
             assert!(!FORBIDDEN.contains(&transmit.remote.to_string().as_str()));
             if message.is_binding_request() {
