@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lkpy.errors import ConfigError
-from lkpy.server.config_keys import DEFAULTS, REFUSED
+from lkpy.server.config_keys import CHOICES, REFUSED, livekit_keys
 from lkpy.server.config_schema import FREE_FORM, Kind, model_at, names_at, pending_kind
 from lkpy.server.config_types import parse_duration
 from lkpy.server.config_yaml import Path, suggestion
@@ -79,7 +79,12 @@ class _Checks:
         if kind is not None and value is not None and not _fits(value, kind):
             text = f"{self._place(path)}: '{dotted}': expected {_ARTICLES[kind]}"
             self.found.errors.append(ConfigError(text))
-        elif dotted in REFUSED and value and DEFAULTS.get(dotted) != value:
+        elif dotted in CHOICES and value and value not in CHOICES[dotted]:
+            text = f"{self._place(path)}: '{dotted}': expected one of {', '.join(CHOICES[dotted])}"
+            self.found.errors.append(ConfigError(text))
+        elif not value or _is_default(value, path):
+            pass
+        elif dotted in REFUSED:
             text = f"{self._place(path)}: '{dotted}' is set, but not supported"
             self.found.errors.append(ConfigError(text, hint=REFUSED[dotted]))
         elif isinstance(value, dict):
@@ -90,7 +95,7 @@ class _Checks:
                     self._unknown(below, names)
                 else:
                     self._pending(inner, below, pending_kind(below))
-        elif value and DEFAULTS.get(dotted) != value:
+        else:
             self.found.warnings.append(f"{self._place(path)}: '{dotted}' has no effect")
 
 
@@ -103,6 +108,16 @@ _ARTICLES = {
     Kind.LIST: "a list",
     Kind.MAP: "a mapping of keys to values",
 }
+
+
+def _is_default(value: object, path: Path) -> bool:
+    """Whether livekit-server does the same when nothing is said."""
+    key = livekit_keys().get(".".join(path))
+    if key is None:
+        return False
+    if key.kind == Kind.DURATION and key.default is not None:
+        return parse_duration(value) == parse_duration(key.default)
+    return value == key.default
 
 
 def _fits(value: object, kind: Kind) -> bool:

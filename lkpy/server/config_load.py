@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -17,6 +15,7 @@ from lkpy.errors import ConfigError
 from lkpy.server.config import PortRange, ServerConfig
 from lkpy.server.config_checks import check_keys, from_text
 from lkpy.server.config_schema import model_at, scalars
+from lkpy.server.config_secrets import private_text, with_turn_credentials
 from lkpy.server.config_yaml import Document, Path, parse, suggestion
 from lkpy.server.telemetry.webhook_events import EVENTS
 
@@ -109,7 +108,8 @@ def load(
         raise _together(checked.errors)
     config, by_development = _with_development(read)
     derived |= by_development
-    config = _with_turn_secrets(config)
+    rtc = with_turn_credentials(config.rtc, sources.place, checked.warnings)
+    config = config.model_copy(update={"rtc": rtc})
     if need_keys and not config.keys:
         raise ConfigError(
             "one of key_file or keys must be provided",
@@ -226,47 +226,14 @@ def _move_older_names(values: dict[str, Any]) -> dict[str, str]:
     return derived
 
 
-def _private_text(name: str, what: str) -> str:
-    """What a file holds that others must not read. Raises :class:`ConfigError`."""
-    file = FilePath(os.path.expandvars(name)).expanduser()
-    try:
-        mode = file.stat().st_mode
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot read {what} file: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: not UTF-8 text") from error
-    if mode & (stat.S_IRWXO):
-        raise ConfigError(
-            f"{file}: {what} file others permissions must be set to 0", hint=f"chmod o-rwx {file}"
-        )
-    return text
-
-
 def _expand_keys(values: dict[str, Any]) -> dict[str, str]:
     """Replace ``key_file`` by the keys it holds."""
     name = values.get("key_file")
     if not name or not isinstance(name, str):
         return {}
-    document = parse(_private_text(name, "key"), name)
+    document = parse(private_text(name, "key"), name)
     values["keys"] = {str(key): str(value) for key, value in document.values.items()}
     return {"keys": name}
-
-
-def _with_turn_secrets(config: ServerConfig) -> ServerConfig:
-    """Read the ``secret_file`` of TURN servers that have no ``secret``."""
-    servers = tuple(
-        server.model_copy(
-            update={"secret": _private_text(server.secret_file, "turn secret").strip()}
-        )
-        if server.secret_file and not server.secret
-        else server
-        for server in config.rtc.turn_servers
-    )
-    if servers == config.rtc.turn_servers:
-        return config
-    rtc = config.rtc.model_copy(update={"turn_servers": servers})
-    return config.model_copy(update={"rtc": rtc})
 
 
 _WORDS = {

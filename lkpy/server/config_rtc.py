@@ -20,6 +20,9 @@ from lkpy.server.config_types import (
 )
 
 TURN_TTL_S = 14_400
+TURN_TTL_MIN_S = 300
+TURN_TTL_MAX_S = 86_400
+"""Of credentials: what they have unless told, or instead of less than none, and at most."""
 
 IpAddress = Annotated[str, AfterValidator(parse_address)]
 Network = Annotated[str, AfterValidator(parse_network)]
@@ -53,7 +56,10 @@ class TurnServerConfig(Section):
     secret: str = ""
     secret_file: str = ""
     """Holds the secret; nobody else may read it."""
-    ttl: Count = TURN_TTL_S
+    credentials_file: str = ""
+    """Holds ``username`` and ``credential`` as YAML; nobody else may read it."""
+    ttl: int = 0
+    """0: four hours."""
 
 
 class PliThrottleConfig(Section):

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 from lkpy.server.config import ServerConfig
-from lkpy.server.config_keys import PENDING
+from lkpy.server.config_keys import livekit_keys
 from lkpy.server.config_types import parse_duration, parse_node_ip, parse_ports
 from lkpy.server.config_yaml import Path
 
@@ -55,7 +55,7 @@ class Scalar:
 @functools.cache
 def scalars() -> tuple[Scalar, ...]:
     """Every key with one value, in the order of their names."""
-    found = {scalar.path: scalar for scalar in (*_of_model(ServerConfig, ()), *_of_pending())}
+    found = {scalar.path: scalar for scalar in (*_of_livekit(), *_of_model(ServerConfig, ()))}
     return tuple(found[path] for path in sorted(found))
 
 
@@ -75,19 +75,40 @@ def model_at(path: Path) -> type[BaseModel] | None:
 def names_at(path: Path) -> set[str] | None:
     """Keys known under ``path``, None when what is below is not known here."""
     model = model_at(path)
-    names = set(PENDING.get(".".join(path), ()))
-    names |= {section.split(".")[-1] for section in PENDING if _parent(section) == path}
+    names = set(_tree().get(path, ()))
     if model is not None:
         names |= {item.alias or name for name, item in model.model_fields.items()}
-    return names or (set() if ".".join(path) in PENDING else None)
+    return names or (set() if _livekits(path) == "section" else None)
 
 
 def pending_kind(path: Path) -> Kind | None:
     """The kind of a key whose feature is not here; of a whole section of them MAP."""
-    kind = PENDING.get(".".join(path[:-1]), {}).get(path[-1])
-    if kind is not None:
+    parent = model_at(path[:-1])
+    if parent is not None and any(
+        (item.alias or name) == path[-1] for name, item in parent.model_fields.items()
+    ):
+        return None
+    kind = _livekits(path)
+    if kind is not None and kind != "section":
         return Kind(kind)
-    return Kind.MAP if ".".join(path) in PENDING and model_at(path) is None else None
+    return Kind.MAP if kind or path in _tree() else None
+
+
+def _livekits(path: Path) -> str | None:
+    key = livekit_keys().get(".".join(path))
+    return None if key is None else key.kind
+
+
+@functools.cache
+def _tree() -> dict[Path, set[str]]:
+    """Names under each section of LiveKit's file."""
+    tree: dict[Path, set[str]] = {}
+    for name in livekit_keys():
+        if "[]" not in name:
+            path = tuple(name.split("."))
+            for depth, part in enumerate(path):
+                tree.setdefault(path[:depth], set()).add(part)
+    return tree
 
 
 def _of_model(model: type[BaseModel], path: Path) -> Iterator[Scalar]:
@@ -99,15 +120,10 @@ def _of_model(model: type[BaseModel], path: Path) -> Iterator[Scalar]:
             yield Scalar(below, kind)
 
 
-def _of_pending() -> Iterator[Scalar]:
-    for section, kinds in PENDING.items():
-        for name, kind in kinds.items():
-            if kind not in (Kind.LIST, Kind.MAP):
-                yield Scalar((*section.split("."), name), Kind(kind))
-
-
-def _parent(section: str) -> Path | None:
-    return tuple(section.split(".")[:-1]) if section else None
+def _of_livekit() -> Iterator[Scalar]:
+    for name, key in livekit_keys().items():
+        if "[]" not in name and key.kind not in ("list", "map", "section"):
+            yield Scalar(tuple(name.split(".")), Kind(key.kind))
 
 
 def _is_model(annotation: Any) -> bool:  # noqa: ANN401 - any annotation

@@ -2,90 +2,115 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
+from pathlib import Path as FilePath
 
 import pytest
+from pydantic import BaseModel
 
 from lkpy.errors import ConfigError
-from lkpy.server.config_keys import PENDING, REFUSED
+from lkpy.server.config import CodecSpec, ServerConfig
+from lkpy.server.config_keys import CHOICES, REFUSED, livekit_keys, livekit_version
 from lkpy.server.config_load import Override, load
-from lkpy.server.config_schema import Kind, model_at, names_at, scalars
+from lkpy.server.config_rtc import TurnServerConfig
+from lkpy.server.config_schema import Kind, names_at, pending_kind, scalars
+from lkpy.server.config_types import parse_duration
+from lkpy.server.config_yaml import Path
 
 KEYS = f"keys: {{key: {'s' * 32}}}\n"
 
-_LIVEKITS = """
-port bind_addresses prometheus_port prometheus.port prometheus.username prometheus.password
-debug_handler.port key_file keys region log_level development enable_data_tracks
-enable_participant_data_blob trace.jaeger_url sip
-rtc.udp_port rtc.tcp_port rtc.port_range_start rtc.port_range_end rtc.use_stun_port_as_ice
-rtc.node_ip rtc.stun_servers rtc.use_external_ip rtc.skip_external_ip_validation
-rtc.advertise_internal_ip rtc.use_ice_lite rtc.interfaces.includes rtc.interfaces.excludes
-rtc.ips.includes rtc.ips.excludes rtc.enable_loopback_candidate rtc.use_mdns rtc.external_ip_only
-rtc.batch_io.batch_size rtc.sctp_min_cwnd rtc.sctp_fast_rtx_wnd rtc.sctp_cwnd_ca_step
-rtc.host_acceptance_min_wait rtc.srflx_acceptance_min_wait rtc.prflx_acceptance_min_wait
-rtc.relay_acceptance_min_wait rtc.force_tcp rtc.turn_servers rtc.strict_acks rtc.packet_buffer_size
-rtc.packet_buffer_size_video rtc.packet_buffer_size_audio rtc.pli_throttle.low_quality
-rtc.congestion_control.enabled rtc.congestion_control.allow_pause
-rtc.congestion_control.use_send_side_bwe rtc.congestion_control.send_side_bwe_pacer
-rtc.congestion_control.stream_allocator.disable_etimation_unmanaged_tracks
-rtc.congestion_control.stream_allocator.probe_mode
-rtc.allow_tcp_fallback rtc.tcp_fallback_rtt_threshold rtc.allow_udp_unstable_fallback
-rtc.reconnect_on_publication_error rtc.reconnect_on_subscription_error
-rtc.reconnect_on_data_channel_error rtc.data_channel_max_buffered_amount
-rtc.datachannel_slow_threshold rtc.datachannel_lossy_target_latency
-rtc.datachannel_data_track_target_latency rtc.forward_stats rtc.enable_rtp_stream_restart_detection
-redis.address redis.db redis.tls redis.sentinel_addresses redis.cluster_addresses redis.pool_timeout
-audio.active_level audio.min_percentile audio.update_interval audio.smooth_intervals
-audio.active_red_encoding audio.enable_loss_proxying
-video.dynacast_pause_delay video.codec_regression_threshold video.stream_tracker_manager
-room.auto_create room.enabled_codecs room.max_participants room.empty_timeout
-room.departure_timeout room.enable_remote_unmute room.playout_delay.enabled room.sync_streams
-room.create_room_timeout room.create_room_attempts room.update_batch_target_size
-room.max_metadata_size room.max_room_name_length room.max_participant_identity_length
-room.room_configurations
-turn.enabled turn.domain turn.cert_file turn.key_file turn.tls_port turn.udp_port
-turn.relay_range_start turn.relay_range_end turn.external_tls turn.bind_addresses turn.ttl_seconds
-turn.allow_restricted_peer_cidrs turn.deny_peer_cidrs ingress.rtmp_base_url ingress.whip_base_url
-webhook.urls webhook.api_key webhook.url_notifier webhook.resource_url_notifier.max_age
-webhook.filter_params.include_events
-node_selector.kind node_selector.sort_by node_selector.algorithm node_selector.cpu_load_limit
-node_selector.sysload_limit node_selector.regions
-signal_relay.retry_timeout signal_relay.min_retry_interval signal_relay.max_retry_interval
-signal_relay.stream_buffer_size signal_relay.connect_attempts
-psrpc.max_attempts psrpc.timeout psrpc.backoff psrpc.buffer_size
-logging.json logging.level logging.sample logging.component_levels logging.pion_level
-limit.num_tracks limit.bytes_per_sec limit.subscription_limit_video limit.subscription_limit_audio
-limit.max_metadata_size limit.max_attributes_size limit.max_room_name_length
-limit.max_participant_identity_length limit.max_participant_name_length
-limit.max_data_blob_key_length limit.max_data_blobs_size limit.max_data_track_custom_encoding_length
-agents.enable_user_data_recording agents.target_load metric.timestamper metric.collector
-node_stats.stats_update_interval node_stats.stats_rate_measurement_intervals
-node_stats.stats_max_delay
-api.execution_timeout api.check_interval api.max_check_interval
-api.enable_psrpc_for_get_list_participants
-"""
-"""Of livekit-server 1.13.5, ``pkg/config/config.go``."""
+OURS = {("rtc", "additional_host_ips")}
+"""Keys that livekit-server does not have."""
+
+DEFAULT_WITHOUT_VALUE: dict[str, object] = {"rtc.allow_tcp_fallback": True}
+"""Where livekit-server tells what was written from what was not."""
 
 
-@pytest.mark.parametrize("key", _LIVEKITS.split())
+def fields(model: type[BaseModel], path: Path) -> Iterator[tuple[Path, object]]:
+    """Every key of a model with the value that it has when nothing is said."""
+    for name, item in model.model_fields.items():
+        below = (*path, item.alias or name)
+        if isinstance(item.annotation, type) and issubclass(item.annotation, BaseModel):
+            yield from fields(item.annotation, below)
+        else:
+            yield below, item.get_default(call_default_factory=True)
+
+
+HONOURED = dict(fields(ServerConfig, ()))
+
+
+def test_the_keys_are_those_of_the_version_that_is_measured() -> None:
+    keys = livekit_keys()
+    assert livekit_version() == "1.13.11"
+    assert len(keys) > 300
+    assert {key.kind for key in keys.values()} == {*Kind, "section"}
+    measured = FilePath(__file__).parents[2] / "docs" / "differences.md"
+    assert f"livekit-server {livekit_version()}." in measured.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("key", [name for name in livekit_keys() if "[]" not in name])
 def test_every_key_is_known(key: str) -> None:
     path = tuple(key.split("."))
     for depth in range(len(path)):
         names = names_at(path[:depth])
-        # None: below a mapping of a feature that is not here.
-        assert names is None or path[depth] in names, path
+        assert names is not None, path
+        assert path[depth] in names, path
+    assert (path in HONOURED) != (pending_kind(path) is not None)
 
 
-def test_no_key_is_both_read_and_without_effect() -> None:
-    for section, names in PENDING.items():
-        path = tuple(section.split("."))
-        model = model_at(path)
-        fields = model.model_fields if model is not None else {}
-        assert not set(names) & set(fields), section
-    for key in REFUSED:
-        section, _, name = key.rpartition(".")
-        owner, _, part = section.rpartition(".")
-        assert name in PENDING.get(section, {}) or part in PENDING.get(owner, {}), key
+@pytest.mark.parametrize("path", HONOURED.keys() - OURS, ids=".".join)
+def test_what_is_honoured_has_livekits_kind_and_default(path: Path) -> None:
+    name = ".".join(path)
+    key = livekit_keys()[name]
+    kinds = {scalar.path: scalar.kind for scalar in scalars()}
+    assert kinds.get(path, key.kind if key.kind in ("list", "map") else None) == key.kind
+    assert (path in kinds) == (key.kind not in ("list", "map"))
+    expected = DEFAULT_WITHOUT_VALUE.get(name, key.default)
+    value = HONOURED[path]
+    if name == "room.enabled_codecs":
+        assert isinstance(value, tuple)
+        assert [{"mime": codec.mime} for codec in value] == expected
+    elif key.kind == "duration":
+        assert parse_duration(value or 0) == pytest.approx(parse_duration(expected or 0))
+    else:
+        assert (value or None) == expected
+
+
+@pytest.mark.parametrize(
+    ("section", "model"),
+    [
+        ("rtc.turn_servers", TurnServerConfig),
+        ("room.enabled_codecs", CodecSpec),
+    ],
+)
+def test_elements_of_lists_have_livekits_keys(section: str, model: type[BaseModel]) -> None:
+    theirs = {
+        name.partition("[].")[2] for name in livekit_keys() if name.startswith(section + "[]")
+    }
+    assert set(model.model_fields) == theirs
+
+
+def test_what_is_refused_is_a_key_without_effect() -> None:
+    for name in (*REFUSED, *CHOICES):
+        assert pending_kind(tuple(name.split("."))) is not None, name
+
+
+def test_defaults_of_livekit_need_no_warning() -> None:
+    """As in livekit-server's own sample of a file."""
+    text = "".join(
+        f"{name}: {json.dumps(key.default)}\n"
+        for name, key in livekit_keys().items()
+        if key.default is not None and "." not in name and "[]" not in name
+    )
+    assert not load(config_body=KEYS + text).warnings
+    for name, key in livekit_keys().items():
+        if key.default is not None and "[]" not in name and "." in name:
+            section: object = key.default
+            for part in reversed(name.split(".")):
+                section = {part: section}
+            assert not load(config_body=KEYS + json.dumps(section)[1:-1]).warnings, name
 
 
 def test_flags_and_variables() -> None:
@@ -99,7 +124,7 @@ def test_flags_and_variables() -> None:
     assert named["--logging.json"].variable == "LIVEKIT_LOGGING_JSON"
     assert not {"--keys", "--bind_addresses", "--rtc.turn_servers", "--rtc.ips"} & named.keys()
     assert all(re.fullmatch(r"LIVEKIT_[A-Z0-9_]+", s.variable) for s in named.values())
-    assert len(named) > 140
+    assert len(named) > 250
 
 
 def test_variables_of_keys_without_effect() -> None:

@@ -91,7 +91,7 @@ logging: {level: warn, json: true}
         ("a: 'x", "not valid YAML"),
         ("\tport: 1", "2:1: not valid YAML"),
         ("a: &x [*x]", "unknown key 'a'"),
-        ("rtc: &r {batch_io: *r}", "nested too deeply"),
+        ("logging: &r {component_levels: *r}", "nested too deeply"),
         ("port: " + "[" * 5000, "nested too deeply"),
         ("redis: {address: 'r:6379'}", "2:9: 'redis.address' is set, but not supported"),
         ("turn:\n  enabled: true", "3:3: 'turn.enabled' is set, but not supported"),
@@ -205,7 +205,7 @@ def test_keys_without_effect_are_accepted_with_a_warning() -> None:
 
 def test_sections_without_any_effect() -> None:
     text = (
-        "rtc: {congestion_control: {enabled: true, send_side_bwe_pacer: no-queue}}\n"
+        "rtc: {congestion_control: {enabled: true, send_side_bwe_pacer: leaky-bucket}}\n"
         "audio: {enable_loss_proxying: true}\nsip: {}\nsignal_relay: {retry_timeout: 1s}\n"
     )
     assert load(config_body=KEYS + text).warnings == (
@@ -265,7 +265,108 @@ def test_turn_secrets_may_be_in_a_private_file(tmp_path: Path) -> None:
         body(text)
     file.chmod(0o600)
     (server,) = body(text).rtc.turn_servers
-    assert (server.secret, server.protocol, server.ttl) == ("hush", "tcp", 14_400)
+    assert (server.secret, server.protocol, server.ttl) == ("hush", "tcp", 0)
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("username: u\ncredential: 5\n", ("u", "5")),
+        ("{username: u, credential: c, more: 1}", ("u", "c")),
+    ],
+)
+def test_turn_credentials_may_be_in_a_private_file(
+    tmp_path: Path, written: str, found: tuple[str, str]
+) -> None:
+    file = tmp_path / "credentials"
+    file.write_text(written)
+    file.chmod(0o600)
+    text = f"rtc: {{turn_servers: [{{host: t.example, credentials_file: {file}}}]}}"
+    (server,) = body(text).rtc.turn_servers
+    assert (server.username, server.credential) == found
+    file.chmod(0o604)
+    with pytest.raises(ConfigError, match="turn credentials file others permissions must be"):
+        body(text)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("hush hush", "expected a YAML mapping with username and credential"),
+        ("{hush: [", "expected a YAML mapping with username and credential"),
+        ("username: [hush]", "username and credential must be text"),
+        ("username: hush", "'t.example': turn server has no usable credentials"),
+        ("", "'t.example': turn server has no usable credentials"),
+    ],
+)
+def test_turn_credentials_that_are_none(tmp_path: Path, written: str, message: str) -> None:
+    file = tmp_path / "credentials"
+    file.write_text(written)
+    file.chmod(0o600)
+    with pytest.raises(ConfigError) as refused:
+        body(f"rtc: {{turn_servers: [{{host: t.example, credentials_file: {file}}}]}}")
+    assert message in refused.value.message
+    assert "hush" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["", "username: u", "credential: c", "secret: ' '", "username: u, credential: ''"],
+)
+def test_a_turn_server_that_clients_could_not_use(given: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        body(f"rtc: {{turn_servers: [{{host: t.example, {given}}}]}}")
+    assert refused.value.message == (
+        "--config-body:2:22: 't.example': turn server has no usable credentials"
+    )
+    assert refused.value.hint == (
+        "set secret or secret_file, username and credential, or credentials_file"
+    )
+
+
+def test_an_empty_turn_secret(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(" \n")
+    file.chmod(0o600)
+    with pytest.raises(ConfigError, match="turn secret is empty"):
+        body(f"rtc: {{turn_servers: [{{host: a, secret: ' ', secret_file: {file}}}]}}")
+
+
+def test_turn_servers_that_say_things_twice_or_too_much() -> None:
+    text = (
+        "rtc: {turn_servers: ["
+        "{host: a, secret: ' s ', secret_file: /absent, ttl: 86401}, "
+        "{host: b, username: u, credential: c, credentials_file: /absent, ttl: -1}]}"
+    )
+    loaded = load(config_body=KEYS + text)
+    one, two = loaded.config.rtc.turn_servers
+    assert (one.secret, one.ttl, two.credential, two.ttl) == ("s", 86_400, "c", 300)
+    assert loaded.warnings == (
+        "--config-body:2:22: secret_file of the TURN server is not read: secret is set too",
+        "--config-body:2:22: ttl of the TURN server is out of range: it is 86400, not 86401",
+        "--config-body:2:82: credentials_file of the TURN server is not read: username or "
+        "credential is set too",
+        "--config-body:2:82: ttl of the TURN server is out of range: it is 300, not -1",
+    )
+
+
+def test_the_pacer_is_one_that_livekit_has() -> None:
+    text = "rtc: {congestion_control: {send_side_bwe_pacer: fast}}"
+    with pytest.raises(ConfigError) as refused:
+        body(text)
+    assert refused.value.message == (
+        "--config-body:2:28: 'rtc.congestion_control.send_side_bwe_pacer': "
+        "expected one of pass-through, no-queue, leaky-bucket"
+    )
+
+
+def test_what_needs_http_3_is_refused() -> None:
+    with pytest.raises(ConfigError) as refused:
+        body("webtransport: {port: 443}")
+    assert refused.value.message == (
+        "--config-body:2:16: 'webtransport.port' is set, but not supported"
+    )
+    assert refused.value.hint == "HTTP/3 is not served: remove the webtransport section"
 
 
 def test_older_names() -> None:
