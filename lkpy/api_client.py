@@ -28,7 +28,7 @@ TIMEOUT_S = 15.0
 ANSWER_MAX = 64 * 1024 * 1024
 
 _CODED = "twirp error unknown: "
-"""What LiveKit's server puts before most messages (protocol ``utils/xtwirp/errors.go``)."""
+"""What servers of LiveKit before 1.13.8 put before most messages (``utils/xtwirp/errors.go``)."""
 
 
 class ApiError(LkpyError):

@@ -241,8 +241,8 @@ NODE_STATS_MAX_AGE_S = 4.0
 DRAIN_POLL_S = 0.5
 DRAIN_ROOM_PAUSE_S = 0.05
 """Between two rooms whose clients are sent elsewhere at the end of a drain."""
-RPC_ACK_S = 2.0
-RPC_RESPONSE_S = 10.0
+RPC_ACK_S = 7.0
+RPC_RESPONSE_S = 15.0
 """Wait for a participant to acknowledge and to answer an RPC of the server, unless the caller says
 otherwise (protocol ``utils/data_channel_rpc.go``)."""
 TOKEN_MAX_SIZE = 64_000

@@ -11,7 +11,6 @@ from livekit.protocol import room as room_pb
 
 from tests.conformance.kit import Lobby, TwirpError
 
-CODED = "twirp error unknown: "
 """Before the message of errors that the API itself does not make."""
 CREATE = {"roomCreate": True, "roomList": True}
 BIG_METADATA = "m" * (512 * 1024 + 1)
@@ -26,12 +25,12 @@ async def refused(lobby: Lobby, method: str, request: Any, **options: Any) -> tu
 
 
 def not_found(message: str) -> tuple[int, str, str]:
-    return 404, "not_found", CODED + message
+    return 404, "not_found", message
 
 
 NO_ROOM = not_found("requested room does not exist")
 NO_PARTICIPANT = not_found("participant does not exist")
-NO_RESPONSE = (503, "unavailable", CODED + "no response from servers")
+NO_RESPONSE = (503, "unavailable", "no response from servers")
 DENIED = (401, "unauthenticated", "permissions denied")
 
 

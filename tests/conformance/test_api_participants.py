@@ -16,7 +16,6 @@ from tests.conformance import media
 from tests.conformance.api_kit import (
     BIG_ATTRIBUTES,
     BIG_METADATA,
-    CODED,
     DENIED,
     NO_PARTICIPANT,
     NO_RESPONSE,
@@ -82,7 +81,7 @@ async def test_mute_published_track(lobby: Lobby) -> None:
     assert await refused(lobby, "MutePublishedTrack", request) == (
         412,
         "failed_precondition",
-        CODED + "remote unmute not enabled",
+        "remote unmute not enabled",
     )
     request.track_sid, request.muted = "TR_nothing", True
     unknown = await lobby.call("MutePublishedTrack", request, room_pb.MuteRoomTrackResponse)
@@ -168,7 +167,7 @@ async def test_participants_are_not_moved(lobby: Lobby, method: str) -> None:
     same = await move(lobby.room, granted=lobby.room)
     assert same[:2] == (400, "invalid_argument")
     assert same[2].strip() == "destination room cannot be the same as source room"
-    assert await move("other", granted="other") == (500, "unknown", CODED + "not implemented")
+    assert await move("other", granted="other") == (500, "unknown", "not implemented")
 
 
 # -- data and RPC --------------------------------------------------------------------------------
@@ -248,7 +247,7 @@ async def test_perform_rpc(lobby: Lobby, single: bool) -> None:
     answer, request = await asyncio.gather(call, handle(alice, payload="2"))
     assert answer.payload == "2"
     assert (request.method, request.payload, request.version) == ("add", "1", 1)
-    assert 0 < request.response_timeout_ms <= 10_000
+    assert 10_000 < request.response_timeout_ms <= 15_000
 
     error = models.RpcError(code=1400, message="Method not supported", data="add")
     call = refused(lobby, "PerformRpc", rpc(lobby))
@@ -256,11 +255,11 @@ async def test_perform_rpc(lobby: Lobby, single: bool) -> None:
     assert failed == (
         400,
         "invalid_argument",
-        CODED + "RpcError 1400: Method not supported: add",
+        "RpcError 1400: Method not supported: add",
     )
     call = refused(lobby, "PerformRpc", rpc(lobby, response_timeout_ms=300))
     failed, _ = await asyncio.gather(call, handle(alice))
-    assert failed == (408, "canceled", CODED + "RpcError 1502: Response timeout")
+    assert failed == (408, "canceled", "RpcError 1502: Response timeout")
 
 
 @pytest.mark.row(101)
@@ -272,10 +271,10 @@ async def test_rpc_that_nobody_acknowledges(lobby: Lobby) -> None:
         assert await refused(lobby, "PerformRpc", rpc(lobby)) == (
             408,
             "canceled",
-            CODED + "RpcError 1501: Connection timeout",
+            "RpcError 1501: Connection timeout",
         )
         took = time.monotonic() - began
-    assert 1.8 < took < 3.5 + late.total_s
+    assert 6.8 < took < 8.5 + late.total_s
 
 
 @pytest.mark.row(101)
@@ -283,14 +282,14 @@ async def test_rpc_that_cannot_be_made(lobby: Lobby) -> None:
     assert await refused(lobby, "PerformRpc", rpc(lobby, destination_identity="")) == (
         400,
         "invalid_argument",
-        CODED + "destination identity is required",
+        "destination identity is required",
     )
     alice = await media.join(lobby, "alice", single=True)
     await alice.ready()
     assert await refused(lobby, "PerformRpc", rpc(lobby, payload="x" * 15_361)) == (
         400,
         "invalid_argument",
-        CODED + "RpcError 1402: Request payload too large",
+        "RpcError 1402: Request payload too large",
     )
 
 
@@ -303,7 +302,7 @@ async def test_the_recipient_of_an_rpc_leaves(lobby: Lobby) -> None:
     await alice.signal.send(leave=rtc.LeaveRequest())
     # livekit-server's bus tries once more what is unavailable, and then finds nobody.
     assert await asyncio.wait_for(call, PATIENCE_S) in (
-        (503, "unavailable", CODED + "RpcError 1503: Recipient disconnected"),
+        (503, "unavailable", "RpcError 1503: Recipient disconnected"),
         NO_PARTICIPANT,
         NO_RESPONSE,
     )

@@ -175,20 +175,22 @@ async def test_every_route_wants_a_token_except_health(server: Harness) -> None:
             assert response.status in expected, path
 
 
-async def test_token_in_a_posted_form(server: Harness) -> None:
-    form = {"access_token": "abc"}
-    async with server.http.post(server.url("/"), data=form) as response:
-        assert (response.status, await response.text()) == (401, "invalid authorization token")
-
-
-async def test_a_form_comes_before_the_query(server: Harness) -> None:
-    form = {"access_token": server.token()}
-    url = server.url("/rtc/validate?access_token=abc")
+async def test_a_form_comes_before_the_query_but_for_the_token(server: Harness) -> None:
+    token = server.token()
+    wrong = "AA"
     for method in ("POST", "PUT", "PATCH"):
+        url = server.url(f"/rtc/validate?access_token={token}&join_request={wrong}")
+        form = {"access_token": "abc", "join_request": ""}
         async with server.http.request(method, url, data=form) as response:
             assert (response.status, await response.text()) == (200, "success")
-    async with server.http.delete(url, data=form) as response:
-        assert response.status == 401
+        form = {"join_request": wrong}
+        url = server.url(f"/rtc/validate?access_token={token}")
+        async with server.http.request(method, url, data=form) as response:
+            assert response.status == 400
+        async with server.http.request(
+            method, server.url("/rtc/validate"), data={"access_token": token}
+        ) as response:
+            assert response.status == 401
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from aiohttp import hdrs, web
 
 from lkpy.auth.token import TokenError, Verified, verify
 from lkpy.errors import Code, LkpyError
-from lkpy.server.http import form
 
 BEARER = "Bearer "
 
@@ -20,19 +19,11 @@ class PermissionDenied(LkpyError):
         super().__init__(Code.UNAUTHENTICATED, message)
 
 
-def may_be_in_body(request: web.Request) -> bool:
-    """Whether only the body says which token a request carries."""
-    return hdrs.AUTHORIZATION not in request.headers and form.is_form(request)
-
-
-def authenticate(
-    request: web.Request, values: Mapping[str, str], keys: Mapping[str, str], *, now: float
-) -> Verified | None:
+def authenticate(request: web.Request, keys: Mapping[str, str], *, now: float) -> Verified | None:
     """Join step 2 (first half): the token of a request, verified; None when it carries none.
 
-    It is looked for in the Authorization header, then in ``access_token`` of the request's values:
-    those of its form and its query (:func:`lkpy.server.http.form.values`). Raises
-    :class:`TokenError`.
+    It is looked for in the Authorization header, then in ``access_token`` of the query; not in a
+    form, as the query alone is known before the body is read. Raises :class:`TokenError`.
     """
     header = request.headers.get(hdrs.AUTHORIZATION)
     if header:
@@ -40,5 +31,5 @@ def authenticate(
             raise TokenError("invalid authorization header. Must start with Bearer ")
         token = header.removeprefix(BEARER)
     else:
-        token = values.get("access_token", "")
+        token = request.query.get("access_token", "")
     return verify(token, keys, now=now) if token else None

@@ -1,5 +1,5 @@
 """Parameters of a request, wherever they are: those of a posted form come before the query's, as in
-Go's ``http.Request.FormValue``, which every parameter of LiveKit is read with."""
+Go's ``http.Request.FormValue``, which LiveKit reads the parameters of a join with."""
 
 from __future__ import annotations
 

@@ -117,19 +117,13 @@ class HttpService:
         return await self._handler(path)(request, token)
 
     async def _admit(self, request: web.Request, connection: guard.Connection) -> Verified | None:
-        """Verify the token, then read the body: of somebody unknown only a short one, in which a
-        form's token may be. Raises :class:`TokenError`, :class:`BodyRefused`."""
+        """Verify the token, then read the body: of somebody unknown only a short one. Raises
+        :class:`TokenError`, :class:`BodyRefused`."""
         form.check_query(request)
         length = request.content_length or 0
         if length > self._limits.max_api_request_body_size:
             raise BodyRefused(413, TOO_LARGE)
-        now, keys = self._clock.wall(), self._keys
-        if auth.may_be_in_body(request):
-            await _read_unauthenticated(request, connection, length)
-            token = auth.authenticate(request, await form.values(request), keys, now=now)
-            connection.accept()
-            return token
-        token = auth.authenticate(request, request.query, keys, now=now)
+        token = auth.authenticate(request, self._keys, now=self._clock.wall())
         if token is None and request.body_exists:
             # LiveKit looks at some bodies before it looks for a token.
             await _read_unauthenticated(request, connection, length)

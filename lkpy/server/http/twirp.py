@@ -38,11 +38,6 @@ _MAX_TIMEOUT_DIGITS = 12
 _JSON = "application/json"
 
 
-_CODED = "twirp error unknown: "
-"""Before the message of every error that is not made for Twirp: LiveKit's interceptor puts it
-there while it keeps the error's code (protocol ``utils/xtwirp/errors.go``), and clients see it."""
-
-
 @dataclass(frozen=True, slots=True)
 class _BadRoute(Exception):
     message: str
@@ -98,7 +93,7 @@ class TwirpService:
         except TwirpError as error:
             return _error(error.code, error.message, error.http_status, error.meta)
         except LkpyError as error:
-            return _error(error.code, _CODED + error.message, error.http_status)
+            return _error(error.code, error.message, error.http_status)
         except web.HTTPException:
             raise
         except Exception:
