@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from lkpy.cli.output import fail
+from lkpy.cli.output import EXIT_USAGE, fail
 
 COMMANDS = {
     "server": ("lkpy.cli.server:app", "Run a LiveKit-compatible server."),
@@ -100,7 +100,7 @@ def main() -> None:
             # A terminal that is not UTF-8 shows "?" for what it lacks; that is no failure of ours.
             stream.reconfigure(errors="replace")
     try:
-        app()
+        code = app(standalone_mode=False)
     except LkpyError as error:
         fail(error)
     except KeyboardInterrupt:
@@ -110,9 +110,28 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None
     except Exception as error:
+        _fail_usage(error)
         if os.environ.get("LKPY_DEBUG"):
             raise
         fail(
             f"internal error: {type(error).__name__}: {error}",
             hint="LKPY_DEBUG=1 shows where; please report it",
         )
+    # A command that calls an end of it is answered with its exit code, others with nothing.
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _fail_usage(error: Exception) -> None:
+    """Say what is wrong with the command line, as everything else is said. Typer keeps the classes
+    of these errors private."""
+    words = getattr(error, "format_message", None)
+    if words is None:
+        return
+    exit_code = getattr(error, "exit_code", EXIT_USAGE)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        # Groups that Rich helps have printed it already.
+        if words():
+            print(words(), file=sys.stderr)
+        raise SystemExit(exit_code)
+    command = getattr(getattr(error, "ctx", None), "command_path", "lkpy")
+    fail(words(), hint=f"`{command} --help` shows how to use it", exit_code=exit_code)

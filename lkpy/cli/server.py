@@ -229,10 +229,14 @@ def generate_keys(json_output: Json = False) -> None:
 
 
 @app.command("list-nodes", context_settings=CONTEXT)
-def list_nodes() -> None:
-    """List the nodes of a cluster, which needs Redis."""
+def list_nodes(ctx: typer.Context) -> None:
+    """List the nodes of a cluster, which needs Redis.
+
+    Takes the options of lkpy server start.
+    """
     from lkpy.cli.output import fail
 
+    load_config(ctx.args, need_keys=False)
     fail(
         "nodes are listed in Redis, which this server does not use: it is the only one",
         hint="`lkpy top` shows a running server",

@@ -249,6 +249,10 @@ def _config_error(error: ErrorDetails, sources: Sources) -> ConfigError:
     # pydantic may add names of its own types after the last key of ours.
     while len(path) > 1 and not sources.knows(path) and not _is_field(path):
         path = path[:-1]
+    if not sources.knows(path):
+        # The value was written under an older name, and is judged there too.
+        older = (name for name, now in _OLDER_NAMES.items() if now == path)
+        path = next((tuple(name.split(".")) for name in older), path)
     message = error["msg"].removeprefix("Value error, ")
     message = _WORDS.get(error["type"], message)
     if error["type"] == "missing":

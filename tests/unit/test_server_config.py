@@ -380,6 +380,26 @@ def test_older_names() -> None:
     assert config.limit.max_participant_identity_length == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "log_level: loud",
+            "--config-body:2:1: 'log_level': Input should be 'debug', 'info', 'warn",
+        ),
+        (
+            "room: {max_metadata_size: x}",
+            "--config-body:2:8: 'room.max_metadata_size': Input should",
+        ),
+    ],
+)
+def test_wrong_values_under_older_names_are_named_once(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        body(text)
+    (line,) = refused.value.message.splitlines()
+    assert line.startswith(message)
+
+
 def test_no_keys() -> None:
     with pytest.raises(ConfigError) as refused:
         load(config_body="port: 1")
