@@ -360,7 +360,9 @@ async def test_connection_quality(lobby: Lobby) -> None:
     [
         ({"browser": "safari", "browser_version": "17.0"}, {"video/av1"}),
         ({"browser": "safari", "browser_version": "18.4"}, {"video/av1", "video/vp9"}),
-        ({"browser": "firefox", "os": "android"}, {"video/h264"}),
+        ({"browser": "firefox", "os": "android"}, {"video/av1", "video/h264"}),
+        ({"browser": "firefox mobile", "os": "android"}, {"video/av1", "video/h264"}),
+        ({"browser": "Firefox", "browser_version": "157", "os": "linux"}, {"video/av1"}),
         ({"browser": "chrome", "os": "linux"}, set()),
         ({"device_model": "Xiaomi 2201117TI", "os": "android"}, {"video/h264"}),
     ],
@@ -371,9 +373,6 @@ async def test_client_configuration(lobby: Lobby, info: dict[str, str], disabled
     told = {c.mime.lower() for c in configuration.disabled_codecs.codecs} | {
         c.mime.lower() for c in configuration.disabled_codecs.publish
     }
-    # Firefox has lost AV1 in some versions of livekit-server.
-    if info.get("browser") == "firefox":
-        told -= {"video/av1"}
     assert told == disabled
     enabled = {c.mime.lower() for c in signal.join.enabled_publish_codecs}
     assert not enabled & disabled

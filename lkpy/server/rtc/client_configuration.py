@@ -1,16 +1,13 @@
-"""Static rules about broken devices (LiveKit ``pkg/clientconfiguration/conf.go``).
-
-The rules are those of livekit-server 1.13.5, with that of 1.13.11 about AV1 in Firefox. H.264 of
-Firefox on Linux is not published, as in 1.13.5; 1.13.11 says so of Android only.
-"""
+"""Static rules about broken devices (LiveKit ``pkg/clientconfiguration/conf.go``)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from livekit.protocol import models
 
-from lkpy.server.rtc.client_info import compare_versions, is_firefox, is_safari
+from lkpy.server.rtc.client_info import is_firefox, is_safari
 
 _AV1, _VP9, _H264 = "video/AV1", "video/VP9", "video/H264"
 
@@ -21,13 +18,12 @@ def client_configuration(client: models.ClientInfo) -> models.ClientConfiguratio
     never_publish: list[str] = []
     if is_safari(client):
         never.append(_AV1)
-        if compare_versions(client.browser_version, "18.3") > 0:
+        if _is_after_18_3(client.browser_version):
             never_publish.append(_VP9)
     if is_firefox(client):
         never.append(_AV1)
-    system = client.os.lower()
-    xiaomi = system == "android" and client.device_model.lower() == "xiaomi 2201117ti"
-    if xiaomi or (is_firefox(client) and system in ("linux", "android")):
+    xiaomi = client.device_model.lower() == "xiaomi 2201117ti"
+    if client.os.lower() == "android" and (xiaomi or is_firefox(client)):
         never_publish.append(_H264)
     if not never and not never_publish:
         return None
@@ -62,3 +58,24 @@ def _disabled(configuration: models.ClientConfiguration | None, *, publish: bool
     if publish:
         disabled |= {codec.mime.lower() for codec in configuration.disabled_codecs.publish}
     return disabled
+
+
+_SEMANTIC = re.compile(
+    r"N(\.N(\.N(-P(\.P)*)?(\+B(\.B)*)?)?)?".replace("N", "(0|[1-9][0-9]*)")
+    .replace("P", "(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)")
+    .replace("B", "[0-9A-Za-z-]+")
+)
+"""A semantic version (semver.org), or the first one or two numbers of one."""
+
+
+def _is_after_18_3(version: str) -> bool:
+    """What is no semantic version compares as text (``match.go`` ruleSdkVersion)."""
+    if _SEMANTIC.fullmatch(version) is None:
+        return version > "18.3"
+    numbers = re.split(r"[-+]", version, maxsplit=1)[0].split(".")
+    # By length first: they have no leading zeros, and any number of digits.
+    return [(len(number), number) for number in [*numbers, "0", "0"][:3]] > [
+        (2, "18"),
+        (1, "3"),
+        (1, "0"),
+    ]

@@ -80,13 +80,11 @@ def supports_negotiated_channels(client: models.ClientInfo) -> bool:
 
 
 def compare_versions(ours: str, theirs: str) -> int:
-    """Compare dotted versions: negative, 0 or positive. Others compare as text."""
+    """Compare two SDKs' versions: negative, 0 or positive. Of three numbers, what is none is 0."""
     ours_parts, theirs_parts = _version(ours), _version(theirs)
-    if ours_parts is None or theirs_parts is None:
-        return (ours > theirs) - (ours < theirs)
     return (ours_parts > theirs_parts) - (ours_parts < theirs_parts)
 
 
-def _version(text: str) -> tuple[int, ...] | None:
-    match = re.fullmatch(r"(\d{1,9})(?:\.(\d{1,9}))?(?:\.(\d{1,9}))?", text)
-    return tuple(int(part or 0) for part in match.groups()) if match else None
+def _version(text: str) -> list[int]:
+    parts = [*text.split("."), "", ""][:3]
+    return [int(part) if re.fullmatch(r"[+-]?[0-9]{1,18}", part) else 0 for part in parts]
