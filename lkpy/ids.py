@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from typing import NewType
 
@@ -31,9 +32,18 @@ _BITS = 128
 
 def new_id(prefix: str) -> str:
     """Return ``prefix`` followed by 12 random characters (protocol ``utils/guid/id.go``)."""
-    number, base = secrets.randbits(_BITS), len(_ALPHABET)
-    characters = []
+    return prefix + _characters(secrets.randbits(_BITS))
+
+
+def hashed_id(prefix: str, text: str) -> str:
+    """Return ``prefix`` followed by 12 characters that are the same for the same ``text``."""
+    digest = hashlib.sha256(f"{prefix}\0{text}".encode(errors="surrogateescape")).digest()
+    return prefix + _characters(int.from_bytes(digest))
+
+
+def _characters(number: int) -> str:
+    base, characters = len(_ALPHABET), []
     for _ in range(_LENGTH):
         number, index = divmod(number, base)
         characters.append(_ALPHABET[index])
-    return prefix + "".join(characters)
+    return "".join(characters)

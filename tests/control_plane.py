@@ -253,8 +253,11 @@ class Harness:
         token: str | None = None,
         *,
         service: str = "RoomService",
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[int, dict[str, Any]]:
-        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        headers = dict(headers or {})
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
         url = self.url(f"/twirp/livekit.{service}/{method}")
         async with self.http.post(url, json=body, headers=headers) as response:
             return response.status, await response.json()

@@ -283,6 +283,7 @@ class Lobby:
         service: str = "RoomService",
         token: str | None = None,
         as_json: bool | None = None,
+        request_id: str = "",
         **video: Any,
     ) -> M:
         """One Twirp call with a token of the VideoGrant ``video`` (default: admin of the lobby's
@@ -302,6 +303,8 @@ class Lobby:
             body = json.dumps(request).encode()
         content_type = "application/json" if as_json else "application/protobuf"
         headers = {"Authorization": f"Bearer {token}", "Content-Type": content_type}
+        if request_id:
+            headers["X-Livekit-Request-Id"] = request_id
         url = f"{self.target.url}/twirp/livekit.{service}/{method}"
         async with self.session.post(url, data=body, headers=headers) as response:
             data = await response.read()

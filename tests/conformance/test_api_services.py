@@ -63,6 +63,29 @@ async def test_agent_dispatches(lobby: Lobby) -> None:
     assert gone == not_found("dispatch ID not found")
 
 
+@pytest.mark.row(103)
+async def test_a_repeated_call_makes_nothing_more(lobby: Lobby) -> None:
+    """SDKs send an id with every try of a call."""
+    if not lobby.target.ours:
+        pytest.skip("livekit-server 1.13.11 has the ids, and reads none")
+    service = {"service": "AgentDispatchService"}
+    request = agent_dispatch.CreateAgentDispatchRequest(room=lobby.room, agent_name="helper")
+    made = [
+        await lobby.call(
+            "CreateDispatch",
+            request,
+            agent_dispatch.AgentDispatch,
+            request_id=identifier,
+            **service,
+        )
+        for identifier in ("one", "one", "another", "")
+    ]
+    assert made[0] == made[1]
+    assert len({dispatch.id for dispatch in made}) == 3
+    listed = [d for d in await dispatches(lobby) if d.agent_name == "helper"]
+    assert {d.id for d in listed} == {d.id for d in made}
+
+
 @pytest.mark.row(103, 91)
 async def test_agents_of_a_room_are_dispatches(lobby: Lobby) -> None:
     await create(

@@ -253,6 +253,23 @@ async def test_without_permission_tracks_go(lobby: Lobby) -> None:
 
 
 @pytest.mark.row(161)
+async def test_subscriptions_go_with_the_permission_and_come_back_with_it(lobby: Lobby) -> None:
+    alice = await lobby.signal("alice")
+    bob = await lobby.signal("bob")
+    info = await publish(alice)
+    await subscribe(bob, info.sid)
+    await handles(bob, info.sid)
+    for allowed in (False, True):
+        bob.log.clear()
+        permission = models.ParticipantPermission(can_subscribe=allowed, can_publish=True)
+        update = room_pb.UpdateParticipantRequest(
+            room=lobby.room, identity="bob", permission=permission
+        )
+        await lobby.call("UpdateParticipant", update, models.ParticipantInfo)
+        await handles(bob, *([info.sid] if allowed else []))
+
+
+@pytest.mark.row(161)
 async def test_a_publisher_says_who_may_subscribe(lobby: Lobby) -> None:
     alice = await lobby.signal("alice")
     bob = await lobby.signal("bob")

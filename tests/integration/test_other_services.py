@@ -29,9 +29,13 @@ class Dispatching:
         self.server = server
         self.token = server.token(**ADMIN)
 
-    async def __call__(self, method: str, **body: Any) -> tuple[int, dict[str, Any]]:
+    async def __call__(
+        self, method: str, request_id: str = "", **body: Any
+    ) -> tuple[int, dict[str, Any]]:
         call = {"room": "lobby"} | body
-        return await self.server.twirp(method, call, self.token, service="AgentDispatchService")
+        headers = {"X-Livekit-Request-Id": request_id} if request_id else {}
+        service = "AgentDispatchService"
+        return await self.server.twirp(method, call, self.token, service=service, headers=headers)
 
 
 @pytest.fixture
@@ -77,6 +81,28 @@ async def test_dispatches_are_stored_listed_and_deleted(dispatching: Dispatching
         404,
         {"code": "not_found", "msg": "dispatch ID not found"},
     )
+
+
+async def test_every_try_of_a_call_gets_the_same_dispatch(dispatching: Dispatching) -> None:
+    _, first = await dispatching("CreateDispatch", "req 1", agent_name="helper")
+    assert first["id"].startswith("AD_")
+    assert await dispatching("CreateDispatch", "req 1", agent_name="helper") == (200, first)
+    others = [
+        await dispatching("CreateDispatch", r, agent_name="helper") for r in ("req 2", "", "")
+    ]
+    assert len({first["id"], *(other["id"] for _, other in others)}) == 4
+    elsewhere = dispatching.server.token(room_admin=True, room="hall")
+    _, other = await dispatching.server.twirp(
+        "CreateDispatch",
+        {"room": "hall", "agent_name": "helper"},
+        elsewhere,
+        service="AgentDispatchService",
+        headers={"X-Livekit-Request-Id": "req 1"},
+    )
+    assert other["room"] == "hall"
+    await dispatching("DeleteDispatch", dispatch_id=first["id"])
+    _, again = await dispatching("CreateDispatch", "req 1", agent_name="helper")
+    assert again["id"] == first["id"]
 
 
 async def test_agents_of_the_room_are_dispatches(server: Harness) -> None:

@@ -12,8 +12,9 @@ from livekit.protocol import room as room_pb
 
 from lkpy.auth.grants import Grants
 from lkpy.errors import Code, LkpyError
-from lkpy.ids import RoomName
+from lkpy.ids import AGENT_DISPATCH_PREFIX, RoomName
 from lkpy.limits import Limits, attributes_size
+from lkpy.server import request_id
 from lkpy.server.api.checks import require_admin
 from lkpy.server.rooms.allocator import RoomAllocator
 from lkpy.server.rooms.dispatches import check_deployment
@@ -50,7 +51,8 @@ class AgentDispatchService:
         if self._allocator.auto_create:
             self._allocator.select_room_node(name)
             self._rooms.create_room(room_pb.CreateRoomRequest(name=name))
-        return self._rooms.dispatches(name).add(request)
+        identifier = request_id.stable_id(AGENT_DISPATCH_PREFIX)
+        return self._rooms.dispatches(name).add(request, identifier)
 
     def _check_sizes(self, request: agent_dispatch.CreateAgentDispatchRequest) -> None:
         if 0 < self._limits.max_metadata_size < len(request.metadata.encode()):

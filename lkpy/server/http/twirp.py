@@ -20,6 +20,7 @@ from lkpy.auth.grants import Grants
 from lkpy.auth.token import Verified
 from lkpy.errors import Code, LkpyError, TwirpError
 from lkpy.limits import API_JSON_MAX, API_VALUES_MAX
+from lkpy.server import request_id
 from lkpy.server.http import proto_json
 from lkpy.server.http.proto_json import write_json
 from lkpy.server.http.service import path_of
@@ -124,6 +125,8 @@ class TwirpService:
         handler = self._methods.get(method.name)
         if handler is None:
             raise TwirpError(Code.UNIMPLEMENTED, f"{method.name} is not implemented by this server")
+        # One task answers every call of a connection, one after the other.
+        request_id.current.set(request.headers.get(request_id.HEADER, ""))
         try:
             async with asyncio.timeout(_timeout_s(request)):
                 return await handler(call, grants)

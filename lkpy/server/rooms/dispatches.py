@@ -65,12 +65,16 @@ class Dispatches:
                 )
 
     def add(
-        self, request: agent_dispatch.CreateAgentDispatchRequest
+        self, request: agent_dispatch.CreateAgentDispatchRequest, identifier: str = ""
     ) -> agent_dispatch.AgentDispatch:
-        """Ask for an agent. Raises ``invalid_argument`` for a deployment that cannot be."""
+        """Ask for an agent, once for each ``identifier``. Raises ``invalid_argument`` for a
+        deployment that cannot be."""
         check_deployment(request.deployment)
+        known = self._dispatches.get(identifier)
+        if known is not None:
+            return known
         dispatch = agent_dispatch.AgentDispatch(
-            id=new_id(AGENT_DISPATCH_PREFIX),
+            id=identifier or new_id(AGENT_DISPATCH_PREFIX),
             agent_name=request.agent_name,
             room=self._room,
             metadata=request.metadata,
