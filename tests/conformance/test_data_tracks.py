@@ -260,7 +260,6 @@ async def test_subscriptions_go_with_the_permission_and_come_back_with_it(lobby:
     await subscribe(bob, info.sid)
     await handles(bob, info.sid)
     for allowed in (False, True):
-        bob.log.clear()
         permission = models.ParticipantPermission(can_subscribe=allowed, can_publish=True)
         update = room_pb.UpdateParticipantRequest(
             room=lobby.room, identity="bob", permission=permission
