@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from livekit.protocol import models, rtc
 
-from lkpy.engine.api import CreateReceiver, UpdateDownTrack
+from lkpy.engine.api import CreateReceiver, ReceiverLayersChanged, UpdateDownTrack
 from lkpy.sdp import Msid, SessionDescription
 from lkpy.server.rtc.options import RoomOptions, VideoOptions
 from tests.room_kit import (
@@ -125,6 +125,24 @@ async def test_a_track_that_is_gone_is_told_nothing() -> None:
         assert told(alice) == []
 
 
+async def test_a_layer_is_not_stopped_while_none_that_is_wanted_comes() -> None:
+    async with running() as world:
+        alice = await world.join("alice")
+        (track,) = await alice.publish(camera())
+        (receiver,) = world.engine.receivers
+        bob = await world.join("bob", single=False)
+        await settings(bob, track.sid, quality=LOW)
+        world.engine.inject(ReceiverLayersChanged(receiver, (1,), "video/vp8"))
+        await world.advance(10)
+        assert told(alice) == [{"vp8": HIGH}]
+        world.engine.inject(ReceiverLayersChanged(receiver, (), "video/vp8"))
+        await world.advance(10)
+        assert told(alice) == [{"vp8": HIGH}]
+        world.engine.inject(ReceiverLayersChanged(receiver, (0, 1), "video/vp8"))
+        await world.advance(6)
+        assert told(alice) == [{"vp8": HIGH}, {"vp8": LOW}]
+
+
 # -- settings -------------------------------------------------------------------------------------
 
 
@@ -157,6 +175,40 @@ async def test_settings_are_of_one_subscription() -> None:
             await world.advance(1)
         (down,) = world.engine.down_tracks.values()
         assert down.max_spatial == 1
+
+
+# -- other codecs than were agreed on --------------------------------------------------------------
+
+
+async def test_a_client_that_sends_another_codec_than_it_named_is_received() -> None:
+    async with running() as world:
+        alice = await world.join("alice")
+        await alice.publish(camera())
+        bob = await world.join("bob", single=False)
+        (receiver,) = world.engine.receivers
+        (down,) = world.engine.down_tracks.values()
+        assert {codec.mime_type for codec in down.codecs} == {"video/vp8"}
+        world.engine.inject(ReceiverLayersChanged(receiver, (0,), "video/h264"))
+        await world.advance(1)
+        (info,) = alice.participant.to_proto().tracks
+        assert (info.mime_type, info.codecs[0].mime_type) == ("video/H264", "video/H264")
+        (down,) = world.engine.down_tracks.values()
+        assert {codec.mime_type for codec in down.codecs} == {"video/h264"}
+        assert receivers(world, bob) == [receiver]
+
+
+async def test_a_client_that_sends_its_backup_codec_first_is_received() -> None:
+    async with running() as world:
+        alice = await world.join("alice")
+        await alice.publish(with_codec())
+        bob = await world.join("bob", single=False)
+        (receiver,) = world.engine.receivers
+        world.engine.inject(ReceiverLayersChanged(receiver, (0,), "video/vp8"))
+        await world.advance(1)
+        (down,) = world.engine.down_tracks.values()
+        assert {codec.mime_type for codec in down.codecs} == {"video/vp8"}
+        assert receivers(world, bob) == [receiver]
+        assert told(alice)[-1]["vp8"] == HIGH
 
 
 # -- backup codecs --------------------------------------------------------------------------------

@@ -51,6 +51,24 @@ def test_more_at_once_less_after_a_pause() -> None:
     assert dynacast.poll(8) == [{VP8: MEDIUM}]
 
 
+def test_who_needs_less_than_comes_is_sent_what_does() -> None:
+    dynacast = VideoDynacast(5)
+    dynacast.comes_from(0, VP8, HIGH)
+    assert dynacast.poll(0) == [], "it is not published"
+    dynacast.add_codec(0, VP8)
+    dynacast.comes_from(0, VP8, HIGH)
+    assert dynacast.poll(0) == []
+    dynacast.subscriber(1, VP8, "bob", LOW)
+    assert dynacast.poll(1) == [{VP8: HIGH}]
+    dynacast.comes_from(2, VP8, LOW)
+    assert dynacast.poll(6.9) == []
+    assert dynacast.poll(7) == [{VP8: LOW}], "the lower layer came"
+    dynacast.comes_from(8, VP8, MEDIUM)
+    assert dynacast.poll(8) == [{VP8: MEDIUM}]
+    dynacast.subscriber(9, VP8, "bob", OFF)
+    assert dynacast.poll(14) == [{VP8: OFF}]
+
+
 def test_who_comes_back_within_the_pause_changes_nothing() -> None:
     dynacast = VideoDynacast(5)
     dynacast.subscriber(0, VP8, "bob", HIGH)

@@ -18,10 +18,12 @@ from lkpy.server.rtc.media_sections import MediaSectionTrack
 from lkpy.server.rtc.options import AudioOptions
 from lkpy.server.rtc.published_tracks import Added, PublishedTracks, Refusal
 from lkpy.server.rtc.quality import (
+    WantedLayers,
     number_layers,
     quality_for_size,
     spatial_layer,
     temporal_layer,
+    wanted_layers,
 )
 from lkpy.server.rtc.room_state import RoomState
 from lkpy.server.rtc.signals import Action, SignalSender
@@ -145,6 +147,35 @@ def test_spatial_layer(
     """The table of livekit-server's VideoQualityToSpatialLayer."""
     assert tuple(spatial_layer(q, layers(*published)) for q in (LOW, MEDIUM, HIGH)) == expected
     assert spatial_layer(OFF, layers(*published)) == -1
+
+
+@pytest.mark.parametrize(
+    ("published", "encodings", "expected"),
+    [
+        ((), 1, (0, 1, 2)),
+        ((), 2, (0, 1, 1)),
+        ((HIGH,), 1, (0, 0, 0)),
+        ((HIGH,), 2, (0, 1, 1)),
+        ((LOW,), 3, (0, 1, 2)),
+        ((MEDIUM, HIGH), 3, (0, 1, 2)),
+        ((LOW, MEDIUM, HIGH), 2, (0, 1, 2)),
+        ((OFF, OFF, HIGH), 3, (0, 1, 2)),
+        ((HIGH, LOW, MEDIUM), 3, (0, 1, 2)),
+    ],
+)
+def test_more_encodings_than_were_announced(
+    published: tuple[models.VideoQuality, ...], encodings: int, expected: tuple[int, int, int]
+) -> None:
+    found = tuple(spatial_layer(q, layers(*published), encodings) for q in (LOW, MEDIUM, HIGH))
+    assert found == expected
+
+
+@pytest.mark.parametrize("quality", [7, -1, 1000])
+def test_a_quality_that_nobody_knows_is_the_best(quality: int) -> None:
+    wish = rtc.UpdateTrackSettings(quality=quality)
+    info = models.TrackInfo(layers=layers(LOW, MEDIUM, HIGH))
+    assert wanted_layers(wish, info, "video/vp8", 3) == WantedLayers(2, 3, muted=False)
+    assert wanted_layers(wish, models.TrackInfo()) == WantedLayers(2, 3, muted=False)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,8 @@ class _Codec:
         self.initial_at = initial_at
         """Until then nothing is known as long as nobody has subscribed."""
         self.known = False
+        self.floor = OFF
+        """The lowest quality that comes."""
         self.regressed_to: str | None = None
 
     def need(self, subscriber: str, quality: models.VideoQuality) -> None:
@@ -42,9 +44,10 @@ class _Codec:
 
     @property
     def most(self) -> models.VideoQuality:
-        """What somebody needs and nobody needs more than; OFF without subscribers."""
-        needed = (quality for quality, count in self._needing.items() if count)
-        return max(needed, default=OFF, key=_rank)
+        """What somebody needs and nobody needs more than; OFF without subscribers. Who needs less
+        than comes is sent the lowest that does."""
+        needed = [quality for quality, count in self._needing.items() if count]
+        return max(*needed, self.floor, key=_rank) if needed else OFF
 
 
 class VideoDynacast:
@@ -83,6 +86,15 @@ class VideoDynacast:
             return
         codec.need(subscriber, quality)
         self._need(now, mime)
+
+    def comes_from(self, now: float, mime: str, quality: models.VideoQuality) -> None:
+        """Nothing below ``quality`` comes of a codec that is published."""
+        codec = self._codecs.get(mime)
+        if codec is None or codec.floor == quality:
+            return
+        codec.floor = quality
+        if codec.known and codec.regressed_to is None:
+            self._need(now, mime)
 
     def _need(self, now: float, mime: str, *, initial: bool = False) -> None:
         codec = self._codecs[mime]

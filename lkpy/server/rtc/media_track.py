@@ -26,6 +26,10 @@ class Source:
     """Lower-case; what the client was told to send."""
     codecs: tuple[RtpCodec, ...]
     """What a subscriber has to accept one of."""
+    negotiated: tuple[RtpCodec, ...] = ()
+    """What the client may send, whatever it was told."""
+    encodings: int = 1
+    """Streams that were negotiated."""
 
 
 class Subscriber(Protocol):
@@ -96,7 +100,7 @@ class MediaTrack:
         sent = {_OPUS, _RED} if mime in (_OPUS, _RED) else {mime}
         codecs = tuple(c for c in section.codecs if not named or c.mime_type in sent)
         first = not self.sources
-        source = Source(section.mid, receiver, mime, codecs)
+        source = Source(section.mid, receiver, mime, codecs, section.codecs, len(section.encodings))
         self.sources.append(source)
         describe_section(self.info, codec, section, mime_name(mime))
         if first and section.simulcast:
@@ -137,17 +141,29 @@ class MediaTrack:
         return False
 
     def media_began(self, receiver: int, mime_type: str) -> bool:
-        """Media came in. Returns whether the track is in another codec than was negotiated first;
-        one that is published in several is in those that it names."""
+        """Media came in. Returns whether it is in another codec than was known of its section: than
+        it was told to send, or than came before. A codec of a track that is published in several is
+        looked for in the section of its own."""
         self.flowing = True
-        if len(self.info.codecs) > 1:
+        if not mime_type or any(s.mime_type == mime_type for s in self.sources):
+            return False
+        if self.kind is MediaKind.AUDIO and len(self.info.codecs) > 1:
             return False
         for source in self.sources:
-            if source.receiver == receiver and mime_type and source.mime_type != mime_type:
-                source.mime_type = mime_type
-                set_mime(self.info, source.mid, mime_name(mime_type))
+            if source.receiver == receiver:
+                unsent, source.mime_type = source.mime_type, mime_type
+                self.potential = tuple(c for c in self.potential if c.mime_type != unsent)
+                if all(codec.mime_type != mime_type for codec in source.codecs):
+                    source.codecs = tuple(c for c in source.negotiated if c.mime_type == mime_type)
+                if len(self.info.codecs) == 1:
+                    set_mime(self.info, source.mid, mime_name(mime_type))
                 return True
         return False
+
+    def encodings_of(self, mime_type: str) -> int:
+        """Streams that were negotiated for a codec; 0: it has no media."""
+        counts = (s.encodings for s in self.sources if s.mime_type == mime_type)
+        return max(counts, default=0)
 
     @property
     def awaits_backup(self) -> models.SimulcastCodecInfo | None:

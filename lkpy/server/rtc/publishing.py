@@ -224,10 +224,14 @@ class Publishing:
     def layers_changed(self, event: ReceiverLayersChanged) -> None:
         """Media came: which codec it is in may be known only now."""
         track = self.tracks.by_receiver(event.receiver)
-        if track is not None and track.media_began(event.receiver, event.mime_type):
-            mime = track.info.mime_type
-            logger.debug("track comes in another codec", extra=fields(track=track.sid, mime=mime))
-            self._changed(track)
+        if track is not None:
+            if track.media_began(event.receiver, event.mime_type):
+                mime = event.mime_type
+                extra = fields(track=track.sid, mime=mime)
+                logger.debug("track comes in another codec", extra=extra)
+                self._dynacast.codec_published(track, mime)
+                self._changed(track)
+            self._dynacast.layers_changed(track, event.mime_type, event.layers)
         self.announce()
 
     # -- ends -------------------------------------------------------------------------------------

@@ -41,14 +41,17 @@ def initial_settings(*, adaptive_stream: bool) -> rtc.UpdateTrackSettings:
 
 
 def wanted_layers(
-    settings: rtc.UpdateTrackSettings, info: models.TrackInfo, mime_type: str = ""
+    settings: rtc.UpdateTrackSettings,
+    info: models.TrackInfo,
+    mime_type: str = "",
+    encodings: int = 0,
 ) -> WantedLayers:
-    """The layers for ``settings`` of the track ``info`` in its codec ``mime_type``. A size goes
-    before a quality."""
+    """The layers for ``settings`` of the track ``info`` in its codec ``mime_type``, of which
+    ``encodings`` streams were negotiated (0: not known). A size goes before a quality."""
     quality = settings.quality
     if settings.width:
         quality = quality_for_size(info, settings.width, settings.height, mime_type)
-    spatial = spatial_layer(quality, layers_of(info, mime_type))
+    spatial = spatial_layer(quality, layers_of(info, mime_type), encodings)
     return WantedLayers(
         max_spatial=spatial,
         max_temporal=temporal_layer(info, settings.fps),
@@ -65,16 +68,22 @@ def layers_of(info: models.TrackInfo, mime_type: str = "") -> Sequence[models.Vi
     return info.layers
 
 
-def spatial_layer(quality: models.VideoQuality, published: Sequence[models.VideoLayer]) -> int:
+def spatial_layer(
+    quality: models.VideoQuality, published: Sequence[models.VideoLayer], encodings: int = 0
+) -> int:
     """The spatial layer that carries ``quality``; -1 for OFF.
 
-    A quality that is not published is served by a neighbour that is.
+    A quality that is not published is served by a neighbour that is. One that nobody knows is the
+    best. Where more ``encodings`` were negotiated than qualities were announced, the announcement
+    says nothing about them.
     """
     if quality == models.VideoQuality.OFF:
         return -1
+    if quality not in _QUALITIES:
+        quality = _HIGH
     qualities = {layer.quality for layer in published} & set(_QUALITIES)
-    if not qualities:
-        return min(int(quality), MAX_SPATIAL)
+    if len(qualities) < max(encodings, 1):
+        return min(int(quality), encodings - 1 if encodings > 1 else MAX_SPATIAL)
     if quality == _LOW:
         return 0
     if quality == _MEDIUM:
@@ -131,5 +140,5 @@ def number_layers(layers: Sequence[models.VideoLayer], rids: Sequence[str]) -> N
     """Write spatial layer and rid into a track's ``layers``; ``rids`` are those of its media
     section, lowest first."""
     for layer in layers:
-        layer.spatial_layer = max(0, spatial_layer(layer.quality, layers))
+        layer.spatial_layer = max(0, spatial_layer(layer.quality, layers, len(rids)))
         layer.rid = rids[layer.spatial_layer] if layer.spatial_layer < len(rids) else ""

@@ -139,7 +139,8 @@ class SubscribedTracks:
         if self._adaptive_stream:
             # The client finds out what is visible by what it sees.
             chosen.disabled = False
-        layers = wanted_layers(chosen, track.info, codecs[0].mime_type if codecs else "")
+        mime = codecs[0].mime_type if codecs else ""
+        layers = wanted_layers(chosen, track.info, mime, track.encodings_of(mime))
         handle = self._transports.sending.down_tracks.add(
             receivers=receivers,
             kind=track.kind,
@@ -239,7 +240,8 @@ class SubscribedTracks:
     def _apply(self, sid: str) -> None:
         subscribed = self._tracks[sid]
         handle, info = subscribed.handle, subscribed.track.info
-        layers = wanted_layers(subscribed.settings, info, handle.mime_type)
+        encodings = subscribed.track.encodings_of(handle.mime_type)
+        layers = wanted_layers(subscribed.settings, info, handle.mime_type, encodings)
         known = (handle.max_spatial, handle.max_temporal, handle.muted)
         if (layers.max_spatial, layers.max_temporal, layers.muted) != known:
             self._transports.sending.down_tracks.update(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from livekit.protocol import models, rtc
 from lkpy.engine.api import MediaKind
 from lkpy.server.rtc.dynacast import HIGH, LOW, OFF, AudioDynacast, VideoDynacast
 from lkpy.server.rtc.media_track import MediaTrack
+from lkpy.server.rtc.quality import quality_of_layer
 from lkpy.server.rtc.signals import SignalSender
 from lkpy.server.rtc.timers import Timers
 
@@ -91,6 +92,14 @@ class TrackDynacast:
         """What the client was last told to send of a video codec at the most; None: nothing."""
         known = self._video.get(sid)
         return None if known is None else known[1].told(mime)
+
+    def layers_changed(self, track: MediaTrack, mime: str, layers: Sequence[int]) -> None:
+        """The spatial layers of a codec of which media comes, lowest first. While none does, those
+        of before count: it may be the publisher who was told to stop."""
+        if layers and track.sid in self._video:
+            lowest = quality_of_layer(track.info, mime, layers[0])
+            self._video[track.sid][1].comes_from(self._owner.now(), mime, lowest)
+            self._drive_video(track.sid)
 
     # -- a subscriber -----------------------------------------------------------------------------
 

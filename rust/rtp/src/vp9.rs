@@ -68,11 +68,12 @@ impl Vp9Descriptor {
         })
     }
 
-    /// Whether the packet is the first of a key frame: it starts the base spatial layer, which
-    /// depends on nothing.
+    /// Whether the packet is the first of a key frame: it starts a spatial layer that depends on nothing.
+    /// That is the lowest one, which is not 0 if the encoder has dropped those below.
     #[inline]
     pub fn key_frame(&self) -> bool {
-        let base = self.layer.is_none_or(|layer| layer.spatial == 0);
+        let is_base = |layer: Vp9Layer| layer.spatial == 0 || !layer.inter_layer;
+        let base = self.layer.is_none_or(is_base);
         base && self.frame_start && !self.inter_picture
     }
 }
@@ -109,12 +110,14 @@ mod tests {
 
     #[test]
     fn key_frames_start_the_base_layer() {
-        let cases: [(&[u8], bool); 5] = [
+        let cases: [(&[u8], bool); 7] = [
             (&[0x08], true),
             (&[0x00], false),
             (&[0x48], false),
             (&[0xa8, 0x05, 0x00], true),
             (&[0xa8, 0x05, 0x03], false),
+            (&[0xa8, 0x05, 0x02], true),
+            (&[0xe8, 0x05, 0x02], false),
         ];
         for (payload, expected) in cases {
             let descriptor = Vp9Descriptor::parse(payload).unwrap();

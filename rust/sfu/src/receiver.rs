@@ -88,8 +88,8 @@ pub struct Receiver {
     layer_sets: Layers,
     layers_generation: u32,
     layers_reported: bool,
-    /// Codec of the first packet, and when it came.
-    first_codec: Option<u8>,
+    /// Codec of the first packet, or of video that of the newest, and when the first came.
+    codec: Option<u8>,
     began: Option<Instant>,
     batched: usize,
     next_report: Option<Instant>,
@@ -122,7 +122,7 @@ impl Receiver {
             layer_sets: Layers::default(),
             layers_generation: 0,
             layers_reported: false,
-            first_codec: None,
+            codec: None,
             began: None,
             batched: 0,
             next_report: None,
@@ -148,9 +148,9 @@ impl Receiver {
         &self.config.header_extensions
     }
 
-    /// Codec of the first packet, once there was one.
+    /// The codec of what comes, once something has. Audio may come in several at a time: the first one.
     pub fn codec(&self) -> Option<&CodecParameters> {
-        self.config.codecs.get(usize::from(self.first_codec?))
+        self.config.codecs.get(usize::from(self.codec?))
     }
 
     /// The ssrcs known so far, retransmissions included.
@@ -242,7 +242,7 @@ impl Receiver {
         }
         let is = (layer.is_seen(), layer.is_live());
         self.batched += 1;
-        self.first_codec.get_or_insert(codec);
+        self.note_codec(binding.layer, ext_seq, codec);
         self.began.get_or_insert(now);
         if was != is {
             self.update_layer_sets();
@@ -387,6 +387,11 @@ impl Receiver {
         self.spatial_layers.as_ref()?.live().iter().last()
     }
 
+    /// The lowest layer that comes within the only stream.
+    pub(crate) fn lowest_spatial(&self) -> Option<u8> {
+        self.spatial_layers.as_ref()?.sending().iter().next()
+    }
+
     /// The structure that dependency descriptors refer to now.
     pub(crate) fn structure(&self) -> Option<&CurrentStructure> {
         self.inspector.structure()
@@ -423,6 +428,19 @@ impl Receiver {
         let layer = self.layers.get(usize::from(layer))?;
         let mut batch = layer.batch().iter().copied().enumerate();
         batch.find(|&(_, ext_seq)| ext_seq >= layer.base())
+    }
+
+    /// An encoder that fails is replaced by another, which may be one of another codec.
+    #[inline]
+    fn note_codec(&mut self, layer: u8, ext_seq: ExtSeq, codec: u8) {
+        if self.codec == Some(codec) {
+            return;
+        }
+        let is_newest = ext_seq == self.highest(layer);
+        if self.codec.is_none() || self.config.kind == MediaKind::Video && is_newest {
+            self.codec = Some(codec);
+            self.layers_reported = false;
+        }
     }
 
     fn observe_spatial(&mut self, now: Instant, info: &PacketInfo, len: usize) {

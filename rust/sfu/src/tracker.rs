@@ -4,8 +4,15 @@
 //! dead at once; then it needs [`TrackerConfig::cycles`] good cycles in a row to be live again, so
 //! that a layer that trickles does not flap. A layer that was silent for a whole cycle was turned
 //! off rather than starved, and is live again from its next packet.
+//!
+//! A layer that is not live may still be *sending*: its last packet came within
+//! [`TrackerConfig::silence`]. It is better than none, and than one above it.
 
 use std::time::{Duration, Instant};
+
+/// Longer than the pauses of a camera of one frame per second, and of a screen that hardly changes.
+const CAMERA_SILENCE: Duration = Duration::from_secs(2);
+const SCREEN_SILENCE: Duration = Duration::from_secs(4);
 
 /// The figures of one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +23,8 @@ pub(crate) struct TrackerConfig {
     pub(crate) cycles: u32,
     /// Length of a cycle.
     pub(crate) cycle: Duration,
+    /// After so long without a packet a layer sends no more.
+    pub(crate) silence: Duration,
 }
 
 impl TrackerConfig {
@@ -26,10 +35,16 @@ impl TrackerConfig {
             (false, 0) => (1, 4, 500),
             (false, _) => (5, 20, 500),
         };
+        let cycle = Duration::from_millis(ms);
         Self {
             samples,
             cycles,
-            cycle: Duration::from_millis(ms),
+            cycle,
+            silence: if screen_share {
+                SCREEN_SILENCE
+            } else {
+                CAMERA_SILENCE
+            },
         }
     }
 }
@@ -43,6 +58,10 @@ pub(crate) struct StreamTracker {
     good_cycles: u32,
     /// End of the current cycle; none while nothing is expected to arrive.
     cycle_end: Option<Instant>,
+    /// When the last packet came; none: too long ago, or never.
+    newest: Option<Instant>,
+    /// Nothing came in the last cycle, or ever.
+    quiet: bool,
     paused: bool,
 }
 
@@ -54,6 +73,8 @@ impl StreamTracker {
             count: 0,
             good_cycles: 0,
             cycle_end: None,
+            newest: None,
+            quiet: true,
             paused: false,
         }
     }
@@ -62,11 +83,20 @@ impl StreamTracker {
         self.live
     }
 
+    /// Whether packets come, though they may be few.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.newest.is_some()
+    }
+
     /// A packet with payload arrived. Returns whether the layer has just come alive.
     #[inline]
     pub(crate) fn observe(&mut self, now: Instant) -> bool {
         self.count += 1;
-        if self.cycle_end.is_some() || self.paused {
+        if self.paused {
+            return false;
+        }
+        self.newest = Some(now);
+        if !std::mem::replace(&mut self.quiet, false) {
             return false;
         }
         self.cycle_end = Some(now + self.config.cycle);
@@ -78,7 +108,8 @@ impl StreamTracker {
     pub(crate) fn set_paused(&mut self, now: Instant, paused: bool) {
         self.paused = paused;
         self.count = 0;
-        self.cycle_end = (!paused && self.live).then(|| now + self.config.cycle);
+        self.newest = self.newest.map(|_| now);
+        self.cycle_end = (!paused && self.is_sending()).then(|| now + self.config.cycle);
     }
 
     /// When [`Self::check`] has something to do.
@@ -86,9 +117,9 @@ impl StreamTracker {
         self.cycle_end
     }
 
-    /// Ends the cycles that are over. Returns whether the layer's life changed.
+    /// Ends the cycles that are over. Returns whether the layer's life changed, or whether it sends.
     pub(crate) fn check(&mut self, now: Instant) -> bool {
-        let before = self.live;
+        let before = (self.live, self.is_sending());
         while let Some(end) = self.cycle_end.filter(|&end| end <= now) {
             let count = std::mem::take(&mut self.count);
             if count >= self.config.samples {
@@ -98,9 +129,13 @@ impl StreamTracker {
                 self.good_cycles = 0;
                 self.live = false;
             }
-            self.cycle_end = (count > 0 || self.live).then(|| end + self.config.cycle);
+            self.quiet = count == 0;
+            let silence = self.config.silence;
+            let newest = self.newest;
+            self.newest = newest.filter(|&at| end.saturating_duration_since(at) < silence);
+            self.cycle_end = self.is_sending().then(|| end + self.config.cycle);
         }
-        self.live != before
+        (self.live, self.is_sending()) != before
     }
 }
 
@@ -129,17 +164,18 @@ mod tests {
     #[test]
     fn the_table_of_figures() {
         let ms = Duration::from_millis;
-        for (spatial, screen, samples, cycles, cycle) in [
-            (0, false, 1, 4, ms(500)),
-            (1, false, 5, 20, ms(500)),
-            (2, false, 5, 20, ms(500)),
-            (0, true, 1, 1, ms(2000)),
-            (2, true, 1, 1, ms(2000)),
+        for (spatial, screen, samples, cycles, cycle, silence) in [
+            (0, false, 1, 4, ms(500), ms(2000)),
+            (1, false, 5, 20, ms(500), ms(2000)),
+            (2, false, 5, 20, ms(500), ms(2000)),
+            (0, true, 1, 1, ms(2000), ms(4000)),
+            (2, true, 1, 1, ms(2000), ms(4000)),
         ] {
             let expected = TrackerConfig {
                 samples,
                 cycles,
                 cycle,
+                silence,
             };
             assert_eq!(TrackerConfig::of(spatial, screen), expected);
         }
@@ -165,6 +201,25 @@ mod tests {
     fn a_silent_layer_returns_with_its_next_packet() {
         let config = TrackerConfig::of(2, false);
         assert_eq!(run(config, &[5, 0, 6]), [true, false, true]);
+    }
+
+    #[test]
+    fn a_layer_that_trickles_sends_until_it_was_silent_for_long() {
+        let config = TrackerConfig::of(1, false);
+        let start = Instant::now();
+        let ms = |ms| start + Duration::from_millis(ms);
+        let mut tracker = StreamTracker::new(config);
+        assert!(!tracker.is_sending());
+        for second in 0..5 {
+            tracker.observe(ms(second * 1200));
+            assert!(tracker.is_live(), "it was silent for a cycle");
+            tracker.check(ms(second * 1200 + 1100));
+            assert!(!tracker.is_live() && tracker.is_sending());
+        }
+        assert!(!tracker.check(ms(6799)));
+        assert!(tracker.check(ms(6800)));
+        assert!(!tracker.is_sending());
+        assert_eq!(tracker.deadline(), None);
     }
 
     #[test]

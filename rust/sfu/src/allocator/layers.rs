@@ -77,6 +77,14 @@ impl LayerBitrates {
             .filter(|&(_, bps)| bps > 0)
     }
 
+    /// What is `wanted`, or the lowest spatial layer above if there is none within.
+    pub(crate) fn within_reach(&self, wanted: VideoLayer) -> VideoLayer {
+        let spatial = wanted.spatial..MAX_SPATIAL_LAYERS as u8;
+        let mut nearest = spatial.map(|spatial| VideoLayer { spatial, ..wanted });
+        let found = nearest.find(|&layer| self.within(layer).next().is_some());
+        found.unwrap_or(wanted)
+    }
+
     /// Which layers there are, as bits.
     pub(crate) fn present(&self) -> u16 {
         let layers = VideoLayer::all().enumerate();
@@ -101,6 +109,22 @@ mod tests {
             assert_eq!(bitrates.get(VideoLayer::new(1, 1)), 0);
             assert_eq!(bitrates.get(VideoLayer::new(9, 9)), 0);
             assert_eq!(bitrates.present(), 0b0101_0011);
+        }
+    }
+
+    #[test]
+    fn what_is_wanted_or_the_lowest_above() {
+        let middle_and_high = LayerBitrates::new(&[[0; 4], [1; 4], [1; 4]], false);
+        let low = LayerBitrates::new(&[[1; 4], [0; 4], [0; 4]], false);
+        for (bitrates, wanted, expected) in [
+            (middle_and_high, 0, 1),
+            (middle_and_high, 1, 1),
+            (middle_and_high, 2, 2),
+            (low, 2, 2),
+            (LayerBitrates::default(), 1, 1),
+        ] {
+            let found = bitrates.within_reach(VideoLayer::new(wanted, 2));
+            assert_eq!(found, VideoLayer::new(expected, 2), "{bitrates:?}");
         }
     }
 

@@ -19,9 +19,11 @@ impl DownTrack {
     pub fn sample(&self, now: Instant, source: &mut Receiver) -> TrackSample {
         let (packets, repeated_nacks) = self.stream.nack_counts();
         let idle = !self.connected || self.muted || source.is_muted();
+        let bitrates = source.bitrates(now);
+        let wanted = video_layer(self.wanted).filter(|_| !idle);
         TrackSample {
-            bitrates: source.bitrates(now),
-            max: video_layer(self.wanted).filter(|_| !idle),
+            bitrates,
+            max: wanted.map(|wanted| bitrates.within_reach(wanted)),
             current: video_layer(self.layers()),
             packets,
             repeated_nacks,

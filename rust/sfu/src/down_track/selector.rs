@@ -8,6 +8,11 @@ use crate::params::MAX_SPATIAL_LAYERS;
 /// seen yet before it takes the highest one that has.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How long after the first packet of a track a subscriber waits for a layer that it wants before it takes
+/// one above: encoders begin their layers within a frame or two of each other. Key frames that come in
+/// between are not lost ([`super::REPLAY_START`]).
+const ABOVE_WAIT: Duration = Duration::from_millis(250);
+
 /// A set of spatial layers, lowest in bit 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LayerSet(u8);
@@ -31,6 +36,11 @@ impl LayerSet {
     fn highest(self, max: u8) -> Option<u8> {
         self.iter().take_while(|&layer| layer <= max).last()
     }
+
+    /// The lowest layer that is above `max`.
+    fn above(self, max: u8) -> Option<u8> {
+        self.iter().find(|&layer| layer > max)
+    }
 }
 
 /// What a receiver's layers are at the moment.
@@ -40,12 +50,25 @@ pub(crate) struct Layers {
     pub(crate) published: LayerSet,
     /// Those that have ever sent.
     pub(crate) seen: LayerSet,
+    /// Those of which packets come, though they may be few.
+    pub(crate) sending: LayerSet,
     /// Those that send now.
     pub(crate) live: LayerSet,
     /// When the first packet of any layer came.
     pub(crate) began: Option<Instant>,
     /// How often the publisher began each of them anew.
     pub(crate) incarnations: [u32; MAX_SPATIAL_LAYERS],
+}
+
+impl Layers {
+    /// What a subscriber that wants layers up to `max` is best given: the highest of them that comes. Only
+    /// while none of them does, the lowest above: a picture that is too large is better than none
+    /// (LiveKit overshoots too, `videolayerselector/simulcast.go`).
+    fn nearest(&self, max: u8) -> Option<u8> {
+        let wanted = self.live.highest(max).or(self.sending.highest(max));
+        let above = || self.live.above(max).or(self.sending.above(max));
+        wanted.or_else(above)
+    }
 }
 
 /// The choice of one down track: what it sends and what it wants to send.
@@ -99,11 +122,16 @@ impl Selector {
     pub(crate) fn retarget(&mut self, now: Instant, layers: Layers) {
         let wanted = self.max.and_then(|max| layers.published.highest(max));
         let unseen = wanted.filter(|&layer| !layers.seen.contains(layer));
-        let grace_end = layers.began.map(|began| began + GRACE);
+        let nearest = self.max.and_then(|max| layers.nearest(max));
+        let grace = match nearest > self.max {
+            true => ABOVE_WAIT,
+            false => GRACE,
+        };
+        let grace_end = layers.began.map(|began| began + grace);
         self.grace_end = grace_end.filter(|&end| unseen.is_some() && now < end);
         self.target = match unseen.filter(|_| self.grace_end.is_some()) {
             Some(layer) => Some(layer),
-            None => self.max.and_then(|max| layers.live.highest(max)),
+            None => nearest,
         };
     }
 
@@ -145,6 +173,7 @@ mod tests {
         Layers {
             published: set(&[0, 1, 2]),
             seen: set(&[0, 1, 2]),
+            sending: set(live),
             live: set(live),
             began: Some(Instant::now()),
             incarnations: [0; MAX_SPATIAL_LAYERS],
@@ -152,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_target_is_the_highest_live_layer_allowed() {
+    fn the_target_is_the_highest_live_layer_allowed_or_the_lowest_above() {
         let now = Instant::now();
         for (max, live, expected) in [
             (2, &[0, 1, 2][..], Some(2)),
@@ -160,7 +189,9 @@ mod tests {
             (2, &[0, 1], Some(1)),
             (2, &[0], Some(0)),
             (1, &[0, 2], Some(0)),
-            (0, &[1, 2], None),
+            (0, &[1, 2], Some(1)),
+            (0, &[2], Some(2)),
+            (1, &[2], Some(2)),
             (2, &[], None),
             (-1, &[0, 1, 2], None),
         ] {
@@ -186,6 +217,45 @@ mod tests {
         );
         selector.retarget(now + GRACE, early);
         assert_eq!((selector.target(), selector.deadline()), (Some(0), None));
+    }
+
+    #[test]
+    fn what_trickles_is_better_than_nothing_and_than_what_is_above() {
+        let now = Instant::now();
+        for (max, live, sending, expected) in [
+            (2, &[][..], &[1][..], Some(1)),
+            (2, &[0], &[0, 2], Some(0)),
+            (0, &[2], &[0, 2], Some(0)),
+            (0, &[2], &[1, 2], Some(2)),
+            (0, &[], &[1, 2], Some(1)),
+        ] {
+            let mut selector = Selector::new(max);
+            let layers = Layers {
+                sending: set(sending),
+                ..layers(live)
+            };
+            selector.retarget(now, layers);
+            assert_eq!(selector.target(), expected, "{max}: {live:?}, {sending:?}");
+        }
+    }
+
+    #[test]
+    fn a_layer_above_is_taken_soon_if_none_that_is_wanted_comes() {
+        let now = Instant::now();
+        let early = Layers {
+            seen: set(&[2]),
+            began: Some(now),
+            ..layers(&[2])
+        };
+        let mut selector = Selector::new(1);
+        selector.retarget(now, early);
+        let soon = now + ABOVE_WAIT;
+        assert_eq!(
+            (selector.target(), selector.deadline()),
+            (Some(1), Some(soon))
+        );
+        selector.retarget(soon, early);
+        assert_eq!((selector.target(), selector.deadline()), (Some(2), None));
     }
 
     #[test]

@@ -55,7 +55,8 @@ pub(crate) struct SvcSelector {
     vp9: Vp9,
     /// The highest layers sent in this era.
     sent: Option<LayerPair>,
-    /// The highest spatial layer that comes.
+    /// The lowest and the highest spatial layer that comes.
+    lowest: u8,
     highest: u8,
 }
 
@@ -87,7 +88,9 @@ impl SvcSelector {
             marker: info.marker,
             late,
         };
+        self.lowest = source.lowest_spatial().unwrap_or(0);
         self.highest = source.highest_spatial().unwrap_or(0);
+        let wanted = self.within_reach(wanted);
         let selected = match svc {
             Svc::Described(frame) => {
                 self.described
@@ -117,7 +120,16 @@ impl SvcSelector {
         if self.described.is_in_use() {
             return self.described.waits_for_key_frame(wanted);
         }
+        let wanted = self.within_reach(wanted);
         let current = self.vp9.current();
         current.is_some_and(|current| current.spatial < wanted.spatial.min(self.highest))
+    }
+
+    /// What is wanted, or the lowest layer if all that come are above.
+    fn within_reach(&self, wanted: LayerPair) -> LayerPair {
+        LayerPair {
+            spatial: wanted.spatial.max(self.lowest),
+            ..wanted
+        }
     }
 }

@@ -152,6 +152,14 @@ impl Layer {
         }
     }
 
+    /// Whether packets come, though they may be too few for a live layer.
+    pub(crate) fn is_sending(&self) -> bool {
+        match &self.tracker {
+            Some(tracker) => tracker.is_sending(),
+            None => self.is_seen(),
+        }
+    }
+
     pub(crate) fn batch(&self) -> &[ExtSeq] {
         &self.batch
     }

@@ -6,10 +6,10 @@ use crate::down_track::selector::{LayerSet, Layers};
 use crate::params::MAX_SPATIAL_LAYERS;
 
 impl Receiver {
-    /// The live layers, lowest first, if they changed since the last call. The first answer also
-    /// says that media has begun.
+    /// The live layers, lowest first, if they or the codec changed since the last call. The first answer
+    /// also says that media has begun.
     pub fn take_layer_change(&mut self) -> Option<impl Iterator<Item = u8> + use<>> {
-        let changed = self.first_codec.is_some() && !self.layers_reported;
+        let changed = self.codec.is_some() && !self.layers_reported;
         self.layers_reported |= changed;
         changed.then(|| self.live_layers())
     }
@@ -48,6 +48,7 @@ impl Receiver {
         let sets = Layers {
             published: set(Layer::is_published),
             seen: set(Layer::is_seen),
+            sending: set(Layer::is_sending),
             live: set(Layer::is_live),
             began: self.began,
             incarnations: self.incarnations(),

@@ -24,6 +24,8 @@ struct SpatialLayer {
 pub(crate) struct SpatialLayers {
     layers: [SpatialLayer; MAX_SPATIAL_LAYERS],
     live: LayerSet,
+    /// Those of which packets come, though they may be few.
+    sending: LayerSet,
 }
 
 impl SpatialLayers {
@@ -37,12 +39,18 @@ impl SpatialLayers {
                 frames: 0,
             }),
             live: LayerSet::default(),
+            sending: LayerSet::default(),
         }
     }
 
     /// The layers that send now.
     pub(crate) fn live(&self) -> LayerSet {
         self.live
+    }
+
+    /// The layers of which packets come, though they may be few.
+    pub(crate) fn sending(&self) -> LayerSet {
+        self.sending
     }
 
     /// A packet of `spatial` was stored; layers above those that are known belong to the highest.
@@ -113,10 +121,14 @@ impl SpatialLayers {
     }
 
     fn update(&mut self) -> bool {
-        let layers = (0..).zip(&self.layers);
-        let live = layers.fold(LayerSet::default(), |set, (spatial, layer)| {
-            set.with(spatial, layer.tracker.is_live())
-        });
+        let set = |test: fn(&StreamTracker) -> bool| {
+            let layers = (0..).zip(&self.layers);
+            layers.fold(LayerSet::default(), |set, (spatial, layer)| {
+                set.with(spatial, test(&layer.tracker))
+            })
+        };
+        let live = set(StreamTracker::is_live);
+        self.sending = set(StreamTracker::is_sending);
         std::mem::replace(&mut self.live, live) != live
     }
 }

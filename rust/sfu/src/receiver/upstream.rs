@@ -89,7 +89,7 @@ impl Receiver {
     }
 
     pub(super) fn sends_nacks(&self) -> bool {
-        let codec = usize::from(self.first_codec.unwrap_or(0));
+        let codec = usize::from(self.codec.unwrap_or(0));
         self.config
             .codecs
             .get(codec)

@@ -52,6 +52,8 @@ pub struct Made {
 #[derive(Clone, Debug)]
 pub struct SvcPublisher {
     mode: Mode,
+    /// The encoder has dropped the layers below.
+    pub lowest: u8,
     pub sequence: u16,
     timestamp: u32,
     pub frame: u16,
@@ -68,6 +70,7 @@ impl SvcPublisher {
     pub fn new(mode: Mode) -> Self {
         Self {
             mode,
+            lowest: 0,
             sequence: 65_500,
             timestamp: u32::MAX - 50_000,
             frame: 65_400,
@@ -79,14 +82,14 @@ impl SvcPublisher {
         }
     }
 
-    /// The packets of the next picture, `packets` on each layer below `layers`.
+    /// The packets of the next picture, `packets` on each layer from the lowest to the one below `layers`.
     pub fn picture(&mut self, key: bool, layers: u8, packets: usize) -> Vec<Vec<u8>> {
         if key {
             self.since_key = 0;
         }
         let temporal = [0, 2, 1, 2][self.since_key as usize % 4];
         let mut out = Vec::new();
-        for spatial in 0..layers {
+        for spatial in self.lowest..layers {
             let own = self.begin_frame(key, spatial, temporal);
             for index in 0..packets {
                 let (start, end) = (index == 0, index + 1 == packets);
@@ -115,13 +118,13 @@ impl SvcPublisher {
             let lower = self.last[s][..t.max(1)].iter().copied();
             referred.extend(lower.min_by_key(age));
         }
-        if spatial > 0 && (key || self.mode != Mode::Key) {
+        if spatial > self.lowest && (key || self.mode != Mode::Key) {
             referred.push(self.frame.wrapping_sub(1));
         }
         let references = referred
             .iter()
             .map(|&number| self.frame.wrapping_sub(number));
-        let begins = key && spatial == 0;
+        let begins = key && spatial == self.lowest;
         let distances = self.chains.map(|last| {
             if begins {
                 0
@@ -193,8 +196,8 @@ impl SvcPublisher {
             end,
             template: (60 + spatial * LAYERS + temporal) & 0x3f,
             frame_number: self.frame,
-            structure: (key && spatial == 0 && start).then(|| self.structure()),
-            active: None,
+            structure: (key && spatial == self.lowest && start).then(|| self.structure()),
+            active: (key && self.lowest > 0).then(|| (0x1ff & !0 << (3 * self.lowest), 9)),
             own: Some(own.clone()),
         };
         descriptor.to_bytes()
@@ -205,10 +208,10 @@ impl SvcPublisher {
         if self.mode == Mode::Vp9 {
             let flags = 0x20 | u8::from(!key) << 6 | u8::from(start) << 3 | u8::from(end) << 2;
             let up = u8::from(self.since_key % 4 != 3);
-            let layer = temporal << 5 | up << 4 | spatial << 1 | u8::from(spatial > 0);
+            let layer = temporal << 5 | up << 4 | spatial << 1 | u8::from(spatial > self.lowest);
             payload.extend([flags, layer, self.pictures as u8]);
         } else {
-            payload.extend([u8::from(key && spatial == 0 && start) << 3, 0, 0]);
+            payload.extend([u8::from(key && spatial == self.lowest && start) << 3, 0, 0]);
         }
         payload.extend(self.pictures.to_be_bytes());
         payload.extend(self.frame.to_be_bytes());

@@ -10,6 +10,7 @@ use rtp::dependency::{DecodeTarget, MAX_TARGETS};
 use super::{Arrival, LayerPair, Patch, Selected};
 use crate::down_track::sent_log::SentLog;
 use crate::packet::DescribedFrame;
+use crate::params::MAX_SPATIAL_LAYERS;
 use crate::receiver::CurrentStructure;
 
 /// The decode targets in force.
@@ -74,8 +75,8 @@ impl Described {
             return false;
         };
         let spatial = |best: Option<u8>| best.map(|target| targets.get(target).spatial);
-        let best = spatial(self.best(targets, wanted, |_| true));
-        best != spatial(self.best(targets, wanted, |target| self.is_intact(target)))
+        let best = spatial(self.nearest(targets, wanted, |_| true));
+        best != spatial(self.nearest(targets, wanted, |target| self.is_intact(target)))
     }
 
     pub(super) fn select(
@@ -198,8 +199,9 @@ impl Described {
         {
             wanted.spatial = wanted.spatial.min(targets.get(current).spatial);
         }
-        let best = self.best(targets, wanted, |target| self.is_intact(target));
-        self.current = best.or(current);
+        let is_intact = |target: &DecodeTarget| self.is_intact(target);
+        let best = self.best(targets, wanted, is_intact).or(current);
+        self.current = best.or_else(|| self.nearest(targets, wanted, is_intact));
     }
 
     /// The highest target within `wanted` that the publisher sends and that `test` allows.
@@ -218,6 +220,21 @@ impl Described {
         allowed
             .rev()
             .max_by_key(|&target| layers(targets.get(target)))
+    }
+
+    /// [`Self::best`], or if the publisher sends nothing within `wanted` the lowest spatial layer above.
+    fn nearest(
+        &self,
+        targets: &Targets,
+        wanted: LayerPair,
+        test: impl Fn(&DecodeTarget) -> bool + Copy,
+    ) -> Option<u8> {
+        if self.best(targets, wanted, |_| true).is_some() {
+            return self.best(targets, wanted, test);
+        }
+        let above = wanted.spatial.saturating_add(1)..MAX_SPATIAL_LAYERS as u8;
+        let mut above = above.map(|spatial| LayerPair { spatial, ..wanted });
+        above.find_map(|wanted| self.best(targets, wanted, test))
     }
 
     fn is_intact(&self, target: &DecodeTarget) -> bool {
