@@ -144,6 +144,10 @@ API_VALUES_MAX = 8192
 """Values in a call: members, elements and fields. LiveKit has no bound here."""
 HTTP_BACKLOG = 4096
 """Connections that wait to be accepted; the kernel takes its own limit (``somaxconn``) if lower."""
+HTTP_ACCEPTED_PER_TURN = 16
+"""Connections that are accepted in one turn of the event loop: in a storm a sixth of it."""
+HTTP_ACCEPT_PAUSE_S = 1.0
+"""Without descriptors left for connections, until the next is tried."""
 ROOM_INBOX = 10_000
 """Messages waiting for a room's task."""
 ROOM_INBOX_RESERVE = 10_000
@@ -274,8 +278,11 @@ WEBHOOK_FLUSH_S = 3.0
 
 # -- lkpy's own ---------------------------------------------------------------------------------
 ADMISSION_TAKEN_PER_TURN = 6
-ADMISSION_REFUSED_PER_TURN = 8
-"""Requests to join that are looked at, and sent away, in one turn of the event loop."""
+"""Requests to join that are looked at in one turn of the event loop."""
+ADMISSION_AHEAD = 16
+"""Joins that wait for their turn when no further request is looked at."""
+ADMISSION_LINE_BYTES = 8 * 1024 * 1024
+"""That requests hold which nobody has looked at; one is some kilobytes."""
 ADMISSION_STARTING = 16
 """Sessions that start at a time on a node; one is milliseconds of work."""
 ADMISSION_WAITING = 1024

@@ -34,7 +34,8 @@ from lkpy.server.api.agent_dispatch_service import AgentDispatchService
 from lkpy.server.api.room_service import RoomService
 from lkpy.server.background import background
 from lkpy.server.config import ServerConfig
-from lkpy.server.http import guard
+from lkpy.server.http import site
+from lkpy.server.http.guard import Unauthenticated
 from lkpy.server.http.health import Health
 from lkpy.server.http.listener import listen
 from lkpy.server.http.rtc_service import RTCService
@@ -140,7 +141,7 @@ class Server:
         self._node = LocalNode(
             ip=media.node_ip, region=config.region, started_at=self._clock.wall()
         )
-        self._unauthenticated = guard.Unauthenticated()
+        self._unauthenticated = Unauthenticated()
         self._reporting = Reporting(
             config,
             self._clock,
@@ -149,6 +150,7 @@ class Server:
                 collect=lambda: self._collect(),
                 rooms=lambda: self._manager.rooms,
                 sockets=lambda: self._rtc.sockets,
+                admission=lambda: self._rtc.admission,
                 unauthenticated=self._unauthenticated,
             ),
         )
@@ -207,14 +209,16 @@ class Server:
         self._signal_server.start()
         self._update_node()
         self._node_task = background("node statistics", self._keep_node_fresh)
-        self._runner = guard.runner(
+        self._runner = site.runner(
             self._http_service().application(),
             shutdown_timeout=_CLOSE_S,
             keepalive_timeout=HTTP_KEEPALIVE_S,
         )
         await self._runner.setup()
         for listener in sockets:
-            await guard.GuardedSite(self._runner, listener, self._unauthenticated).start()
+            await site.GuardedSite(
+                self._runner, listener, self._unauthenticated, self._rtc.admission
+            ).start()
         host = sockets[0].getsockname()[0]
         self.url = _url(host, sockets[0].getsockname()[1])
         self._undo.enter_context(local_servers.announced(self.url, self._node.started_at))

@@ -18,6 +18,7 @@ from lkpy.server.http.guard import Unauthenticated
 from lkpy.server.http.prometheus import PrometheusService
 from lkpy.server.http.side_listener import Handler, SideListener
 from lkpy.server.http.signal_socket import SocketRegistry
+from lkpy.server.routing.admission import Admission
 from lkpy.server.telemetry.events import Listener, Telemetry
 from lkpy.server.telemetry.log import fields
 from lkpy.server.telemetry.scrape import Scraper
@@ -37,6 +38,7 @@ class Sources:
     collect: Callable[[], Awaitable[stats_pb2.Snapshot]]
     rooms: Callable[[], Iterable[DebugRoom]]
     sockets: Callable[[], SocketRegistry]
+    admission: Callable[[], Admission]
     unauthenticated: Unauthenticated = field(default_factory=Unauthenticated)
     """Shared with the main port."""
 
@@ -100,7 +102,7 @@ class Reporting:
     async def _scrape(self) -> str:
         if self._scraper is None:
             raise RuntimeError("there are no metrics without their listener")
-        sockets = self._sources.sockets()
+        sockets, admission = self._sources.sockets(), self._sources.admission()
         refused = self._sources.unauthenticated.refused
         queued = 0 if self._webhooks is None else self._webhooks.queued()
         return await self._scraper.text(
@@ -108,7 +110,8 @@ class Reporting:
             signal_connections=len(sockets),
             signal_closing=len(sockets.closing),
             webhooks_queued=queued,
-            http_held=self._sources.unauthenticated.held,
+            http_held=self._sources.unauthenticated.held + admission.line.held,
+            joins_waiting=admission.waiting,
             http_refused={str(reason): n for reason, n in refused.items()},
         )
 

@@ -7,6 +7,7 @@ import asyncio
 
 import aiohttp
 import pytest
+import yarl
 from livekit.protocol import models, rtc
 
 from lkpy.engine.commands import CreateTransport
@@ -15,6 +16,7 @@ from lkpy.server.app import Server
 from lkpy.server.media import EnginePlane
 from lkpy.server.routing import admission
 from tests.control_plane import Harness, MediaDouble, config_of, receive, running, serving, until
+from tests.patience import PATIENCE_S
 from tests.room_kit import JOIN_OFFER
 from tests.room_kit import running as room_running
 
@@ -100,7 +102,30 @@ async def test_refused_before_the_token_is_read(monkeypatch: pytest.MonkeyPatch)
                 assert answer.status == 503
                 assert await answer.text() == "too many joins at once"
                 assert int(answer.headers["Retry-After"]) >= 1
+                # livekit-client reads it, from whatever page.
+                assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        # The guard does not know this path; the service does.
+        async with server.http.get(yarl.URL(server.url("/%72tc"), encoded=True)) as answer:
+            assert answer.status == 503
+            assert int(answer.headers["Retry-After"]) >= 1
         assert (await server.get("/"))[0] == 200
+
+
+async def test_refused_before_there_is_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiohttp makes nothing for those who are sent away."""
+    async with running() as server:
+        assert (await server.get("/"))[0] == 200
+        monkeypatch.setattr(server.server._rtc.admission.gate, "_waiting_max", 0)
+        monkeypatch.setattr(server.server._rtc.admission.gate, "_starting_max", 0)
+        monkeypatch.setattr("aiohttp.web_server.Server.__call__", lambda *_: pytest.fail("made"))
+        address = ("127.0.0.1", int(server.server.url.rpartition(":")[2]))
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"GET /rtc?access_token=a HTTP/1.1\r\nHost: x\r\n\r\n")
+            async with asyncio.timeout(PATIENCE_S):
+                answer = await reader.read()
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            writer.close()
 
 
 async def test_a_client_that_goes_away_before_its_turn_has_no_session(
@@ -118,6 +143,22 @@ async def test_a_client_that_goes_away_before_its_turn_has_no_session(
             assert (await server.get("/"))[0] == 200
         await until(lambda: joins.gate.waiting + joins.gate.starting == 0)
         assert not server.media.rooms
+
+
+async def test_a_client_that_goes_away_in_line_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(admission, "ADMISSION_AHEAD", 0)
+    async with running() as server:
+        joins = server.server._rtc.admission
+        attempt = asyncio.create_task(server.join(server.token("bob")))
+        await until(lambda: len(joins.line) == 1)
+        assert joins.waiting == 1
+        assert joins.line.held > 100
+        attempt.cancel()
+        await asyncio.gather(attempt, return_exceptions=True)
+        await until(lambda: joins.waiting == 0)
+        assert joins.line.held == 0
 
 
 async def test_one_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,7 @@ async def test_metrics_are_on_every_path_of_their_port() -> None:
             'service="RoomService",status="4xx"}' in text
         )
         assert f"lkpy_signal_connections{{{node}}} 1" in lines
+        assert f"lkpy_joins_waiting{{{node}}} 0" in lines
         assert f"livekit_participant_total{{{node}}} 1" in lines
         assert any(line.startswith("process_cpu_seconds_total ") for line in lines)
         assert (await server.get("/metrics"))[0] == 404

@@ -4,6 +4,7 @@ as it was sent, and what is held is counted and given back."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import cast
 
 from hypothesis import given, settings
@@ -57,6 +58,9 @@ class Inner(asyncio.Protocol):
     def __init__(self) -> None:
         self.got = b""
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert not self.got
+
     def data_received(self, data: bytes) -> None:
         self.got += data
 
@@ -69,9 +73,23 @@ REQUESTS = st.lists(
 
 def connected() -> tuple[Connection, Inner, Transport, Unauthenticated]:
     shared, inner, transport = Unauthenticated(), Inner(), Transport()
-    connection = Connection(inner, shared)
+    connection = Connection(lambda: inner, shared)
     connection.connection_made(cast("asyncio.Transport", transport))
     return connection, inner, transport, shared
+
+
+class Doorman:
+    """A door at which everybody waits until the test says otherwise."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[Connection, int] = {}
+
+    def arrive(self, visitor: Connection, size: int) -> None:
+        assert visitor not in self.waiting
+        self.waiting[visitor] = size
+
+    def leave(self, visitor: Connection) -> None:
+        self.waiting.pop(visitor, None)
 
 
 def serve(
@@ -142,7 +160,7 @@ def test_what_is_held_is_counted(steps: list[str]) -> None:
         open_ones: list[tuple[Connection, Transport]] = []
         for step in steps:
             if step in ("a", "b") or not open_ones:
-                connection, transport = Connection(Inner(), shared), Transport()
+                connection, transport = Connection(Inner, shared), Transport()
                 connection.connection_made(cast("asyncio.Transport", transport))
                 start = b"GET / HTTP/1.1\r\nX: " if step == "a" else b"GET /rtc?a="
                 transport.waiting += start + b"a" * 30_000
@@ -172,3 +190,126 @@ def test_what_is_held_is_counted(steps: list[str]) -> None:
         assert (shared.held, shared.connections) == (0, 0)
 
     asyncio.run(run())
+
+
+# -- the door --------------------------------------------------------------------------------------
+
+PATHS = [b"/rtc", b"/rtc/v1", b"//rtc", b"/rtc/validate", b"/rtc/v1/validate"]
+START = len(b"GET //rtc/v1/validate?")
+"""Bytes by which a request to join is known."""
+
+
+def at_door() -> tuple[Connection, list[Inner], Transport, Unauthenticated, Doorman]:
+    """A connection, and the protocols that were made for it."""
+    shared, made, transport, door = Unauthenticated(), [], Transport(), Doorman()
+
+    def make() -> Inner:
+        made.append(Inner())
+        return made[-1]
+
+    connection = Connection(make, shared, door)
+    connection.connection_made(cast("asyncio.Transport", transport))
+    return connection, made, transport, shared, door
+
+
+def read_all(connection: Connection, transport: Transport, cuts: list[int]) -> None:
+    for cut in itertools.cycle(cuts):
+        before = len(transport.waiting)
+        transport.deliver(connection, cut)
+        if len(transport.waiting) == before:
+            return
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(PATHS), HEADERS, st.booleans()), min_size=1, max_size=4),
+    st.lists(st.integers(START, 150), min_size=1, max_size=8),
+)
+def test_requests_to_join_wait_at_the_door(
+    requests: list[tuple[bytes, bytes, bool]], cuts: list[int]
+) -> None:
+    """aiohttp sees each as it was sent, when it was let in; the door counts it meanwhile."""
+
+    async def run() -> None:
+        connection, made, transport, shared, door = at_door()
+        expected = b""
+        for path, headers, query in requests:
+            head = b"GET " + path + (b"?a=b" if query else b"") + b" HTTP/1.1\r\n" + headers
+            transport.waiting += head + b"\r\n"
+            before = expected
+            expected += head + b"\r\n"
+            read_all(connection, transport, cuts)
+            assert door.waiting == {connection: len(head) + 2}
+            assert (shared.held, shared.connections) == (0, 0)
+            assert b"".join(inner.got for inner in made) == before
+            assert not transport.paused, "a client that goes away is seen to"
+            door.leave(connection)
+            connection.let_in()
+            assert connection.was_let_in
+            assert made[0].got == expected
+            assert shared.held == len(head) + 2
+            connection.began(0)
+            connection.accept()
+            connection.answered()
+            assert (shared.held, transport.paused, connection.was_let_in) == (0, False, False)
+        assert len(made) == 1
+
+    asyncio.run(run())
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(PATHS), st.lists(st.integers(START, 150), min_size=1, max_size=8))
+def test_who_is_sent_away_was_never_heard_of(path: bytes, cuts: list[int]) -> None:
+    async def run() -> None:
+        connection, made, transport, shared, door = at_door()
+        transport.waiting += b"GET " + path + b"?a=b HTTP/1.1\r\nHost: x\r\n\r\n"
+        read_all(connection, transport, cuts)
+        connection.send_away("17")
+        connection.let_in()
+        head, _, body = transport.written.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 17\r\n")
+        assert b"Content-Length: %d\r\n" % len(body) in head
+        assert body == b"too many joins at once"
+        assert transport.ended
+        connection.connection_lost(None)
+        assert (made, door.waiting, shared.held) == ([], {}, 0)
+
+    asyncio.run(run())
+
+
+async def test_who_goes_away_waits_no_longer() -> None:
+    connection, made, transport, _, door = at_door()
+    transport.waiting += b"GET /rtc?a=b HTTP/1.1\r\n\r\n"
+    transport.deliver(connection, 1000)
+    assert connection in door.waiting
+    transport.waiting += b"a" * (2 * HTTP_HEADER_MAX)
+    transport.deliver(connection, 1 << 14)
+    assert transport.paused, "what is sent ahead is not read on"
+    connection.connection_lost(None)
+    assert (made, door.waiting) == ([], {})
+
+
+async def test_other_requests_know_no_door() -> None:
+    for line in (
+        b"GET /rtcx",
+        b"POST /rtc",
+        b"GET / HTTP/1.1\r\nX: GET /rtc?",
+        b"GET /r",
+        b"OPTION",
+    ):
+        connection, made, transport, _, door = at_door()
+        transport.waiting += line + b"\r\n\r\n"
+        transport.deliver(connection, 1000)
+        assert not door.waiting
+        assert made[0].got == line + b"\r\n\r\n"
+
+
+async def test_a_connection_on_which_nothing_came_is_ended_when_the_server_stops() -> None:
+    connection, made, transport, *_ = at_door()
+    connection.shut()
+    assert (made, transport.ended) == ([], True)
+    connection, made, transport, *_ = at_door()
+    transport.waiting += b"GET / HTTP/1.1\r\n\r\n"
+    transport.deliver(connection, 1000)
+    connection.shut()
+    assert (len(made), transport.ended) == (1, False), "aiohttp ends those that it knows"

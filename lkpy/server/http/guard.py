@@ -5,6 +5,9 @@ aiohttp bounds a header's fields, not a header, and reads for as long as somebod
 stands between the socket and aiohttp. It gives aiohttp one request at a time, header first; a body
 is read when the service says so, which is after it has looked at the token. A WebSocket leaves the
 guard behind.
+
+Requests to join wait at a :class:`Door` until somebody has time for them: aiohttp hears of those
+that are let in. It knows nothing either of a connection on which nothing has come yet.
 """
 
 from __future__ import annotations
@@ -13,18 +16,16 @@ import asyncio
 import enum
 import logging
 import re
-import socket
 from collections import Counter
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Protocol, cast
 
 from aiohttp import web
 
 from lkpy.limits import (
-    HTTP_BACKLOG,
     HTTP_HEADER_MAX,
     HTTP_HEADER_TIMEOUT_S,
     HTTP_LINE_MAX,
-    HTTP_LINGER_S,
     HTTP_PATH_MAX,
     HTTP_UNAUTHENTICATED_MAX,
     HTTP_WRITE_TIMEOUT_S,
@@ -39,6 +40,14 @@ _READ = memoryview(bytearray(16 * 1024))
 _LONG_LINE = re.compile(rb"GET //?rtc(?:/v1)?(?:/validate)?\?")
 """Requests whose line may be longer than other headers altogether: it has the ``join_request``."""
 _END_OF_PATH = re.compile(rb"[?\n]")
+_TO_DOOR = re.compile(rb"GET //?rtc(?:/v1)?(?:/validate)?[? ]")
+_SENT_AWAY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: %s\r\n"
+    b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 22\r\n"
+    b"Vary: Origin\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: *\r\n"
+    b"Connection: close\r\n\r\ntoo many joins at once"
+)
+"""RFC 9110 10.2.3. A page of any site may read it, as it may what ``/rtc/validate`` answers."""
 
 
 class Refusal(enum.StrEnum):
@@ -60,6 +69,17 @@ _ANSWERS = {
     Refusal.TOO_MUCH_HELD: b"503 Service Unavailable",
 }
 """Others are ended without a word."""
+
+
+class Door(Protocol):
+    """Decides which requests to join are looked at, and when."""
+
+    def arrive(self, visitor: Connection, size: int) -> None:
+        """A header of ``size`` bytes is there: :meth:`Connection.let_in` or
+        :meth:`Connection.send_away`, now or later."""
+
+    def leave(self, visitor: Connection) -> None:
+        """The visitor is gone. Idempotent."""
 
 
 class Unauthenticated:
@@ -102,6 +122,8 @@ class Unauthenticated:
 class _Phase(enum.Enum):
     HEADER = enum.auto()
     """Of the next request, of which nothing may have come yet."""
+    DOOR = enum.auto()
+    """The header of a request to join is there; aiohttp has not seen it."""
     HELD = enum.auto()
     """The header is there; nothing more is read until the service has looked at it."""
     BODY = enum.auto()
@@ -116,9 +138,21 @@ class _Phase(enum.Enum):
 class Connection(asyncio.BufferedProtocol):
     """One connection, in front of aiohttp's protocol for it."""
 
-    def __init__(self, inner: asyncio.Protocol, unauthenticated: Unauthenticated) -> None:
-        self._inner = inner
+    def __init__(
+        self,
+        make: Callable[[], asyncio.Protocol],
+        unauthenticated: Unauthenticated,
+        door: Door | None = None,
+    ) -> None:
+        """``make``: aiohttp's protocol, once there is something for it."""
+        self._make = make
+        self._inner: asyncio.Protocol | None = None
         self._shared = unauthenticated
+        self._door = door
+        self._head = bytearray()
+        """What has come of a header that goes to the door."""
+        self.was_let_in = False
+        """The door has let this request in."""
         self._phase = _Phase.HEADER
         self._transport: asyncio.Transport | None = None
         self._seen = 0
@@ -192,10 +226,11 @@ class Connection(asyncio.BufferedProtocol):
         if self._phase is _Phase.LEFT or self._transport is None:
             return
         self._end()
-        self._transport.set_protocol(self._inner)
+        inner = self._aiohttp()
+        self._transport.set_protocol(inner)
         self._resume()
         if self._ahead:
-            self._inner.data_received(bytes(self._ahead))
+            inner.data_received(bytes(self._ahead))
             self._ahead.clear()
 
     def began(self, body: int | None) -> None:
@@ -204,6 +239,31 @@ class Connection(asyncio.BufferedProtocol):
         self._body = body
         if self._phase is _Phase.HEADER:  # aiohttp saw an end of the header that we did not
             self._phase = _Phase.HELD
+
+    # -- what the door says ----------------------------------------------------------------------
+
+    def let_in(self) -> None:
+        """Give the request to aiohttp."""
+        if self._phase is not _Phase.DOOR:
+            return
+        self._phase, self.was_let_in = _Phase.HELD, True
+        self._pause()
+        head = bytes(self._head)
+        self._head.clear()
+        self._give(head, len(head) + len(self._ahead))
+
+    def send_away(self, retry_after: str) -> None:
+        """Answer 503 and end the connection."""
+        if self._phase is not _Phase.DOOR or self._transport is None:
+            return
+        self._end()
+        self._transport.write(_SENT_AWAY % retry_after.encode())
+        self._transport.close()
+
+    def shut(self) -> None:
+        """The server stops. Connections that aiohttp knows it ends itself."""
+        if self._inner is None and self._transport is not None:
+            self._transport.abort()
 
     # -- bytes -----------------------------------------------------------------------------------
 
@@ -221,7 +281,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._header(data)
             case _Phase.BODY:
                 self._part_of_body(data)
-            case _Phase.HELD | _Phase.ANSWER:
+            case _Phase.DOOR | _Phase.HELD | _Phase.ANSWER:
                 self._ahead += data
                 self._pause()
                 if len(self._ahead) > HTTP_HEADER_MAX:
@@ -239,18 +299,49 @@ class Connection(asyncio.BufferedProtocol):
         end = searched.find(_END_OF_HEADER)
         head = data if end < 0 else data[: end + len(_END_OF_HEADER) - len(self._tail)]
         self._tail = searched[1 - len(_END_OF_HEADER) :]
+        began = not self._seen
         self._count_line(head)
         self._seen += len(head)
         if (reason := self._is_too_large()) is not None:
             return self.refuse(reason)
+        to_door = bool(self._head)
+        if began and self._door is not None:
+            to_door = _TO_DOOR.match(self._start) is not None
+        if to_door:
+            self._head += head
         if end >= 0:
-            self._phase = _Phase.HELD
             self._stop_header_timer()
             self._ahead += data[len(head) :]
+            if to_door:
+                return self._knock()
+            self._phase = _Phase.HELD
             self._pause()
-        self._hold(len(data))
+        if to_door:
+            self._hold(len(data))
+        else:
+            self._give(head, len(data))
+
+    def _knock(self) -> None:
+        """The door counts what waits there. Whoever goes away meanwhile is seen to, so it is read
+        on."""
+        self._phase = _Phase.DOOR
+        self._shared.release(self)
+        if self._door is not None:
+            self._door.arrive(self, len(self._head) + len(self._ahead))
+
+    def _give(self, data: bytes, size: int) -> None:
+        """Pass on to aiohttp, and count ``size`` bytes."""
+        self._hold(size)
+        # What all hold together may be too much, and this connection the one that loses.
         if self._phase is not _Phase.LEFT:
-            self._inner.data_received(head)
+            self._aiohttp().data_received(data)
+
+    def _aiohttp(self) -> asyncio.Protocol:
+        if self._inner is None:
+            self._inner = self._make()
+            if self._transport is not None:
+                self._inner.connection_made(self._transport)
+        return self._inner
 
     def _count_line(self, head: bytes) -> None:
         if self._in_line:
@@ -289,12 +380,11 @@ class Connection(asyncio.BufferedProtocol):
             if self._seen > HTTP_HEADER_MAX:
                 return self.refuse(Refusal.BODY_TOO_LARGE)
             self._hold(len(part))
-            # What all hold together may be too much, and this connection the one that loses.
             if self._phase is _Phase.LEFT:
                 return
         if self._body == 0:
             self._phase = _Phase.ANSWER
-        self._inner.data_received(part)
+        self._aiohttp().data_received(part)
         if rest:
             self._received(rest)
 
@@ -305,7 +395,7 @@ class Connection(asyncio.BufferedProtocol):
         self._phase = _Phase.HEADER
         self._seen = self._line = 0
         self._body = 0
-        self._in_line, self._owned = True, False
+        self._in_line, self._owned, self.was_let_in = True, False, False
         self._start = self._tail = b""
 
     # -- the end ---------------------------------------------------------------------------------
@@ -331,7 +421,10 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def _end(self) -> None:
+        if self._phase is _Phase.DOOR and self._door is not None:
+            self._door.leave(self)
         self._phase = _Phase.LEFT
+        self._head.clear()
         self._shared.release(self)
         self._stop_header_timer()
         self._stop_write_timer()
@@ -361,15 +454,15 @@ class Connection(asyncio.BufferedProtocol):
         # uvloop's transports are no subclasses.
         self._transport = cast("asyncio.Transport", transport)
         self._start_header_timer()
-        self._inner.connection_made(transport)
 
     def eof_received(self) -> bool | None:
         """Pass on."""
-        return self._inner.eof_received()
+        return None if self._inner is None else self._inner.eof_received()
 
     def pause_writing(self) -> None:
         """Whoever does not read its answer loses it."""
-        self._inner.pause_writing()
+        if self._inner is not None:
+            self._inner.pause_writing()
         self._write_timer = asyncio.get_running_loop().call_later(
             HTTP_WRITE_TIMEOUT_S, self.refuse, Refusal.SLOW_READER
         )
@@ -377,13 +470,15 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """Pass on."""
         self._stop_write_timer()
-        self._inner.resume_writing()
+        if self._inner is not None:
+            self._inner.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Hold nothing any more."""
         self._end()
         self._transport = None
-        self._inner.connection_lost(exc)
+        if self._inner is not None:
+            self._inner.connection_lost(exc)
 
     def _pause(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -415,41 +510,3 @@ def closing(connection: Connection, response: web.StreamResponse) -> web.StreamR
     if connection.body_is_missing:
         response.force_close()
     return response
-
-
-class GuardedSite(web.SockSite):
-    """A listening socket whose connections are guarded."""
-
-    def __init__(
-        self, runner: web.AppRunner, sock: socket.socket, unauthenticated: Unauthenticated
-    ) -> None:
-        super().__init__(runner, sock)
-        self._unauthenticated = unauthenticated
-
-    async def start(self) -> None:
-        """Listen."""
-        await web.BaseSite.start(self)
-        # There is one since the runner was set up, without which nobody can make a site.
-        accept = cast("web.Server", self._runner.server)
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(accept(), self._unauthenticated),
-            sock=self._sock,
-            backlog=self._backlog,
-        )
-        # That is also how many asyncio accepts before it does anything else; more may wait.
-        self._sock.listen(HTTP_BACKLOG)
-
-
-def runner(application: web.Application, **options: Any) -> web.AppRunner:  # noqa: ANN401
-    """An aiohttp runner for guarded sites: bodies are not inflated, as Go's server does not, and a
-    client whose body is not wanted has a moment to read why."""
-    return web.AppRunner(
-        application,
-        access_log=None,
-        handle_signals=False,
-        auto_decompress=False,
-        lingering_time=HTTP_LINGER_S,
-        max_line_size=HTTP_LINE_MAX,
-        max_field_size=HTTP_HEADER_MAX,
-        **options,
-    )

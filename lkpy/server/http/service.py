@@ -102,7 +102,7 @@ class HttpService:
         if cors.is_preflight(request.method, request.headers):
             connection.accept_nothing()
             return web.Response(status=204)
-        gate = self._gates.get(path_of(request))
+        gate = None if connection.was_let_in else self._gates.get(path_of(request))
         if gate is not None and (refused := await gate()) is not None:
             return refused
         try:

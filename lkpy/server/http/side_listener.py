@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from aiohttp import hdrs, web
 
 from lkpy.errors import LkpyError
-from lkpy.server.http import guard
+from lkpy.server.http import guard, site
 from lkpy.server.http.listener import listen
 from lkpy.server.http.service import path_of, text
 from lkpy.server.telemetry.log import fields
@@ -43,10 +43,10 @@ class SideListener:
         application = web.Application()
         application.router.add_route("*", "/{path:.*}", self._serve)
         # Whoever asks for a profile and goes away wants it no more.
-        self._runner = guard.runner(application, handler_cancellation=True, shutdown_timeout=0.1)
+        self._runner = site.runner(application, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         for listener in sockets:
-            await guard.GuardedSite(self._runner, listener, self._unauthenticated).start()
+            await site.GuardedSite(self._runner, listener, self._unauthenticated).start()
 
     async def stop(self) -> None:
         """Listen no more. Idempotent."""

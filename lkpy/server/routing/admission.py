@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections import deque
 from collections.abc import AsyncIterator, Callable
+from typing import Protocol
 
 from lkpy.clock import Clock
 from lkpy.errors import Blame, Code, LkpyError
 from lkpy.limits import (
+    ADMISSION_AHEAD,
+    ADMISSION_LINE_BYTES,
     ADMISSION_PACE_S,
     ADMISSION_PATIENCE_S,
-    ADMISSION_REFUSED_PER_TURN,
     ADMISSION_RETRY_MAX_S,
     ADMISSION_STARTING,
     ADMISSION_TAKEN_PER_TURN,
@@ -21,6 +22,7 @@ from lkpy.limits import (
     ADMISSION_WAITING,
 )
 from lkpy.server.routing.admission_gate import AdmissionGate, Refused, Ticket
+from lkpy.server.routing.admission_line import Line
 from lkpy.server.telemetry.events import NO_TELEMETRY, JoinHandled, Telemetry
 
 
@@ -44,46 +46,37 @@ class Abandoned(LkpyError):
         super().__init__(Code.CANCELED, "client went away", blame=Blame.CLIENT)
 
 
-class Turnstile:
-    """Lets a few through in each turn of the event loop: hundreds that come at once, each of them
-    quickly done with, would together keep waiting those who are under way."""
+class Visitor(Protocol):
+    """A request that nobody has looked at."""
 
-    def __init__(self, per_turn: int) -> None:
-        self._per_turn = per_turn
-        self._left = per_turn
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._scheduled = False
+    def let_in(self) -> None:
+        """Look at it."""
 
-    def __len__(self) -> int:
-        return len(self._waiting)
+    def send_away(self, retry_after: str) -> None:
+        """Answer 503, with this as ``Retry-After``."""
 
-    async def enter(self) -> None:
-        """Return when it is one's turn, in order."""
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._next)
-        if self._left and not self._waiting:
-            self._left -= 1
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        await turn
 
-    def _next(self) -> None:
-        """A turn of the loop is over."""
-        self._left = self._per_turn
-        while self._left and self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                self._left -= 1
-        self._scheduled = bool(self._waiting) or self._left < self._per_turn
-        if self._scheduled:
-            asyncio.get_running_loop().call_soon(self._next)
+class _Call:
+    """A visitor that awaits its turn."""
+
+    def __init__(self) -> None:
+        self.turn: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def let_in(self) -> None:
+        if not self.turn.done():
+            self.turn.set_result("")
+
+    def send_away(self, retry_after: str) -> None:
+        if not self.turn.done():
+            self.turn.set_result(retry_after)
 
 
 class Admission:
-    """Lets joins start in order, as many as the node can take."""
+    """Lets joins start in order, as many as the node can take.
+
+    A request :meth:`arrives <arrive>` before anything was spent on it, and waits in a line to be
+    looked at; what turns out to be a join then has its :meth:`turn` at the gate.
+    """
 
     def __init__(self, clock: Clock, telemetry: Telemetry = NO_TELEMETRY) -> None:
         self._clock = clock
@@ -95,19 +88,83 @@ class Admission:
             pace_s=ADMISSION_PACE_S,
             retry_max_s=ADMISSION_RETRY_MAX_S,
         )
-        self._taken = Turnstile(ADMISSION_TAKEN_PER_TURN)
-        self._sent_away = Turnstile(ADMISSION_REFUSED_PER_TURN)
+        self.line: Line[Visitor] = Line(
+            self.gate,
+            per_turn=ADMISSION_TAKEN_PER_TURN,
+            ahead=ADMISSION_AHEAD,
+            patience_s=ADMISSION_PATIENCE_S,
+            max_bytes=ADMISSION_LINE_BYTES,
+        )
         self._turns: dict[Ticket, asyncio.Event] = {}
+        self._turn_ends = False
+        """Whether we hear of the end of this turn of the event loop."""
+        self._late_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait, in the line and at the gate."""
+        return len(self.line) + self.gate.waiting
+
+    # -- the line --------------------------------------------------------------------------------
+
+    def arrive(self, visitor: Visitor, size: int = 0) -> None:
+        """Somebody comes, and holds ``size`` bytes: is let in or sent away, now or later."""
+        refused = self.line.arrive(self._clock.now(), visitor, size)
+        if refused is not None:
+            self._send_away(visitor, refused)
+            return
+        self._advance()
+        if self._late_timer is None and len(self.line):
+            self._watch()
+
+    def leave(self, visitor: Visitor) -> None:
+        """A visitor went away. Idempotent."""
+        if self.line.leave(visitor):
+            self._telemetry.tell(JoinHandled("abandoned"))
 
     async def check(self) -> None:
-        """Raise :class:`Overloaded` when whoever asks now is refused: before anything was spent
-        on it."""
-        if not self.gate.is_full(len(self._taken)):
-            await self._taken.enter()
-            if not self.gate.is_full():
-                return
-        await self._sent_away.enter()
-        raise self._refused(self.gate.refuse(self._clock.now()))
+        """As :meth:`arrive`, for whoever can wait: raise :class:`Overloaded` if sent away."""
+        call = _Call()
+        self.arrive(call)
+        try:
+            retry_after = await call.turn
+        finally:
+            self.leave(call)
+        if retry_after:
+            raise Overloaded(float(retry_after))
+
+    def _advance(self) -> None:
+        """Let in whose turn it is."""
+        while (visitor := self.line.follow()) is not None:
+            visitor.let_in()
+        if not self._turn_ends and (self.line.moves or self.line.turn_used):
+            self._turn_ends = True
+            asyncio.get_running_loop().call_soon(self._turn_over)
+
+    def _turn_over(self) -> None:
+        self._turn_ends = False
+        self.line.turn_over()
+        self._advance()
+
+    def _watch(self) -> None:
+        """See that nobody waits for too long."""
+        until = self.line.patient_until
+        self._late_timer = None
+        if until is not None:
+            self._late_timer = asyncio.get_running_loop().call_later(
+                max(0.0, until - self._clock.now()), self._send_late_away
+            )
+
+    def _send_late_away(self) -> None:
+        now = self._clock.now()
+        for visitor in self.line.late(now):
+            self._send_away(visitor, self.gate.refuse(now))
+        self._watch()
+
+    def _send_away(self, visitor: Visitor, refused: Refused) -> None:
+        visitor.send_away(self._refused(refused).retry_after)
+
+    # -- the gate --------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
     async def turn(self, gone: Callable[[], bool]) -> AsyncIterator[None]:
@@ -130,6 +187,7 @@ class Admission:
             self._turns.pop(ticket, None)
             for following in self.gate.done(self._clock.now(), ticket, started=started):
                 self._turns[following].set()
+            self._advance()
 
     async def _wait(self, ticket: Ticket) -> None:
         self._telemetry.tell(JoinHandled("queued"))

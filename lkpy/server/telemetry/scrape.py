@@ -49,6 +49,9 @@ class Scraper:
         self._http_held = Gauge(
             "lkpy_http_unauthenticated_bytes", (), "Held for clients that have shown no token yet."
         )
+        self._joins_waiting = Gauge(
+            "lkpy_joins_waiting", (), "Requests to join that wait to be looked at or to start."
+        )
         self._http_refused = Counter(
             "lkpy_http_refused_total", ("reason",), "HTTP connections that broke a bound."
         )
@@ -101,6 +104,7 @@ class Scraper:
         signal_closing: int,
         webhooks_queued: int,
         http_held: int = 0,
+        joins_waiting: int = 0,
         http_refused: Mapping[str, int] | None = None,
     ) -> str:
         """Everything, in Prometheus' text format. An engine that does not answer leaves what was
@@ -111,6 +115,7 @@ class Scraper:
         self._signal_closing.set(to=signal_closing)
         self._webhook_queue.set(to=webhooks_queued)
         self._http_held.set(to=http_held)
+        self._joins_waiting.set(to=joins_waiting)
         for reason, times in (http_refused or {}).items():
             self._http_refused.set(reason, to=times)
         snapshot = await self._snapshot()
@@ -124,7 +129,7 @@ class Scraper:
             self._media.instruments(),
             self.trouble.instruments(),
             (self._signal_messages, self._signal_connections, self._signal_closing),
-            (self._webhook_queue, self._http_held, self._http_refused),
+            (self._webhook_queue, self._http_held, self._http_refused, self._joins_waiting),
             (self._webhooks.dispatch, self._webhooks.queue_length, self._interfaces.packets),
         )
         return render(instruments, self._labels) + render(self._process.instruments(), {})
