@@ -55,8 +55,12 @@ UPDATE_CHUNK = 128 * 1024
 """Serialised size at which a ParticipantUpdate is split."""
 USER_PACKET_NONCES = 100
 RELIABLE_CATCH_UP_BYTES = 100_000
-RELIABLE_CATCH_UP_S = 2.0
-"""Reliable data given to participants when they have joined (``pkg/rtc/room.go``)."""
+RELIABLE_CATCH_UP_S = 10.0
+"""Reliable data that was sent with a number, given to participants when they have joined
+(``pkg/rtc/room.go`` dataMessageCache)."""
+JOINING_UNNUMBERED_BYTES = 100_000
+"""Reliable data without a number, for one by the server API, kept for one participant that joins
+(``pkg/rtc/participant.go`` cMaxJoiningUnsequencedReliableBytes); more is lost."""
 RELIABLE_REPLAY_BYTES = 4 * 1024 * 1024
 RELIABLE_REPLAY_S = 20.0
 """Reliable data that a room remembers for a participant whose channel broke: for as long as a lost

@@ -35,6 +35,16 @@ VIDEO_CID, AUDIO_CID = (
 RELIABLE, LOSSY = models.DataPacket.RELIABLE, models.DataPacket.LOSSY
 
 
+def without_data(offer: str) -> str:
+    """The offer without its data section."""
+    head, *sections = offer.split("m=")
+    kept = [section for section in sections if not section.startswith("application")]
+    mids = [line for s in kept for line in s.splitlines() if line.startswith("a=mid:")]
+    bundle = "a=group:BUNDLE " + " ".join(mid.removeprefix("a=mid:") for mid in mids)
+    lines = [bundle if line.startswith("a=group:BUNDLE") else line for line in head.splitlines()]
+    return "m=".join(["\r\n".join(lines) + "\r\n", *kept])
+
+
 def camera(cid: str = VIDEO_CID, **values: Any) -> rtc.AddTrackRequest:
     """A camera in two layers."""
     values = {

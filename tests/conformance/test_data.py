@@ -243,6 +243,27 @@ async def test_who_still_joins_gets_what_was_sent_meanwhile(lobby: Lobby) -> Non
     assert [p.sequence for p in late.received] == list(range(2, 40))
 
 
+@pytest.mark.row(157)
+async def test_who_still_joins_gets_what_is_seconds_old_and_what_the_server_sent(
+    lobby: Lobby,
+) -> None:
+    alice, bob = await people(lobby, "alice", "bob")
+    late = await media.join(lobby, "late", single=False, active=False)
+    for payload in (b"one", b"two"):
+        request = {
+            "room": lobby.room,
+            "data": base64.b64encode(payload).decode(),
+            "kind": "RELIABLE",
+        }
+        await lobby.call("SendData", request, Message)
+    await alice.send_data(user(b"numbered", sequence=1))
+    await until(lambda: len(bob.received) == 3, "what was sent meanwhile")
+    await lobby.pause(3)
+    await late.ready()
+    await until(lambda: len(late.received) == 3, "all of it")
+    assert {p.user.payload for p in late.received} == {b"one", b"two", b"numbered"}
+
+
 @pytest.mark.row(99, 158)
 async def test_data_of_the_server_arrives_once(lobby: Lobby) -> None:
     alice, bob = await people(lobby, "alice", "bob")

@@ -14,8 +14,15 @@ from lkpy.engine.api import (
     DataChannelOverflow,
     DataReceived,
 )
-from lkpy.limits import RELIABLE_REPLAY_BYTES, RELIABLE_REPLAY_S
+from lkpy.limits import (
+    JOINING_UNNUMBERED_BYTES,
+    RELIABLE_CATCH_UP_S,
+    RELIABLE_REPLAY_BYTES,
+    RELIABLE_REPLAY_S,
+)
+from lkpy.server.telemetry.events import MessageDropped
 from tests.room_kit import (
+    JOIN_OFFER,
     LOSSY,
     PUBLISH_OFFER,
     RELIABLE,
@@ -24,6 +31,7 @@ from tests.room_kit import (
     camera,
     microphone,
     running,
+    without_data,
 )
 
 
@@ -205,10 +213,60 @@ async def test_what_waited_too_long_is_not_sent() -> None:
         alice, _, _ = await trio(world)
         late = await world.join("late")
         await alice.send_data(user(sequence=1))
-        await world.advance(2.5)
+        await world.advance(RELIABLE_CATCH_UP_S + 0.5)
         before = len(world.sent())
         await late.open_channels()
         assert len(world.sent()) == before
+
+
+def of_the_server(world: World, payload: bytes, **values: object) -> None:
+    request = room_pb.SendDataRequest(**{"data": payload, "kind": RELIABLE} | values)
+    world.room.data.send(request)
+
+
+async def test_data_of_the_server_waits_for_who_still_joins() -> None:
+    async with running() as world:
+        alice, _, _ = await trio(world)
+        of_the_server(world, b"before")
+        late, other = await world.join("late"), await world.join("other")
+        of_the_server(world, b"one")
+        await alice.send_data(user(b"two", sequence=1))
+        of_the_server(world, b"not for it", destination_identities=["other"])
+        of_the_server(world, b"lost", kind=LOSSY)
+        await world.advance(RELIABLE_REPLAY_S + 1)
+        of_the_server(world, b"three")
+        for client, expected in (
+            (late, [b"one", b"three"]),
+            (other, [b"one", b"not for it", b"three"]),
+        ):
+            before = len(world.sent())
+            await client.open_channels()
+            given = [models.DataPacket.FromString(s.payload) for s in world.sent()[before:]]
+            assert [packet.user.payload for packet in given] == expected, "two is too old"
+        assert not world.room.data._joining
+
+
+async def test_of_data_of_the_server_so_much_waits_and_the_rest_is_counted() -> None:
+    async with running() as world:
+        late = await world.join("late")
+        for _ in range(3):
+            of_the_server(world, bytes(JOINING_UNNUMBERED_BYTES // 2 - 100))
+        dropped = [event.queue for event in world.told if isinstance(event, MessageDropped)]
+        assert dropped == ["joining_data"]
+        before = len(world.sent())
+        await late.open_channels()
+        assert len(world.sent()) == before + 2
+
+
+async def test_nothing_waits_for_who_negotiates_no_channels() -> None:
+    async with running() as world:
+        offer = rtc.SessionDescription(type="offer", sdp=without_data(JOIN_OFFER), id=1)
+        await world.join("silent", publisher_offer=offer)
+        assert not world.room.data._joining
+        late = await world.join("late")
+        assert world.room.data._joining == {late.participant.sid: late.participant}
+        await late.send(leave=rtc.LeaveRequest())
+        assert not world.room.data._joining
 
 
 async def test_data_of_the_server() -> None:

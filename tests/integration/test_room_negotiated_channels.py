@@ -6,7 +6,7 @@ import pytest
 from livekit.protocol import models, rtc
 
 from lkpy.engine.api import DataChannelClosed, DataChannelOpened, DataReceived, OpenDataChannel
-from tests.room_kit import JOIN_OFFER, Client, World, running
+from tests.room_kit import JOIN_OFFER, Client, World, running, without_data
 
 AGREED = {"_reliable": 100, "_lossy": 101, "_data_track": 102}
 
@@ -16,16 +16,6 @@ def opened(world: World, client: Client) -> list[OpenDataChannel]:
     ours = {transport.id for transport in client.participant.transports.all}
     commands = [c for c in world.engine.commands if isinstance(c, OpenDataChannel)]
     return [command for command in commands if command.transport in ours]
-
-
-def without_data(offer: str) -> str:
-    """The offer without its data section."""
-    head, *sections = offer.split("m=")
-    kept = [section for section in sections if not section.startswith("application")]
-    mids = [line for s in kept for line in s.splitlines() if line.startswith("a=mid:")]
-    bundle = "a=group:BUNDLE " + " ".join(mid.removeprefix("a=mid:") for mid in mids)
-    lines = [bundle if line.startswith("a=group:BUNDLE") else line for line in head.splitlines()]
-    return "m=".join(["\r\n".join(lines) + "\r\n", *kept])
 
 
 async def test_a_single_connection_of_protocol_18_has_agreed_channels() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from livekit.protocol import rtc
 
-from lkpy.limits import RELIABLE_REPLAY_S
+from lkpy.limits import JOINING_UNNUMBERED_BYTES, RELIABLE_REPLAY_S
 from lkpy.server.rtc.data_packets import Routed
 from lkpy.server.rtc.reliable_log import ReliableLog, ReliableReader
 
@@ -26,19 +26,42 @@ def state(sid: str, last: int) -> rtc.DataChannelReceiveState:
     return rtc.DataChannelReceiveState(publisher_sid=sid, last_seq=last)
 
 
-def test_who_joins_is_given_the_last_two_seconds_and_hundred_thousand_bytes() -> None:
+def test_who_joins_is_given_the_last_ten_seconds_and_hundred_thousand_bytes() -> None:
     log = ReliableLog()
     log.add(0.0, "PA_a", packet(1))
     reader = log.reader()
     log.add(0.0, "PA_a", packet(2))
     for sequence in range(3, 7):
-        log.add(1.0, "PA_a", packet(sequence, 40_000))
-    log.add(1.0, "PA_a", packet(7, to=frozenset({"other"})))
-    log.add(1.0, "PA_me", packet(8))
-    assert given(log, reader, 2.5) == [5, 6]
-    assert given(log, reader, 2.5) == [], "once"
+        log.add(5.0, "PA_a", packet(sequence, 40_000))
+    log.add(5.0, "", packet(0, 90_000))
+    log.add(5.0, "PA_a", packet(7, to=frozenset({"other"})))
+    log.add(5.0, "PA_me", packet(8))
+    assert given(log, reader, 15.0) == [5, 6], "what has no number takes no room"
+    assert given(log, reader, 15.0) == [], "once"
     late = ReliableReader(0, 0)
-    assert given(log, late, 3.5) == []
+    assert given(log, late, 15.5) == []
+
+
+def test_who_joins_is_given_what_has_no_number_in_order_however_old_it_is() -> None:
+    log = ReliableLog()
+    reader = log.reader()
+    for number, sequence in enumerate((0, 1, 0, 2, 0)):
+        sent = packet(sequence, tag=number)
+        if not sequence:
+            assert reader.hold(log.next, sent)
+        log.add(0.0 if number < 2 else 50.0, "PA_a" if sequence else "", sent)
+    missed = log.catch_up(55.0, reader, "PA_me", "me")
+    assert [p.payload[0] for p in missed] == [0, 2, 3, 4]
+    assert log.catch_up(55.0, reader, "PA_me", "me") == []
+
+
+def test_of_what_has_no_number_so_much_is_kept_and_no_more() -> None:
+    reader = ReliableReader(0, 0)
+    assert reader.hold(0, packet(0, JOINING_UNNUMBERED_BYTES - 10))
+    assert not reader.hold(1, packet(0, 11))
+    assert reader.hold(2, packet(0, 10))
+    assert [number for number, _ in reader.take_held()] == [0, 2]
+    assert reader.hold(3, packet(0, JOINING_UNNUMBERED_BYTES))
 
 
 def fill(log: ReliableLog, sequences: range, sender: str = "PA_a") -> None:

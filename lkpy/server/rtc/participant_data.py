@@ -58,6 +58,13 @@ class ParticipantData:
         """Of the last reliable packet that the client sent; 0 before."""
         return self._channels.last_sequence
 
+    @property
+    def waits_for_channel(self) -> bool:
+        """It has had no channel for packets yet, and may still get one."""
+        if self._bare or not self.reader.joining:
+            return False
+        return self._owner.active_since is None or self._transports.primary.takes_data
+
     def outgoing(self, *, reliable: bool) -> tuple[int, int] | None:
         """Where data for this participant goes: its primary connection's channel."""
         if self._bare:

@@ -1,21 +1,25 @@
 """What a room's participants were sent reliably of late, for those who could not take it. Pure;
 told ``now``.
 
-A participant that still joins gets what was sent meanwhile (livekit-server ``pkg/rtc/room.go``
-dataMessageCache). One whose channel broke, with messages in flight, gets after its resume what it
-has not received, by the sequence numbers that it names (``SyncState.datachannel_receive_states``).
+A participant that still joins gets what was sent meanwhile: packets with a number from the log
+(livekit-server ``pkg/rtc/room.go`` dataMessageCache), others, as the server API sends, from its
+own place (``pkg/rtc/participant.go`` SendDataMessage). One whose channel broke, with messages in
+flight, gets after its resume what it has not received, by the sequence numbers that it names
+(``SyncState.datachannel_receive_states``).
 LiveKit relies on the SCTP association there and loses what was in flight when that dies.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from livekit.protocol import rtc
 
 from lkpy.limits import (
+    JOINING_UNNUMBERED_BYTES,
     RELIABLE_CATCH_UP_BYTES,
     RELIABLE_CATCH_UP_S,
     RELIABLE_REPLAY_BYTES,
@@ -34,8 +38,25 @@ class ReliableReader:
     """Number of the first packet that came when it had no channel."""
     joining: bool = True
     """It has had no channel yet."""
+    _held: list[tuple[int, Routed]] = field(default_factory=list)
+    _held_bytes: int = 0
     _received: dict[str, int] | None = None
     _told_at: float = 0.0
+
+    def hold(self, number: int, packet: Routed) -> bool:
+        """Keep a packet without a sequence number until there is a channel. False: it is too much,
+        and lost."""
+        size = len(packet.payload)
+        if self._held_bytes + size > JOINING_UNNUMBERED_BYTES:
+            return False
+        self._held.append((number, packet))
+        self._held_bytes += size
+        return True
+
+    def take_held(self) -> list[tuple[int, Routed]]:
+        """What was kept, by its number in the log."""
+        held, self._held, self._held_bytes = self._held, [], 0
+        return held
 
     def interrupted(self, number: int) -> None:
         """Its channel is gone; ``number`` is the log's next."""
@@ -103,25 +124,31 @@ class ReliableLog:
 
     def catch_up(self, now: float, reader: ReliableReader, sid: str, identity: str) -> list[Routed]:
         """What the participant missed, in order; it has a channel from now on."""
-        joining = reader.joining
+        joining, held = reader.joining, reader.take_held()
         received = reader.caught_up(now)
         missed = [
-            logged.packet
+            (logged.number, logged.packet)
             for logged in (self._recent(now) if joining else self._packets)
             if logged.sender != sid
             and logged.packet.reaches(sid, identity)
             and _is_missed(logged, reader, received)
         ]
         reader.next = self._next
-        return missed
+        return [packet for _, packet in heapq.merge(missed, held, key=_number)]
 
     def _recent(self, now: float) -> Iterator[_Logged]:
-        """What participants that join get: no older than two seconds, and no more than so much."""
-        excess = sum(len(logged.packet.payload) for logged in self._packets)
-        for logged in self._packets:
+        """Numbered packets that participants which join get: no older than ten seconds, and no more
+        than so much."""
+        numbered = [logged for logged in self._packets if logged.packet.sequence]
+        excess = sum(len(logged.packet.payload) for logged in numbered)
+        for logged in numbered:
             if now - logged.at <= RELIABLE_CATCH_UP_S and excess <= RELIABLE_CATCH_UP_BYTES:
                 yield logged
             excess -= len(logged.packet.payload)
+
+
+def _number(entry: tuple[int, Routed]) -> int:
+    return entry[0]
 
 
 def _is_missed(logged: _Logged, reader: ReliableReader, received: Mapping[str, int] | None) -> bool:

@@ -94,6 +94,8 @@ class RoomData:
         self._channels = {kind: _Channels() for kind in kinds}
         """By whether packets are reliable, and whether only the active get them."""
         self._bare = {active: _Channels() for active in (True, False)}
+        self._joining: dict[str, Participant] = {}
+        """Members that will have their first channel, by sid."""
 
     def changed(self, participant: Participant) -> None:
         """A member entered, or its channels or its state changed."""
@@ -105,10 +107,15 @@ class RoomData:
         for only_active, channels in self._bare.items():
             channel = participant.data.outgoing_bare()
             channels.set(participant.sid, channel if active or not only_active else None)
+        if participant.data.waits_for_channel:
+            self._joining[participant.sid] = participant
+        else:
+            self._joining.pop(participant.sid, None)
 
     def left(self, participant: Participant) -> None:
         """A member left. Idempotent."""
         self._identities.pop(participant.sid, None)
+        self._joining.pop(participant.sid, None)
         for channels in (*self._channels.values(), *self._bare.values()):
             channels.set(participant.sid, None)
 
@@ -147,6 +154,12 @@ class RoomData:
             logger.warning("data is not sent: %s", error.message)
 
     def _log(self, sender: str, packet: Routed) -> None:
+        if not packet.sequence and not packet.only_active:
+            for sid, participant in self._joining.items():
+                if sid == sender or not packet.reaches(sid, participant.identity):
+                    continue
+                if not participant.data.reader.hold(self.log.next, packet):
+                    self._telemetry.tell(MessageDropped("joining_data"))
         self.log.add(self._clock.now(), sender, packet)
         self._trim_later()
 
@@ -164,6 +177,7 @@ class RoomData:
         channel = participant.data.outgoing(reliable=True)
         if channel is None:
             return
+        self._joining.pop(participant.sid, None)
         missed = self.log.catch_up(
             self._clock.now(), participant.data.reader, participant.sid, participant.identity
         )
