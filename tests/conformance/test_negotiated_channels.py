@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from livekit.protocol import models
+from livekit.protocol import models, rtc
 
 from tests.conformance import media
 from tests.conformance.kit import Lobby, until
 from tests.conformance.media import AGREED, Participant
+from tests.conformance.resume_kit import SDK, come_back
 
 DCEP = 50
 RELIABLE, LOSSY = models.DataPacket.RELIABLE, models.DataPacket.LOSSY
@@ -119,3 +120,25 @@ async def test_channels_in_band_from_the_beginning(lobby: Lobby) -> None:
         await participant.ready()
     await talk(alice, bob)
     await talk(bob, alice)
+
+
+@pytest.mark.row(211, 56)
+async def test_they_outlast_a_lost_signal_connection(lobby: Lobby) -> None:
+    alice = await media.join(lobby, "alice", single=True, protocol=18, sdk=SDK)
+    bob = await media.join(lobby, "bob", single=True, protocol=18, sdk=SDK)
+    for participant in (alice, bob):
+        await participant.ready()
+    signal = await come_back(lobby, alice)
+    assert signal.kinds[0] == "reconnect"
+    await signal.send(
+        sync_state=rtc.SyncState(
+            data_channels=[
+                rtc.DataChannelInfo(label=label, id=stream, target=rtc.SignalTarget.PUBLISHER)
+                for label, stream in AGREED.items()
+            ]
+        )
+    )
+    await talk(alice, bob)
+    await talk(bob, alice)
+    assert DCEP not in alice.ppids
+    assert {label: channel.id for label, channel in alice.channels.items()} == AGREED

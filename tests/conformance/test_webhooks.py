@@ -69,6 +69,7 @@ async def test_a_session(told: Lobby, receiver: Receiver) -> None:
     assert len({webhook.event["id"] for webhook in came}) == len(came)
 
     started, joined, published, unpublished, left, finished = (webhook.event for webhook in came)
+    assert finished["roomEndReason"] == "ROOM_END_API_DELETE"
     sid = started["room"]["sid"]
     assert set(started) == {"event", "id", "createdAt", "room"}
     assert started["room"]["emptyTimeout"] == 300
@@ -97,7 +98,7 @@ async def test_a_session(told: Lobby, receiver: Receiver) -> None:
     assert left["participant"]["state"] == "DISCONNECTED"
     assert left["participant"]["disconnectReason"] == "CLIENT_INITIATED"
     assert left["participant"]["isPublisher"] is True
-    assert set(finished) == {"event", "id", "createdAt", "room"}
+    assert set(finished) == {"event", "id", "createdAt", "room", "roomEndReason"}
     assert finished["room"]["sid"] == sid
 
 
@@ -137,6 +138,15 @@ async def test_a_room_that_is_created_and_deleted(told: Lobby, receiver: Receive
     assert receiver.names(told.room) == ["room_started", "room_finished"]
     started = receiver.of(told.room)[0].event["room"]
     assert (started["metadata"], started["maxParticipants"]) == ("m", 7)
+
+
+@pytest.mark.row(206, 112)
+async def test_a_room_that_nobody_is_in_any_more_says_so(told: Lobby, receiver: Receiver) -> None:
+    request = {"name": told.room, "empty_timeout": 1}
+    await told.call("CreateRoom", request, Message, roomCreate=True)
+    await receiver.expect(told.room, "room_finished")
+    finished = receiver.of(told.room)[-1].event
+    assert finished["roomEndReason"] == "ROOM_END_IDLE_TIMEOUT"
 
 
 @pytest.mark.row(207)

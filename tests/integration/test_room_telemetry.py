@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from livekit.protocol import models, rtc
 
 from lkpy.engine.api import DataChannelOverflow, DataReceived
@@ -13,6 +14,7 @@ from lkpy.server.telemetry.events import (
     ParticipantActive,
     ParticipantLeft,
     QualityMeasured,
+    RoomEnded,
     RoomStarted,
     Telemetry,
     TelemetryEvent,
@@ -45,6 +47,30 @@ async def test_a_session_is_told_in_the_order_in_which_it_happens() -> None:
         ]
         states = [event.state for event in world.told if isinstance(event, TransportChanged)]
         assert states == ["ice_connected", "connected"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (Reason.ROOM_DELETED, "ROOM_END_API_DELETE"),
+        (Reason.SERVER_SHUTDOWN, "ROOM_END_SERVER_SHUTDOWN"),
+        (Reason.UNKNOWN_REASON, "ROOM_END_UNKNOWN"),
+    ],
+)
+async def test_why_a_room_ended(reason: models.DisconnectReason, said: str) -> None:
+    async with running() as world:
+        await world.join("alice")
+        await world.room.close(reason)
+        await world.room.close(Reason.ROOM_DELETED)
+        (ended,) = [event for event in world.told if isinstance(event, RoomEnded)]
+        assert models.RoomEndReason.Name(ended.reason) == said
+
+
+async def test_a_room_that_nobody_comes_to_ends_as_idle() -> None:
+    async with running() as world:
+        await world.advance(world.room.to_proto().empty_timeout + 1)
+        (ended,) = [event for event in world.told if isinstance(event, RoomEnded)]
+        assert ended.reason == models.RoomEndReason.ROOM_END_IDLE_TIMEOUT
 
 
 async def test_a_subscription_is_told_with_its_participant() -> None:

@@ -59,6 +59,14 @@ RefreshToken = Callable[[Grants, str], str]
 """Grants and the API key to sign with → a token."""
 
 
+_END_REASONS = {
+    models.DisconnectReason.ROOM_DELETED: models.RoomEndReason.ROOM_END_API_DELETE,
+    models.DisconnectReason.ROOM_CLOSED: models.RoomEndReason.ROOM_END_IDLE_TIMEOUT,
+    models.DisconnectReason.SERVER_SHUTDOWN: models.RoomEndReason.ROOM_END_SERVER_SHUTDOWN,
+}
+"""By what those who are still there are told (``pkg/rtc/types/interfaces.go`` RoomCloseReason)."""
+
+
 class RoomObserver(Protocol):
     """Who keeps records of rooms. Called on the room's task; must not wait."""
 
@@ -281,10 +289,11 @@ class Room:
         self.slices.for_each(
             self.members(), lambda participant: self.close_participant(participant, reason, action)
         )
-        self.slices.then(self._ended)
+        ended = _END_REASONS.get(reason, models.RoomEndReason.ROOM_END_UNKNOWN)
+        self.slices.then(partial(self._ended, ended))
 
-    def _ended(self) -> None:
-        self.telemetry.tell(RoomEnded(self))
+    def _ended(self, reason: models.RoomEndReason) -> None:
+        self.telemetry.tell(RoomEnded(self, reason))
         self._observer.room_closed(self)
 
     # -- updates ----------------------------------------------------------------------------------

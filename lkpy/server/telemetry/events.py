@@ -53,6 +53,7 @@ class RoomEnded:
     """A live room ended; everybody has left it."""
 
     room: TelemetryRoom
+    reason: models.RoomEndReason = models.RoomEndReason.ROOM_END_UNKNOWN
 
 
 # -- participants ---------------------------------------------------------------------------------

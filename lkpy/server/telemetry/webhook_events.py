@@ -37,6 +37,7 @@ EVENTS = (
     "egress_ended",
     "ingress_started",
     "ingress_ended",
+    "agent_job_pending",
     "agent_job_started",
     "agent_job_ended",
 )
@@ -87,7 +88,13 @@ class WebhookListener:
             case RoomStarted():
                 self._notify(WebhookEvent(event="room_started", room=event.room.to_proto()))
             case RoomEnded():
-                self._notify(WebhookEvent(event="room_finished", room=event.room.to_proto()))
+                self._notify(
+                    WebhookEvent(
+                        event="room_finished",
+                        room=event.room.to_proto(),
+                        room_end_reason=event.reason,
+                    )
+                )
             case ParticipantJoined():
                 self._active.setdefault(event.participant.sid, False)
             case ParticipantActive():
