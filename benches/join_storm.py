@@ -1,29 +1,42 @@
 """Joins all at once, and what becomes of them: a server process, real sockets, one JSON row a line.
 
-    python benches/join_storm.py [count …] [--rooms R]
+    python benches/join_storm.py [count …] [--rooms R] [--dual] [--browsers] [--turns N]
 
-Clients join as browsers do, without media; who is refused with ``Retry-After`` comes back then,
-who fails otherwise after a second. A row says how many sessions began in each second, and in each
-half second for which the server's Python thread ran, which does not depend on what else the machine
-does; how many requests were refused and how (``failed``: what was neither refused in so many words
-nor served); and the server's CPU per successful join.
+Clients join as browsers do, without media: with one peer connection, whose offer they send along,
+or with ``--dual`` two. Who is refused with ``Retry-After`` comes back then, or with ``--browsers``
+when livekit-client does, which does not read it. Who fails otherwise comes back after a second.
+
+A row says how many sessions began in each second, and in each half second for which the server's
+Python thread ran, which does not depend on what else the machine does; how many requests were
+refused and how (``failed``: what was neither refused in so many words nor served); and the server's
+CPU per successful join. That is signalling; ``benches/whole_joins.py`` has ICE, DTLS and media.
+
+With ``LIVEKIT_SERVER``, the path of livekit-server's program, that runs in turns with ours, each
+``--turns`` times, and a last row has the ratio of the medians.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import bisect
+import itertools
 import json
+import os
 import pathlib
+import random
 import re
+import select
+import socket
+import statistics
 import sys
 import threading
 import time
 import zlib
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any
 from urllib.parse import urlsplit
 
 from livekit.protocol import rtc
@@ -31,23 +44,13 @@ from livekit.protocol import rtc
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benches.server_process import Server, started  # noqa: E402
-from benches.signalling import join_url, settled  # noqa: E402
+from benches.server_process import Server, livekit, rest, started  # noqa: E402
+from benches.signalling import join_url  # noqa: E402
 
 COUNTS = (100, 300, 600, 1000, 2000)
+BACK_OFF_S = (0.3, 1.2, 2.7, 4.8, 7.0)
+"""livekit-client's pauses, to all but the first of which it adds up to a second."""
 _GIVE_UP_S = 60.0
-
-
-@dataclass
-class Storm:
-    """What happened so far."""
-
-    began: float = field(default_factory=time.time)
-    joined: list[float] = field(default_factory=list)
-    """Unix seconds."""
-    refused: int = 0
-    failed: Counter[str] = field(default_factory=Counter)
-    slowest_refusal: float = 0.0
 
 
 class Work:
@@ -86,40 +89,130 @@ def per_second(moments: list[float], began: float) -> list[int]:
     return [counts[second] for second in range(max(counts, default=-1) + 1)]
 
 
-class Client(asyncio.Protocol):
-    """One attempt to join, as cheap as can be: the request is there, of the answer only the first
-    frame is read. The connection stays when it worked."""
+@dataclass
+class Client:
+    """One that joins, as cheap as can be: of the answer only the first frame is read. The
+    connection stays when it worked."""
 
-    def __init__(self, request: bytes) -> None:
-        self._request = request
-        self._received = bytearray()
-        self.answer: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
-        """Status, and the value of ``Retry-After`` or the first message."""
+    request: bytes
+    socket: socket.socket | None = None
+    asked: float = 0.0
+    received: bytearray = field(default_factory=bytearray)
+    refused: int = 0
+    joined: bool = False
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast("asyncio.Transport", transport).write(self._request)
 
-    def data_received(self, data: bytes) -> None:
-        if self.answer.done():
+@dataclass
+class Storm:
+    """What happened so far."""
+
+    address: tuple[str, int]
+    browsers: bool
+    began: float = field(default_factory=time.time)
+    joined: list[float] = field(default_factory=list)
+    """Unix seconds, by the server's clock: a client that is busy hears of it later."""
+    refused: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    slowest_refusal: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._poll = select.epoll()
+        self._open: dict[int, Client] = {}
+        self._later: list[tuple[float, int, Client]] = []
+        self._numbers = itertools.count()
+
+    def run(self, clients: Sequence[Client]) -> None:
+        """Until all have joined, or for a minute."""
+        until = time.monotonic() + _GIVE_UP_S
+        for client in clients:
+            self._ask(client)
+        while len(self.joined) < len(clients) and time.monotonic() < until:
+            for number, _ in self._poll.poll(0.01):
+                self._read(self._open[number])
+            now = time.monotonic()
+            due = [entry for entry in self._later if entry[0] <= now]
+            self._later = [entry for entry in self._later if entry[0] > now]
+            for _, _, client in sorted(due):
+                self._ask(client)
+
+    def close(self) -> None:
+        for client in list(self._open.values()):
+            self._drop(client)
+        self._poll.close()
+
+    def _ask(self, client: Client) -> None:
+        client.asked = time.monotonic()
+        client.received.clear()
+        try:
+            # On this machine both are done at once.
+            client.socket = socket.create_connection(self.address, timeout=_GIVE_UP_S)
+            client.socket.sendall(client.request)
+            client.socket.setblocking(False)
+        except OSError as error:
+            self._fail(client, type(error).__name__)
             return
-        self._received += data
-        head, end, rest = bytes(self._received).partition(b"\r\n\r\n")
-        if not end:
+        self._open[client.socket.fileno()] = client
+        self._poll.register(client.socket, select.EPOLLIN)
+
+    def _read(self, client: Client) -> None:
+        assert client.socket is not None
+        try:
+            data = client.socket.recv(1 << 16)
+        except OSError as error:
+            data = b""
+            reason = type(error).__name__
+        else:
+            reason = "closed"
+        if not data:
+            self._drop(client)
+            if not client.joined:
+                self._fail(client, reason)
             return
+        if client.joined:
+            return
+        client.received += data
+        head, end, rest_of_it = bytes(client.received).partition(b"\r\n\r\n")
+        if end:
+            self._answered(client, head, rest_of_it)
+
+    def _answered(self, client: Client, head: bytes, rest_of_it: bytes) -> None:
         status = int(head[9:12])
-        if status != 101:
-            after = re.search(rb"(?i)\r\nretry-after: *(\d+)", head)
-            self.answer.set_result((status, after[1] if after else b""))
-        elif (message := _message(rest)) is not None:
-            self.answer.set_result((status, message))
+        after = re.search(rb"(?i)\r\nretry-after: *(\d+)", head)
+        if status == 101:
+            message = _message(rest_of_it)
+            if message is not None:
+                join = rtc.SignalResponse.FromString(message).join
+                self.joined.append(join.participant.joined_at_ms / 1000)
+                client.joined = True
+            return
+        self._drop(client)
+        if status != 503 or not after:
+            self._fail(client, str(status))
+            return
+        self.refused += 1
+        self.slowest_refusal = max(self.slowest_refusal, time.monotonic() - client.asked)
+        wait = float(after[1])
+        if self.browsers:
+            wait = BACK_OFF_S[min(client.refused, len(BACK_OFF_S) - 1)]
+            wait += random.random() if client.refused else 0.0
+        client.refused += 1
+        self._again(client, wait)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(exc or ConnectionResetError("closed"))
+    def _fail(self, client: Client, why: str) -> None:
+        self.failed[why] += 1
+        self._again(client, 1.0)
+
+    def _again(self, client: Client, wait_s: float) -> None:
+        self._later.append((time.monotonic() + wait_s, next(self._numbers), client))
+
+    def _drop(self, client: Client) -> None:
+        if client.socket is not None and client.socket.fileno() >= 0:
+            self._open.pop(client.socket.fileno(), None)
+            client.socket.close()
 
 
 def _message(frame: bytes) -> bytes | None:
-    """The payload of a compressed frame (RFC 6455 5.2, RFC 7692 7.2.2); None: not all is there."""
+    """The payload of the first frame (RFC 6455 5.2, RFC 7692 7.2.2); None: not all is there."""
     if len(frame) < 10:
         return None
     start, length = 2, frame[1]
@@ -130,7 +223,9 @@ def _message(frame: bytes) -> bytes | None:
     if len(frame) < start + length:
         return None
     payload = frame[start : start + length]
-    return zlib.decompress(payload + b"\x00\x00\xff\xff\x01\x00\x00\xff\xff", wbits=-15)
+    if not frame[0] & 0x40:
+        return payload
+    return zlib.decompressobj(wbits=-15).decompress(payload + b"\x00\x00\xff\xff")
 
 
 def request(url: str) -> bytes:
@@ -144,53 +239,25 @@ def request(url: str) -> bytes:
     ).encode()
 
 
-async def client(address: tuple[str, int], sent: bytes, storm: Storm) -> asyncio.BaseTransport:
-    """Join, again and again until it works."""
-    loop = asyncio.get_running_loop()
-    while True:
-        asked, wait = time.monotonic(), 1.0
-        try:
-            transport, attempt = await loop.create_connection(lambda: Client(sent), *address)
-            status, value = await attempt.answer
-        except OSError as error:
-            storm.failed[type(error).__name__] += 1
-        else:
-            if status == 101:
-                join = rtc.SignalResponse.FromString(value).join
-                # The server's time: a client that is busy hears of it later.
-                storm.joined.append(join.participant.joined_at_ms / 1000)
-                return transport
-            transport.close()
-            if status == 503 and value:
-                storm.refused += 1
-                storm.slowest_refusal = max(storm.slowest_refusal, time.monotonic() - asked)
-                wait = float(value)
-            else:
-                storm.failed[str(status)] += 1
-        await asyncio.sleep(wait)
-
-
-async def storm(server: Server, count: int, rooms: int) -> dict[str, object]:
+def storm(
+    server: Server, count: int, rooms: int, *, single: bool = True, browsers: bool = False
+) -> dict[str, Any]:
     """One row."""
     # Signing is the client's work: done before.
-    urls = [join_url(server, f"{count}-{number % rooms}") for number in range(count)]
-    requests = [request(url) for url in urls]
-    address = urlsplit(urls[0])
-    before, result, work = server.cpu(), Storm(), Work(server)
-    where = (address.hostname or "", address.port or 0)
-    clients = [asyncio.create_task(client(where, sent, result)) for sent in requests]
-    done, _ = await asyncio.wait(clients, timeout=_GIVE_UP_S)
+    urls = [join_url(server, f"{count}-{number % rooms}", single=single) for number in range(count)]
+    clients = [Client(request(url)) for url in urls]
+    parts = urlsplit(urls[0])
+    before, work = server.cpu(), Work(server)
+    result = Storm((parts.hostname or "", parts.port or 0), browsers)
+    result.run(clients)
     spent = server.cpu() - before
     work.stop()
-    for task in clients:
-        task.cancel()
-    for connection in await asyncio.gather(*clients, return_exceptions=True):
-        if isinstance(connection, asyncio.BaseTransport):
-            connection.close()
-    joined = len(done)
+    result.close()
+    joined = len(result.joined)
     wall = max(result.joined, default=time.time()) - result.began
     return {
-        "name": f"{count} joins at once, {rooms} rooms",
+        "name": f"{count} joins at once, {rooms} rooms, {'single' if single else 'dual'}",
+        "server": "lkpy" if server.target.ours else "livekit-server",
         "joined": joined,
         "wall_s": round(wall, 2),
         "joins_per_s": round(joined / wall, 1),
@@ -203,20 +270,55 @@ async def storm(server: Server, count: int, rooms: int) -> dict[str, object]:
     }
 
 
-async def main() -> None:
+def measure(
+    running: AbstractContextManager[Server], count: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    """A row of a server that has done nothing yet but one join: the first one imports and
+    compiles."""
+    with running as server:
+        storm(server, 1, 1, single=not options.dual)
+        rest(server)
+        rooms = options.rooms or max(1, count // 20)
+        row = storm(server, count, rooms, single=not options.dual, browsers=options.browsers)
+        print(json.dumps(row), flush=True)
+        return row
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description="Joins all at once.")
     parser.add_argument("count", nargs="*", type=int, default=COUNTS)
     parser.add_argument("--rooms", type=int, default=0, help="0: one for every 20 clients")
+    parser.add_argument("--dual", action="store_true", help="two peer connections")
+    parser.add_argument("--browsers", action="store_true", help="come back as livekit-client does")
+    parser.add_argument("--turns", type=int, default=0, help="rows of each server; 0: as needed")
     options = parser.parse_args()
+    other = os.environ.get("LIVEKIT_SERVER")
     for count in options.count:
-        with started() as server:
-            # The first join of a process imports and compiles.
-            await storm(server, 1, 1)
-            await settled(server)
-            row = await storm(server, count, options.rooms or max(1, count // 20))
-            print(json.dumps(row), flush=True)
-            await settled(server)
+        ours: list[dict[str, Any]] = []
+        theirs: list[dict[str, Any]] = []
+        for _ in range(options.turns or (3 if other else 1)):
+            ours.append(measure(started(), count, options))
+            if other:
+                theirs.append(measure(livekit(other), count, options))
+        if theirs:
+            print(json.dumps(compared(count, ours, theirs)), flush=True)
+
+
+def compared(
+    count: int, ours: list[dict[str, Any]], theirs: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The medians of ours as multiples of the other's."""
+
+    def ratio(figure: str) -> float:
+        mine, its = (statistics.median(row[figure] for row in rows) for rows in (ours, theirs))
+        return round(mine / its, 2)
+
+    return {
+        "name": f"{count} joins at once, ours beside livekit-server's",
+        "joins_per_s_ratio": ratio("joins_per_s"),
+        "cpu_ratio": ratio("cpu_ms_per_join"),
+    }
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

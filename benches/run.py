@@ -23,6 +23,9 @@ Row = dict[str, Any]
 
 _SIGNALLING = {
     "joins_per_s": "joins/s",
+    "joins_per_s_ratio": "times livekit-server's joins/s",
+    "cpu_ratio": "times its CPU",
+    "forwarding_ms": "ms of forwarding meanwhile, taken off",
     "python_ms": "ms of Python",
     "cpu_ms": "ms of CPU",
     "cpu_ms_per_join": "ms of CPU",
@@ -89,7 +92,7 @@ def control_plane() -> list[Row]:
 def signalling() -> list[Row]:
     """A whole server under real signal connections, and with participants who do nothing."""
     rows = []
-    for script in ("signalling", "idle", "join_storm"):
+    for script in ("signalling", "idle", "join_storm", "whole_joins"):
         done = run([sys.executable, "-W", "ignore", f"benches/{script}.py"])
         rows += [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return rows

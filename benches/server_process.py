@@ -12,12 +12,27 @@ import contextlib
 import json
 import os
 import pathlib
+import subprocess
 import tempfile
+import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.conformance.kit import Target
 from tests.interop.conftest import run_server
+from tests.ports import free_port
+
+_START_S = 30.0
+_SECRET = "a-secret-of-thirty-two-characters-or-more"
+_LIVEKIT = """
+port: {port}
+bind_addresses: [127.0.0.1]
+rtc: {{udp_port: {udp}, tcp_port: {tcp}, use_external_ip: false, node_ip: 127.0.0.1, \
+enable_loopback_candidate: true}}
+keys: {{devkey: {secret}}}
+logging: {{level: error}}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +65,47 @@ class Server:
         """Resident bytes."""
         pages = int(pathlib.Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def rest(server: Server) -> None:
+    """Wait until the server has little to do."""
+    while True:
+        before = server.cpu()
+        time.sleep(0.25)
+        if (server.cpu() - before).total < 0.01:
+            return
+
+
+@contextlib.contextmanager
+def livekit(program: str) -> Iterator[Server]:
+    """The livekit-server of this path, with nothing done yet, on loopback."""
+    port, udp, tcp = free_port(), free_port(), free_port()
+    with tempfile.TemporaryDirectory() as name:
+        config = pathlib.Path(name) / "livekit.yaml"
+        config.write_text(_LIVEKIT.format(port=port, udp=udp, tcp=tcp, secret=_SECRET))
+        with subprocess.Popen(
+            [program, "--config", str(config)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            try:
+                url = f"http://127.0.0.1:{port}"
+                deadline = time.monotonic() + _START_S
+                while not _answers(url):
+                    if process.poll() is not None or time.monotonic() > deadline:
+                        raise RuntimeError(f"{program} did not start")
+                    time.sleep(0.05)
+                yield Server(Target(url, "devkey", _SECRET, ours=False), process.pid)
+            finally:
+                process.terminate()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1):
+            return True
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
