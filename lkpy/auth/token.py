@@ -8,6 +8,7 @@ A token is a JWT signed with HS256 by an API secret and issued (``iss``) by the 
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 import warnings
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jwt
+from jwt.algorithms import HMACAlgorithm
 
 from lkpy.auth.grants import Grants, GrantsError, numeric_date
 from lkpy.errors import Code, LkpyError
@@ -26,6 +28,10 @@ from lkpy.limits import TOKEN_DEFAULT_TTL_S, TOKEN_LEEWAY_S, TOKEN_MAX_SIZE, TOK
 warnings.filterwarnings("ignore", message="The HMAC key is", module="jwt")
 
 _ALGORITHM = "HS256"
+_HS256 = HMACAlgorithm(HMACAlgorithm.SHA256)
+# PyJWT does the arithmetic and judges keys. A token is taken apart and put together here: by
+# PyJWT that is four times the work, which every join has twice.
+_HEADER = base64.urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').rstrip(b"=")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 _ALGORITHMS = frozenset(
     {"none", "EdDSA"}
@@ -71,7 +77,9 @@ def mint(
     }
     if grants.identity:
         claims["sub"] = grants.identity
-    return jwt.encode(claims | grants.to_claims(), api_secret, algorithm=_ALGORITHM)
+    payload = json.dumps(claims | grants.to_claims(), separators=(",", ":")).encode()
+    signed = b"%s.%s" % (_HEADER, _encoded(payload))
+    return f"{signed.decode()}.{_encoded(_HS256.sign(signed, _key(api_secret))).decode()}"
 
 
 def verify(token: str, keys: Mapping[str, str], *, now: float) -> Verified:
@@ -80,32 +88,19 @@ def verify(token: str, keys: Mapping[str, str], *, now: float) -> Verified:
     The order of the checks decides which message a client sees: form, issuer, then algorithm,
     signature, the claims' types, and times.
     """
-    header, registered = _unverified(token)
-    api_key: str = registered.get("iss") or ""
+    header, claims = _unverified(token)
+    api_key: str = claims.get("iss") or ""
     secret = keys.get(api_key)
     if not secret:
         raise TokenError(INVALID_KEY)
     if header["alg"] != _ALGORITHM:
         raise _invalid(f"{_BAD_SIGNATURE}: signing method {header['alg']} is invalid")
+    signed, _, signature = token.rpartition(".")
+    if not _HS256.verify(signed.encode(), _key(secret), _signature(signature)):
+        raise _invalid(f"{_BAD_SIGNATURE}: signature is invalid")
     try:
-        # PyJWT reads the machine's clock for exp and nbf; they are checked below against `now`.
-        claims = jwt.decode(
-            token,
-            secret,
-            algorithms=[_ALGORITHM],
-            options={
-                "verify_exp": False,
-                "verify_nbf": False,
-                "verify_iat": False,
-                "verify_aud": False,
-                "verify_sub": False,
-                "verify_jti": False,
-            },
-        )
         grants = Grants.from_claims(well_formed(claims))
-    except jwt.InvalidSignatureError as error:
-        raise _invalid(f"{_BAD_SIGNATURE}: signature is invalid") from error
-    except (jwt.InvalidTokenError, GrantsError) as error:
+    except GrantsError as error:
         raise _invalid(f"token is malformed: {error}") from error
     if claims.get("exp") is None:
         raise _invalid(
@@ -177,6 +172,28 @@ def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     except GrantsError as error:
         raise TokenError(INVALID_TOKEN) from error
     return header, claims
+
+
+@functools.lru_cache(maxsize=64)
+def _key(secret: str) -> bytes:
+    """An API secret as a key. Raises :class:`jwt.InvalidKeyError` for what is no secret, as the
+    PEM of a public key."""
+    return _HS256.prepare_key(secret)
+
+
+def _encoded(data: bytes) -> bytes:
+    """base64url without padding (RFC 7515 2)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+def _signature(segment: str) -> bytes:
+    why = "token is malformed: the signature is not base64url"
+    if not _BASE64URL.fullmatch(segment):
+        raise _invalid(why)
+    try:
+        return base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    except ValueError as error:
+        raise _invalid(why) from error
 
 
 def _json_segment(segment: str) -> dict[str, Any]:

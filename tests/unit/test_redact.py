@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lkpy.auth.grants import Grants, VideoGrant
 from lkpy.auth.token import mint
-from lkpy.server.telemetry.redact import MASK, is_secret, redact, redact_arguments
+from lkpy.server.telemetry.redact import _RULES, MASK, is_secret, redact, redact_arguments
 
 TOKEN = mint(Grants(identity="a", video=VideoGrant(room="r")), api_key="k", api_secret="s", now=1e9)
 PRESIGNED = "https://bucket.s3.amazonaws.com/a/b.mp4?X-Amz-Credential=CANARY&X-Amz-Signature=CANARY"
@@ -35,6 +37,24 @@ def test_secrets_are_masked(text: str) -> None:
     shown = redact(text)
     assert "CANARY" not in shown
     assert MASK in shown
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            ["Bearer ", "baSic ", "AuthoriZation: ", "rtmps://", "SRT://", "http://", "u:p@h", "?",
+             "&", "Access_Token=", "sig=", "X-Amz-Algo=", "X-GOOG-Sig=", "TOKEN=", "secret=", "eyJ",
+             "abcdefghij", ".", " ", "credential=", "Signature=", "attributes=", "join_request=",
+             "PassWord="]
+        )
+    ).map("".join)
+)  # fmt: skip
+def test_every_rule_is_tried_where_it_applies(text: str) -> None:
+    whole = text
+    for _, pattern, replacement in _RULES:
+        whole = pattern.sub(replacement, whole)
+    assert redact(text) == whole
 
 
 def test_tokens_are_masked_wherever_they_are() -> None:

@@ -6,6 +6,8 @@ import json
 
 import jwt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from livekit.protocol import models
 from livekit.protocol import room as room_pb
 
@@ -110,6 +112,36 @@ def test_the_secret_of_another_key_is_not_enough() -> None:
     forged = mint(FULL, api_key="other", api_secret=KEYS["key"], now=NOW)
     with pytest.raises(TokenError, match="signature is invalid"):
         verify(forged, KEYS, now=NOW)
+
+
+def test_pyjwt_reads_what_is_minted() -> None:
+    read = jwt.decode_complete(signed(), KEYS["key"], ["HS256"], {"verify_exp": False})
+    assert read["header"] == {"alg": "HS256", "typ": "JWT"}
+    assert read["payload"]["video"] == FULL.to_claims()["video"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=20), st.text(st.characters(codec="utf-8"), max_size=20), st.data())
+def test_signatures_are_pyjwts(secret: str, identity: str, data: st.DataObject) -> None:
+    """Whatever the secret: what PyJWT signs verifies, and no other signature does."""
+    secret = f"{secret}."
+    claims = {"iss": "key", "sub": identity, "exp": NOW + 60, "video": {"roomJoin": True}}
+    token = jwt.encode(claims, secret, algorithm="HS256")
+    assert verify(token, {"key": secret}, now=NOW).grants.identity == identity
+    head, payload, signature = token.split(".")
+    raw = bytearray(jwt.utils.base64url_decode(signature))
+    raw[data.draw(st.integers(0, 31))] ^= data.draw(st.integers(1, 255))
+    for wrong in (bytes(raw), bytes(raw[:31]), b"", bytes(32)):
+        forged = f"{head}.{payload}.{jwt.utils.base64url_encode(wrong).decode()}"
+        with pytest.raises(TokenError, match="signature is invalid"):
+            verify(forged, {"key": secret}, now=NOW)
+
+
+@pytest.mark.parametrize("signature", ["a", "a+b/", "ä", "====", " "])
+def test_a_signature_is_base64url(signature: str) -> None:
+    token = f"{signed().rpartition('.')[0]}.{signature}"
+    with pytest.raises(TokenError, match="the signature is not base64url"):
+        verify(token, KEYS, now=NOW)
 
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "nOnE", "HS384", "HS512"])
