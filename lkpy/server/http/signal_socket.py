@@ -174,6 +174,7 @@ class SignalSocket:
         deadline = loop.call_later(WS_SEND_TIMEOUT_S, self._give_up, registry)
         with contextlib.suppress(ConnectionError):
             await self._socket.close(code=WSCloseCode.OK)
+        self._socket.flush()
         await self._socket.linger()
         if not self._socket.unsent:
             deadline.cancel()

@@ -27,6 +27,7 @@ from lkpy.server.http.handshake import DEFLATE
 
 _LEVEL = 1
 _RAW_WINDOW_BITS = -15
+_CORKED = 16 * 1024
 _SENT_AT_ONCE = 32 * 1024
 """asyncio and aiohttp make a writer wait when 64 KiB are."""
 _RESET = struct.pack("ii", 1, 0)
@@ -74,6 +75,49 @@ class SharedDeflate:
         return compressed
 
 
+class Cork:
+    """What is written in one turn of the event loop goes to the transport in one piece: who joins
+    is told six things in one turn, and the kernel's part is a third of what sending one costs.
+
+    It is what aiohttp's writer takes for its transport.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._parts: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+        self.size = 0
+        """Bytes that wait for the end of the turn."""
+
+    def write(self, data: bytes) -> None:
+        """Send soon, in order."""
+        self._parts.append(data)
+        self.size += len(data)
+        if self.size > _CORKED:
+            # The transport tells aiohttp when a peer takes nothing, of what it knows.
+            self.flush()
+        elif len(self._parts) == 1:
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Send now."""
+        if not self._parts:
+            return
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        self.size = 0
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Of the transport."""
+        return self._transport.is_closing()
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        """Of the transport."""
+        return self._transport.get_extra_info(name, default)
+
+
 class WebSocket(web.WebSocketResponse):
     """A WebSocket that compresses with a :class:`SharedDeflate` when the client can inflate.
 
@@ -85,18 +129,27 @@ class WebSocket(web.WebSocketResponse):
         self._deflate = deflate
         self._lingers = False
         self._transport: asyncio.Transport | None = None
+        self._cork: Cork | None = None
 
     def _pre_start(self, request: web.BaseRequest) -> Any:  # noqa: ANN401 - aiohttp's own
         protocol, writer = super()._pre_start(request)
         # uvloop's transports are no subclasses.
         self._transport = cast("asyncio.Transport", request.transport)
+        self._cork = Cork(self._transport)
+        writer.transport = cast("asyncio.Transport", self._cork)
         if writer.compress:
             self.headers[hdrs.SEC_WEBSOCKET_EXTENSIONS] = DEFLATE
             # aiohttp makes one of its own where there is none.
             writer._compressobj = self._deflate  # type: ignore[assignment]
         return protocol, writer
 
+    def flush(self) -> None:
+        """Give the transport everything that was sent."""
+        if self._cork is not None:
+            self._cork.flush()
+
     def _close_transport(self) -> None:
+        self.flush()
         # Closing with bytes unread resets the connection, and the close frame is lost with it.
         if isinstance(self.exception(), WebSocketError):
             self._lingers = True
@@ -107,7 +160,8 @@ class WebSocket(web.WebSocketResponse):
     def unsent(self) -> int:
         """Bytes that the peer has not taken, beyond what the kernel keeps for it."""
         transport = self._transport
-        return 0 if transport is None else transport.get_write_buffer_size()
+        corked = 0 if self._cork is None else self._cork.size
+        return 0 if transport is None else transport.get_write_buffer_size() + corked
 
     @property
     def untaken(self) -> int:
