@@ -114,6 +114,8 @@ SDP_FORMATS = 128
 """Formats of an m-line: there are no more payload types."""
 SDP_CANDIDATES = 256
 """ICE candidates in one description."""
+SDP_IGNORED = 16
+"""Reasons kept of why lines of a description say nothing."""
 SDP_SLICED = 32 * 1024
 """Characters of a description that is parsed in slices."""
 SDP_SLICE = 1000

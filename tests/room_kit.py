@@ -24,7 +24,7 @@ from lkpy.server.rtc.participant import Participant
 from lkpy.server.rtc.room import Room
 from lkpy.server.rtc.session import StartSession
 from lkpy.server.telemetry.events import Listener, Telemetry, TelemetryEvent
-from tests.transport_kit import CODECS, sample
+from tests.transport_kit import CODECS, DIGEST, sample
 
 JOIN_OFFER, PUBLISH_OFFER = sample("chrome_join_offer"), sample("chrome_offer")
 VIDEO_CID, AUDIO_CID = (
@@ -172,7 +172,7 @@ class Client:
             media.transport.setup = Setup.ACTIVE
             media.msids, media.ssrcs, media.ssrc_groups = [], {}, []
         fingerprint = description.transport.fingerprints[0]
-        description.transport.fingerprints = [type(fingerprint)("sha-256", "CC:DD")]
+        description.transport.fingerprints = [type(fingerprint)("sha-256", DIGEST)]
         answer = rtc.SessionDescription(type="answer", sdp=str(description), id=offer.id)
         self.source.write(rtc.SignalRequest(answer=answer))
 

@@ -27,6 +27,8 @@ from lkpy.server.rtc.transport_types import OfferResult, TransportOptions
 
 SAMPLES = Path(__file__).parent / "data" / "sdp"
 FINGERPRINT = ":".join(f"{byte:02X}" for byte in range(32))
+DIGEST = ":".join(["CD"] * 32)
+"""A client's."""
 CODECS = tuple(
     models.Codec(mime=mime)
     for mime in (
@@ -117,7 +119,11 @@ def publisher(engine: RecordingEngine, **client: object) -> PeerTransport:
 
 
 def subscriber(
-    engine: RecordingEngine, *, playout_delay: PlayoutDelay | None = None, **client: object
+    engine: RecordingEngine,
+    *,
+    playout_delay: PlayoutDelay | None = None,
+    opens_channels: bool = True,
+    **client: object,
 ) -> PeerTransport:
     """The subscriber's connection of a pair."""
     return _transport(
@@ -125,6 +131,7 @@ def subscriber(
         rtc.SignalTarget.SUBSCRIBER,
         single_pc=False,
         playout_delay=playout_delay,
+        opens_channels=opens_channels,
         **client,
     )
 
@@ -137,6 +144,7 @@ def _transport(
     active_red: bool = False,
     ice_lite: bool = False,
     playout_delay: PlayoutDelay | None = None,
+    opens_channels: bool = True,
     **client: object,
 ) -> PeerTransport:
     return PeerTransport(
@@ -152,6 +160,7 @@ def _transport(
             active_red_encoding=active_red,
             playout_delay=playout_delay,
         ),
+        opens_channels=opens_channels,
     )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from lkpy.sdp.errors import SdpError
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One ``a=candidate`` value. ``protocol`` is lower-case; ``address`` may be an mDNS name."""
+    """One ``a=candidate`` value. ``protocol`` and ``type`` are lower-case, ``foundation`` may be
+    empty, ``address`` may be an mDNS name or have a zone."""
 
     foundation: str
     component: int
@@ -22,7 +24,8 @@ class Candidate:
     related_port: int | None = None
     tcp_type: str | None = None
     extensions: tuple[tuple[str, str], ...] = ()
-    """Extension attributes in their order, e.g. ``generation``, ``ufrag``, ``network-id``."""
+    """Extension attributes in their order, e.g. ``generation``, ``ufrag``, ``network-id``. The last
+    may have no value, which is empty then."""
 
     @classmethod
     def parse(cls, text: str) -> Candidate:
@@ -36,9 +39,13 @@ class Candidate:
     def parse_value(cls, value: str) -> Candidate:
         """Parse what follows ``candidate:``. Raises ValueError."""
         fields = value.split()
-        if len(fields) < 8 or fields[6] != "typ" or len(fields) % 2:
+        if value[:1] == " ":
+            # An empty foundation: pion and mDNS proxies have written it.
+            fields.insert(0, "")
+        if len(fields) < 8 or fields[6].lower() != "typ":
             raise ValueError("expected 'foundation component protocol priority address port typ x'")
-        extra = dict(zip(fields[8::2], fields[9::2], strict=True))
+        # The last extension may lack its value, as in "generation".
+        extra = dict(zip_longest(fields[8::2], fields[9::2], fillvalue=""))
         related_port = extra.pop("rport", None)
         return cls(
             foundation=fields[0],
@@ -47,7 +54,7 @@ class Candidate:
             priority=_number(fields[3], "priority", 2**32 - 1),
             address=fields[4],
             port=_number(fields[5], "port", 65_535),
-            type=fields[7],
+            type=fields[7].lower(),
             related_address=extra.pop("raddr", None),
             related_port=None if related_port is None else _number(related_port, "rport", 65_535),
             tcp_type=extra.pop("tcptype", None),
@@ -70,7 +77,7 @@ class Candidate:
             text += f" rport {self.related_port}"
         if self.tcp_type is not None:
             text += f" tcptype {self.tcp_type}"
-        return text + "".join(f" {name} {value}" for name, value in self.extensions)
+        return text + "".join(f" {name} {value}".rstrip() for name, value in self.extensions)
 
 
 def _number(text: str, what: str, largest: int) -> int:

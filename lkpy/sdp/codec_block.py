@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import NamedTuple
 
 from lkpy.sdp.model import Codec, Direction, HeaderExtension
 
@@ -18,15 +19,18 @@ _BLOCK = re.compile(r"((?:^a=(?:rt(?:pmap|cp-fb)|fmtp|extmap):.*+\n)++)", re.MUL
 _STATIC = {0: ("PCMU", 8000), 8: ("PCMA", 8000), 9: ("G722", 8000), 13: ("CN", 8000)}
 """Payload types that need no rtpmap (RFC 3551 6)."""
 
-Parsed = tuple[tuple[Codec, ...], tuple[HeaderExtension, ...]]
+
+_DIRECTIONS = frozenset(Direction)
 
 
-class LineError(ValueError):
-    """``line`` is at fault."""
+class Parsed(NamedTuple):
+    """What the lines say."""
 
-    def __init__(self, line: str, reason: str) -> None:
-        super().__init__(reason)
-        self.line = line
+    codecs: tuple[Codec, ...]
+    """In the order of the m-line's formats."""
+    header_extensions: tuple[HeaderExtension, ...]
+    ignored: tuple[str, ...]
+    """What is wrong with the lines that say nothing."""
 
 
 def cut(section: str) -> tuple[str, str]:
@@ -36,7 +40,7 @@ def cut(section: str) -> tuple[str, str]:
 
 
 def parse_block(formats: tuple[str, ...], block: str) -> Parsed:
-    """Codecs in the order of ``formats``, and header extensions. Raises :class:`LineError`.
+    """Read the lines of a section with these formats.
 
     What is larger than :data:`lkpy.limits.SDP_CODEC_BLOCK` must not come here: it is kept."""
     return _parse_cached(formats, block)
@@ -47,25 +51,37 @@ def _parse(formats: tuple[str, ...], block: str) -> Parsed:
     fmtp: dict[int, list[str]] = {}
     feedback: dict[int, list[str]] = {}
     to_all: list[str] = []
-    extensions: list[HeaderExtension] = []
+    extensions: dict[int, HeaderExtension] = {}
+    ignored: list[str] = []
     for line in filter(None, block.split("\n")):
         name, _, value = line.partition(":")
-        head, _, rest = value.partition(" ")
+        head, _, rest = value.strip().partition(" ")
+        rest = rest.strip()
+        if not rest:
+            ignored.append(f"{name}: expected 'number value'")
+            continue
         try:
             if name == "a=extmap":
-                extensions.append(_extension(head, rest.strip()))
+                extension = _extension(head, rest)
+                extensions.setdefault(extension.id, extension)
             elif name == "a=rtcp-fb" and head == "*":
                 to_all.append(rest)
             elif name == "a=rtpmap":
-                maps[_payload_type(head)] = _encoding(rest.strip())
+                maps.setdefault(_payload_type(head), _encoding(rest))
             elif name == "a=fmtp":
                 fmtp.setdefault(_payload_type(head), []).append(rest)
             else:
                 feedback.setdefault(_payload_type(head), []).append(rest)
         except ValueError as error:
-            raise LineError(line, str(error)) from None
+            ignored.append(f"{name}: {error}")
+    numbers: dict[int, None] = {}
+    for text in formats:
+        try:
+            numbers[_payload_type(text)] = None
+        except ValueError as error:
+            ignored.append(f"m=: {error}")
     codecs = []
-    for number in dict.fromkeys(map(_payload_type, formats)):
+    for number in numbers:
         encoding, rate, channels = maps.get(number) or (*_STATIC.get(number, ("", 0)), 0)
         codecs.append(
             Codec(
@@ -77,7 +93,7 @@ def _parse(formats: tuple[str, ...], block: str) -> Parsed:
                 feedback=tuple(dict.fromkeys(feedback.get(number, []) + to_all)),
             )
         )
-    return tuple(codecs), tuple(extensions)
+    return Parsed(tuple(codecs), tuple(extensions.values()), tuple(ignored))
 
 
 _parse_cached = lru_cache(maxsize=512)(_parse)
@@ -90,25 +106,28 @@ def _payload_type(text: str) -> int:
 
 
 def _encoding(text: str) -> tuple[str, int, int]:
-    fields = text.split("/")
-    if len(fields) not in (2, 3) or not all(fields) or not all(map(str.isdigit, fields[1:])):
+    """Name, clock rate, channels; the rate is 0 where it is not written, as some devices do."""
+    name, *numbers = text.split("/")
+    if not name or " " in name or len(numbers) > 2:
         raise ValueError("expected 'name/clock rate' or 'name/clock rate/channels'")
-    if not 0 < int(fields[1][:10]) < 2**31:
-        raise ValueError("clock rate out of range")
-    return fields[0], int(fields[1]), int(fields[2][:4]) if len(fields) == 3 else 0
+    if not all(number.isascii() and number.isdigit() and len(number) < 10 for number in numbers):
+        raise ValueError("clock rate and channels must be numbers")
+    rate, channels = (*map(int, numbers), 0, 0)[:2]
+    return name, rate, channels
 
 
 def _extension(head: str, rest: str) -> HeaderExtension:
     number, _, direction = head.partition("/")
-    # Ids above 255 are legal only inside an offer that wants them renumbered (RFC 8285 8).
+    # Ids above 255 are legal only inside an offer that wants them renumbered (RFC 8285 7), and
+    # an answer may go without the extension.
     if not (number.isascii() and number.isdigit()) or not 1 <= int(number[:5]) <= 255:
         raise ValueError("id must be a number from 1 to 255")
+    if direction and direction not in _DIRECTIONS:
+        raise ValueError("unknown direction")
     uri, _, attributes = rest.partition(" ")
-    if not uri:
-        raise ValueError("expected 'id uri'")
     return HeaderExtension(
         id=int(number),
         uri=uri,
         direction=Direction(direction) if direction else None,
-        attributes=attributes,
+        attributes=attributes.strip(),
     )

@@ -57,6 +57,7 @@ class Codec:
     name: str
     """As written, e.g. ``opus`` or ``VP8``; empty when the description does not map it."""
     clock_rate: int = 0
+    """0: not written."""
     channels: int = 0
     """0: not written."""
     fmtp: str = ""
@@ -83,8 +84,9 @@ class Codec:
         number = self.payload_type
         lines: list[str] = []
         if self.name:
+            rate = f"/{self.clock_rate}" if self.clock_rate or self.channels else ""
             channels = f"/{self.channels}" if self.channels else ""
-            lines.append(f"a=rtpmap:{number} {self.name}/{self.clock_rate}{channels}")
+            lines.append(f"a=rtpmap:{number} {self.name}{rate}{channels}")
         if self.fmtp:
             lines.append(f"a=fmtp:{number} {self.fmtp}")
         lines += [f"a=rtcp-fb:{number} {feedback}" for feedback in self.feedback]
@@ -174,6 +176,8 @@ class MediaDescription:
     formats: tuple[str, ...] = ()
     """The m-line's formats; payload types where ``codecs`` is not empty."""
     mid: str | None = None
+    mid_implied: bool = False
+    """Whoever reads it has named it; it is not written."""
     direction: Direction | None = None
     """None: not written, which means sendrecv."""
     codecs: tuple[Codec, ...] = ()
@@ -229,7 +233,11 @@ class SessionDescription:
     attributes: list[tuple[str, str | None]] = field(default_factory=list)
     other_lines: list[str] = field(default_factory=list)
     """Session lines that WebRTC does not use (``i=``, ``c=``, ``b=`` ...), whole."""
+    candidates: list[Candidate] = field(default_factory=list)
+    """Some write them before all sections."""
     media: list[MediaDescription] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list, compare=False)
+    """Why lines of it say nothing, at most :data:`lkpy.limits.SDP_IGNORED` of them."""
 
     @classmethod
     def parse(cls, text: str) -> SessionDescription:

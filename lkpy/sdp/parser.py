@@ -1,4 +1,8 @@
-"""Text to description: strict about what it needs, silent about what it does not know.
+"""Text to description: strict about its frame, liberal about everything in it.
+
+A line that is malformed or unknown says nothing: it is listed in ``SessionDescription.ignored``,
+and what is missed then is for the reader to find. Errors are what makes the whole unreadable: no
+``v=0``, a malformed m-line, more than is allowed.
 
 Speed matters here (a join waits for it): see :mod:`lkpy.sdp.codec_block`.
 """
@@ -16,12 +20,13 @@ from lkpy.limits import (
     SDP_CODEC_BLOCK,
     SDP_CODEC_LINES,
     SDP_FORMATS,
+    SDP_IGNORED,
     SDP_LINE,
     SDP_LINES,
     SDP_SLICE,
 )
 from lkpy.sdp.candidate import Candidate
-from lkpy.sdp.codec_block import LineError, cut, parse_block
+from lkpy.sdp.codec_block import cut, parse_block
 from lkpy.sdp.errors import SdpError, SdpTooLarge
 from lkpy.sdp.model import (
     Direction,
@@ -36,7 +41,9 @@ from lkpy.sdp.model import (
     SsrcGroup,
 )
 
-_HEX = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})*")
+_HEX = re.compile(r"[0-9A-F]{2}(?::[0-9A-F]{2})*")
+_BARE_HEX = re.compile(r"(?:[0-9A-F]{2}){2,}")
+_VISIBLE = re.compile(r"[!-~]{1,256}")
 _TOKEN = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+")
 """RFC 8866 9."""
 
@@ -52,10 +59,13 @@ def parse(text: str) -> SessionDescription:
 
 
 def parse_fragment(text: str) -> SessionDescription:
-    """Parse lines that lack the head of a description (RFC 8840 9). Raises :class:`SdpError`."""
+    """Parse lines that lack the head of a description (RFC 8840 9). Raises :class:`SdpError`, also
+    for a line that says nothing: there is little else in a fragment."""
     done = _finish(_Parser(f"v=0\n{text}", 0))
     if isinstance(done, SdpError):
         raise done
+    if done.ignored:
+        raise SdpError(done.ignored[0])
     return done
 
 
@@ -86,6 +96,9 @@ def _finish(parser: _Parser) -> SessionDescription | SdpError:
     return parser.outcome
 
 
+_Described: TypeAlias = SessionDescription | MediaDescription
+
+
 class _Parser:
     """One description, section by section. ``line`` is the number of its first one."""
 
@@ -106,33 +119,31 @@ class _Parser:
             self.outcome = error
 
     def _parse(self, description: SessionDescription) -> Iterator[None]:
-        text = self._text
-        if "\r" in text:
-            text = text.replace("\r\n", "\n").replace("\r", "\n")
-        head, *sections = (text.rstrip("\n") + "\n").split("\nm=")
+        head, *sections = _lines(self._text).split("\nm=")
         if len(sections) > MAX_MEDIA_SECTIONS:
             raise SdpTooLarge(f"more than {MAX_MEDIA_SECTIONS} media sections")
         # Each piece lost the LF it was split at; the last has it.
         chunk = head if head.endswith("\n") else head + "\n"
-        try:
-            self._count(chunk)
-            _session(description, chunk)
-            done = 0
-            for section in sections:
-                self._line += chunk.count("\n")
-                chunk = "m=" + (section if section.endswith("\n") else section + "\n")
-                description.media.append(self._media(chunk))
-                if self._lines + self._codec_lines - done > SDP_SLICE:
-                    done = self._lines + self._codec_lines
-                    yield
-        except LineError as error:
-            self._line += chunk.split("\n").index(error.line)
-            key = error.line.partition(":")[0] if error.line[:2] == "a=" else error.line[:2]
-            what = f"{key[:40]}: {error}" if key else str(error)
-            raise SdpError(what, line=self._line) from None
+        self._count(chunk)
+        self._ignore(description, "session", _session(description, chunk, self._line))
+        self._count_candidates(description)
+        done = 0
+        for index, section in enumerate(sections):
+            self._line += chunk.count("\n")
+            chunk = "m=" + (section if section.endswith("\n") else section + "\n")
+            media, ignored = self._media(chunk)
+            description.media.append(media)
+            self._ignore(description, f"section {index}", ignored)
+            if self._lines + self._codec_lines - done > SDP_SLICE:
+                done = self._lines + self._codec_lines
+                yield
         self.outcome = description
 
-    def _media(self, chunk: str) -> MediaDescription:
+    def _ignore(self, description: SessionDescription, where: str, reasons: list[str]) -> None:
+        room = SDP_IGNORED - len(description.ignored)
+        description.ignored += [f"{where}: {reason}" for reason in reasons[:room]]
+
+    def _media(self, chunk: str) -> tuple[MediaDescription, list[str]]:
         block, rest = cut(chunk)
         self._count(rest)
         if len(block) > SDP_CODEC_BLOCK:
@@ -144,11 +155,17 @@ class _Parser:
             self._codec_lines += block.count("\n")
             if self._codec_lines > SDP_CODEC_LINES:
                 raise SdpTooLarge(f"more than {SDP_CODEC_LINES} lines about codecs")
-        media = _media(block, rest)
-        self._candidates += len(media.candidates)
+        try:
+            media, ignored = _media(block, rest)
+        except ValueError as error:
+            raise SdpError(f"m=: {error}", line=self._line) from None
+        self._count_candidates(media)
+        return media, ignored
+
+    def _count_candidates(self, described: _Described) -> None:
+        self._candidates += len(described.candidates)
         if self._candidates > SDP_CANDIDATES:
             raise SdpTooLarge(f"more than {SDP_CANDIDATES} candidates", line=self._line)
-        return media
 
     def _count(self, text: str) -> None:
         lines = text.split("\n")
@@ -159,45 +176,63 @@ class _Parser:
             raise SdpTooLarge(f"a line of more than {SDP_LINE} characters", line=self._line)
 
 
-def _session(description: SessionDescription, text: str) -> None:
-    lines = text.rstrip("\n").split("\n")
-    if lines[0] != "v=0":
-        raise LineError(lines[0], "a description begins with v=0")
-    for line in lines[1:]:
+def _lines(text: str) -> str:
+    """``text`` with LF line ends, the last line's among them, and no blanks around lines."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if any(blank in text for blank in (" \n", "\n ", "\t\n", "\n\t")) or text[-1:] in " \t":
+        text = "\n".join([line.strip(" \t") for line in text.split("\n")])
+    return text.rstrip("\n") + "\n"
+
+
+def _session(description: SessionDescription, text: str, line_number: int) -> list[str]:
+    """Read the session part. Returns what is wrong with lines that say nothing."""
+    lines = text.split("\n")
+    first = next((line for line in lines if line), "")
+    if first.strip(" \t") != "v=0":
+        where = line_number + lines.index(first)
+        raise SdpError("a description begins with v=0", line=where)
+    ignored: list[str] = []
+    for line in lines[lines.index(first) + 1 :]:
         value = line[2:]
         match line[:2]:
             case "a=":
-                _attribute(description, line, _SESSION)
+                _attribute(description, line, _SESSION, ignored)
+            case "":
+                pass
             case "o=":
                 description.origin = value
             case "s=":
-                description.name = value
+                description.name = value or "-"
             case "t=":
                 description.timing = value
             case _ if line[1:2] == "=":
                 description.other_lines.append(line)
             case _:
-                raise LineError(line, "expected 'x=value'")
+                ignored.append("expected 'x=value'")
+    return ignored
 
 
-def _media(block: str, rest: str) -> MediaDescription:
-    """A section, whose lines about codecs and header extensions are ``block``."""
+def _media(block: str, rest: str) -> tuple[MediaDescription, list[str]]:
+    """A section, whose lines about codecs and header extensions are ``block``, and what is wrong
+    with lines that say nothing. Raises ValueError for its m-line."""
     lines = rest.split("\n")
     fields = lines[0][2:].split()
     if len(fields) < 3:
-        raise LineError(lines[0], "expected 'kind port protocol formats'")
+        raise ValueError("expected 'kind port protocol formats'")
     port = fields[1].partition("/")[0]
     if not (port.isascii() and port.isdigit()) or len(port) > 5 or int(port) > 65_535:
-        raise LineError(lines[0], "port must be a number from 0 to 65535")
+        raise ValueError("port must be a number from 0 to 65535")
     if len(fields) > 3 + SDP_FORMATS:
-        raise LineError(lines[0], f"more than {SDP_FORMATS} formats")
+        raise ValueError(f"more than {SDP_FORMATS} formats")
     media = MediaDescription(
         fields[0], int(port), fields[2], formats=tuple(fields[3:]), connection=None
     )
+    ignored: list[str] = []
     for line in lines[1:]:
         match line[:2]:
             case "a=":
-                _attribute(media, line, _MEDIA)
+                _attribute(media, line, _MEDIA, ignored)
             case "c=":
                 media.connection = line[2:]
             case "b=":
@@ -207,23 +242,25 @@ def _media(block: str, rest: str) -> MediaDescription:
             case _ if line[1:2] == "=":
                 pass
             case _:
-                raise LineError(line, "expected 'x=value'")
-    if "RTP/" in media.protocol:
-        try:
-            media.codecs, media.header_extensions = parse_block(media.formats, block)
-        except LineError:
-            raise
-        except ValueError as error:
-            raise LineError(lines[0], str(error)) from None
-    return media
+                ignored.append("expected 'x=value'")
+    if "RTP/" in media.protocol.upper():
+        parsed = parse_block(media.formats, block)
+        media.codecs, media.header_extensions = parsed.codecs, parsed.header_extensions
+        if media.codecs:
+            media.formats = tuple([str(codec.payload_type) for codec in media.codecs])
+        ignored += parsed.ignored
+    return media, ignored
 
 
 # -- attributes -------------------------------------------------------------------------------
 
-_Described: TypeAlias = SessionDescription | MediaDescription
 
-
-def _attribute(described: _Described, line: str, handlers: dict[str, Callable[..., None]]) -> None:
+def _attribute(
+    described: _Described,
+    line: str,
+    handlers: dict[str, Callable[..., None]],
+    ignored: list[str],
+) -> None:
     name, colon, value = line[2:].partition(":")
     handler = handlers.get(name)
     if handler is None:
@@ -232,7 +269,7 @@ def _attribute(described: _Described, line: str, handlers: dict[str, Callable[..
     try:
         handler(described, value)
     except ValueError as error:
-        raise LineError(line, str(error)) from None
+        ignored.append(f"a={name}: {error}")
 
 
 def _number(value: str, largest: int) -> int:
@@ -244,24 +281,28 @@ def _number(value: str, largest: int) -> int:
 
 def _fingerprint(described: _Described, value: str) -> None:
     algorithm, _, digest = value.strip().partition(" ")
-    if not _HEX.fullmatch(digest.strip()):
+    digest = digest.strip().upper()
+    if _BARE_HEX.fullmatch(digest):
+        digest = ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
+    if not _HEX.fullmatch(digest):
         raise ValueError("expected 'algorithm AA:BB:...'")
-    described.transport.fingerprints.append(Fingerprint(algorithm.lower(), digest.strip().upper()))
+    described.transport.fingerprints.append(Fingerprint(algorithm.lower(), digest))
 
 
 def _ice_ufrag(described: _Described, value: str) -> None:
-    described.transport.ice_ufrag = _ice_characters(value, 4)
+    described.transport.ice_ufrag = _visible(value)
 
 
 def _ice_pwd(described: _Described, value: str) -> None:
-    described.transport.ice_pwd = _ice_characters(value, 22)
+    described.transport.ice_pwd = _visible(value)
 
 
-def _ice_characters(value: str, shortest: int) -> str:
+def _visible(value: str) -> str:
+    # RFC 8839 5.4 and RFC 5888 4 allow fewer characters, and RFC 8839 not so few; clients write
+    # others, and nobody who takes them is at a loss.
     text = value.strip()
-    # Old libwebrtc wrote other characters than RFC 8839's ice-char; the length is what STUN needs.
-    if not shortest <= len(text) <= 256 or not text.isascii() or " " in text:
-        raise ValueError(f"expected {shortest} to 256 characters")
+    if not _VISIBLE.fullmatch(text):
+        raise ValueError("expected 1 to 256 visible ASCII characters")
     return text
 
 
@@ -275,7 +316,7 @@ def _setup(described: _Described, value: str) -> None:
 
 def _member(kind: type[Setup], value: str) -> Setup:
     try:
-        return kind(value.strip())
+        return kind(value.strip().lower())
     except ValueError:
         raise ValueError(f"expected one of {', '.join(kind)}") from None
 
@@ -300,9 +341,7 @@ def _msid_semantic(description: SessionDescription, value: str) -> None:
 
 
 def _mid(media: MediaDescription, value: str) -> None:
-    if not _TOKEN.fullmatch(value):
-        raise ValueError("expected a token")
-    media.mid = value
+    media.mid = _visible(value)
 
 
 def _msid(media: MediaDescription, value: str) -> None:
@@ -353,8 +392,8 @@ def _simulcast(media: MediaDescription, value: str) -> None:
     media.simulcast = Simulcast(send=lists.get("send", ()), recv=lists.get("recv", ()))
 
 
-def _candidate(media: MediaDescription, value: str) -> None:
-    media.candidates.append(Candidate.parse_value(value))
+def _candidate(described: _Described, value: str) -> None:
+    described.candidates.append(Candidate.parse_value(value))
 
 
 def _sctp_port(media: MediaDescription, value: str) -> None:
@@ -362,7 +401,11 @@ def _sctp_port(media: MediaDescription, value: str) -> None:
 
 
 def _max_message_size(media: MediaDescription, value: str) -> None:
-    media.max_message_size = _number(value, 2**32 - 1)
+    text = value.strip()
+    # Some write more than 32 bits for as much as may be.
+    largest = 2**32 - 1
+    big = text.isascii() and text.isdigit() and len(text) > 10
+    media.max_message_size = largest if big else min(_number(text, 10**10), largest)
 
 
 def _direction(direction: Direction) -> Callable[[MediaDescription, str], None]:
@@ -386,6 +429,7 @@ _TRANSPORT: dict[str, Callable[..., None]] = {
     "ice-options": _ice_options,
     "setup": _setup,
     "extmap-allow-mixed": _extmap_allow_mixed,
+    "candidate": _candidate,
 }
 _SESSION: dict[str, Callable[..., None]] = _TRANSPORT | {
     "group": _group,
@@ -399,7 +443,6 @@ _MEDIA: dict[str, Callable[..., None]] = _TRANSPORT | {
     "ssrc-group": _ssrc_group,
     "rid": _rid,
     "simulcast": _simulcast,
-    "candidate": _candidate,
     "end-of-candidates": _flag("end_of_candidates"),
     "rtcp-mux": _flag("rtcp_mux"),
     "rtcp-rsize": _flag("rtcp_rsize"),

@@ -27,6 +27,7 @@ def write(description: SessionDescription) -> str:
     if description.ice_lite:
         lines.append("a=ice-lite")
     _transport(lines, description.transport)
+    lines += [f"a={candidate}" for candidate in description.candidates]
     _attributes(lines, description.attributes)
     for media in description.media:
         _media(lines, media)
@@ -46,7 +47,7 @@ def _media(lines: list[str], media: MediaDescription) -> None:
     if media.end_of_candidates:
         lines.append("a=end-of-candidates")
     _transport(lines, media.transport)
-    if media.mid is not None:
+    if media.mid is not None and not media.mid_implied:
         lines.append(f"a=mid:{media.mid}")
     if media.bundle_only:
         lines.append("a=bundle-only")

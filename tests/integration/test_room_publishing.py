@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from livekit.protocol import models, rtc
 
@@ -113,6 +115,22 @@ async def test_a_track_queued_behind_a_pending_one_has_its_sid() -> None:
         await alice.offer(without_senders(PUBLISH_OFFER), 4)
         published = alice.last("track_published").track
         assert (published.sid, published.muted) == (sid, True)
+
+
+async def test_a_media_section_that_cannot_be_used_is_told() -> None:
+    async with running() as world:
+        alice = await world.join("alice")
+        await alice.send(add_track=camera())
+        await alice.offer(re.sub(r"(a=rtpmap:\d+) [^/]+/90000", r"\1 theora/90000", PUBLISH_OFFER))
+        refusal = alice.last("request_response")
+        assert refusal.reason == Reason.UNSUPPORTED_TYPE
+        assert refusal.add_track.cid == VIDEO_CID
+        assert "no codec of it is enabled: theora/90000" in refusal.message
+        assert not alice.left
+        alice.fresh()
+        await alice.offer(PUBLISH_OFFER, offer_id=3)
+        assert "request_response" not in alice.kinds()
+        assert len(alice.participant.to_proto().tracks) == 1
 
 
 async def test_media_without_permission_is_unpublished() -> None:

@@ -68,9 +68,99 @@ def test_profiles(name: str, ours: str, theirs: str, same: bool) -> None:
 
 def test_clock_rate_and_channels_must_match() -> None:
     opus = Codec(111, "opus", 48_000, 2)
-    assert not rules.same_encoding(opus, Codec(96, "opus", 48_000))
+    assert not rules.same_encoding(opus, Codec(96, "opus", 48_000, 1))
+    assert rules.same_encoding(opus, Codec(96, "opus", 48_000)), "as we have it"
+    assert rules.same_encoding(opus, Codec(96, "OPUS")), "as we have it"
     assert not rules.same_encoding(opus, Codec(96, "opus", 16_000, 2))
     assert rules.same_encoding(Codec(0, "PCMU", 8_000), Codec(0, "PCMU", 8_000, 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "profile"),
+    [
+        ("42e01f", "constrained baseline"),
+        ("42C016", "constrained baseline"),
+        ("4d801f", "constrained baseline"),
+        ("58c01f", "constrained baseline"),
+        ("42001f", "baseline"),
+        ("4d401f", "main"),
+        ("4d0032", "main"),
+        ("640032", "high"),
+        ("640c1f", "constrained high"),
+        ("f4001f", "f400"),
+        ("nothing", "nothing"),
+    ],
+)
+def test_h264_profiles_have_several_values(text: str, profile: str) -> None:
+    assert rules.h264_profile({"profile-level-id": text}) == profile
+
+
+def h264(number: int, fmtp: str) -> Codec:
+    return Codec(number, "H264", 90_000, 0, fmtp)
+
+
+def accepts(*offered: Codec, kind: MediaKind = VIDEO, h264_high: bool = True) -> list[str]:
+    return names(rules.answer_codecs(kind, offered, TABLE, (), h264_high=h264_high))
+
+
+@pytest.mark.parametrize(
+    "codec",
+    [
+        h264(119, ""),
+        h264(119, "profile-level-id=42001f;packetization-mode=1"),
+        h264(119, "profile-level-id=4d001f;packetization-mode=1"),
+        h264(119, "profile-level-id=640c1f"),
+        h264(119, "packetization-mode=1"),
+        Codec(35, "VP9", 90_000, 0, "profile-id=2"),
+        Codec(35, "AV1", 90_000, 0, "profile=1;tier=0"),
+        Codec(35, "H265", 90_000, 0, "profile-id=2"),
+        Codec(5, "vp8", 90_000),
+        Codec(96, "VP8"),
+    ],
+)
+def test_a_codec_that_is_offered_in_other_profiles_alone_is_taken(codec: Codec) -> None:
+    assert accepts(codec) == [f"{codec.payload_type} {codec.name}"]
+
+
+def test_profiles_that_are_not_ours_are_left_out_beside_ours() -> None:
+    ours, other = h264(96, PM1_42E0), h264(98, "packetization-mode=1;profile-level-id=4d001f")
+    same = h264(100, "packetization-mode=1;profile-level-id=42c01f")
+    assert accepts(other, ours, same) == ["96 H264", "100 H264"]
+    assert accepts(Codec(96, "VP8", 90_000), other) == ["96 VP8", "98 H264"], "of another name"
+
+
+def test_two_profiles_that_are_not_ours_are_both_taken_with_their_rtx() -> None:
+    one, two = h264(96, ""), h264(98, "packetization-mode=1;profile-level-id=4d001f")
+    rtx = Codec(97, "rtx", 90_000, 0, "apt=96;rtx-time=3000")
+    bare = Codec(99, "rtx", 90_000)
+    assert accepts(rtx, one, two, bare) == ["96 H264", "97 rtx", "98 H264"]
+
+
+def test_h264_high_alone_is_sent_to_who_offers_nothing_else() -> None:
+    high = h264(96, "packetization-mode=1;profile-level-id=64001f")
+    low = h264(98, "packetization-mode=1;profile-level-id=4d001f")
+    assert accepts(high, h264_high=False) == ["96 H264"]
+    assert accepts(high, Codec(99, "VP8", 90_000), h264_high=False) == ["96 H264", "99 VP8"]
+    assert accepts(high, low, h264_high=False) == ["98 H264"]
+
+
+@pytest.mark.parametrize(
+    "codec",
+    [
+        Codec(96, "VP8", 8_000),
+        Codec(96, "AV1X", 90_000),
+        Codec(96, "ulpfec", 90_000),
+        Codec(96, "red", 90_000),
+        Codec(96, ""),
+    ],
+)
+def test_other_codecs_are_not_taken(codec: Codec) -> None:
+    assert accepts(codec) == []
+
+
+def test_a_clock_rate_that_was_left_out_is_answered() -> None:
+    (codec,) = rules.answer_codecs(AUDIO, (Codec(96, "opus"),), TABLE, (), h264_high=True)
+    assert (codec.clock_rate, codec.channels) == (48_000, 0)
 
 
 def test_answer_keeps_payload_types_order_and_pairs_rtx() -> None:

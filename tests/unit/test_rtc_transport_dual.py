@@ -20,7 +20,15 @@ from lkpy.server.rtc.direction_config import DEPENDENCY_DESCRIPTOR, PLAYOUT_DELA
 from lkpy.server.rtc.options import PlayoutDelay
 from lkpy.server.rtc.transport import PeerTransport
 from lkpy.server.rtc.transport_types import AnswerResult, NegotiationFailed, SendOffer
-from tests.transport_kit import FINGERPRINT, RecordingEngine, add, connect, sample, subscriber
+from tests.transport_kit import (
+    DIGEST,
+    FINGERPRINT,
+    RecordingEngine,
+    add,
+    connect,
+    sample,
+    subscriber,
+)
 
 AUDIO, VIDEO = MediaKind.AUDIO, MediaKind.VIDEO
 
@@ -52,7 +60,7 @@ class Client:
             media.transport.setup = self.setup
             media.msids, media.ssrcs, media.ssrc_groups = [], {}, []
         offered.transport.fingerprints = [
-            type(offered.transport.fingerprints[0])("sha-256", "CC:DD")
+            type(offered.transport.fingerprints[0])("sha-256", DIGEST)
         ]
         return str(offered)
 
@@ -116,7 +124,7 @@ def test_the_answer_chooses_the_dtls_role(
     client.setup = setup
     client.negotiate()
     (remote,) = engine.of(SetRemoteParameters)
-    assert (remote.dtls.role, remote.dtls.fingerprint) == (role, "CC:DD")
+    assert (remote.dtls.role, remote.dtls.fingerprint) == (role, DIGEST)
     assert remote.ice.ufrag == "clnt"
 
 
@@ -290,14 +298,68 @@ def test_strange_answers(transport: PeerTransport, client: Client) -> None:
     offered = client.next_offer()
     right = client.text(offered)
     assert client.send(right, 9999) == AnswerResult()
-    with pytest.raises(SdpError, match="the answer has 1 media sections, the offer had 2"):
-        client.send(right.partition("m=audio")[0])
-    with pytest.raises(SdpError, match="the answer to section 1 is for another section"):
+    extra = right + "m=" + right.split("m=")[-1]
+    with pytest.raises(SdpError, match="the answer has 3 media sections, the offer had 2"):
+        client.send(extra)
+    with pytest.raises(SdpError, match="the answer has 3 media sections, the offer had 2"):
         client.send(right.replace("a=mid:1", "a=mid:x").replace("BUNDLE 0 1", "BUNDLE 0 x"))
+    with pytest.raises(SdpError, match="the answer to section 1 is for another section"):
+        client.send(right.replace("m=audio", "m=video"))
     with pytest.raises(SdpError, match="no a=fingerprint"):
         client.send(right.replace("a=fingerprint", "a=x"))
     assert client.send(right).bound == (handle,)
     assert client.send(right) == AnswerResult(), "nothing is out any more"
+
+
+def test_answers_without_names_are_read_by_their_place(
+    transport: PeerTransport, client: Client
+) -> None:
+    audio, video = add(transport, AUDIO, "a"), add(transport, VIDEO, "v")
+    transport.negotiate(0.0)
+    text = client.text(client.next_offer())
+    bare = "".join(line for line in text.splitlines(True) if not line.startswith("a=mid:"))
+    assert client.send(bare).bound == (audio, video)
+
+
+def test_a_section_that_an_answer_leaves_out_is_rejected(
+    transport: PeerTransport, client: Client
+) -> None:
+    audio, video = add(transport, AUDIO, "a"), add(transport, VIDEO, "v")
+    transport.negotiate(0.0)
+    data, first, second = client.text(client.next_offer()).split("m=")[1:]
+    head = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"
+    head += f"a=fingerprint:sha-256 {DIGEST}\r\n"
+    assert first.startswith("audio")
+    result = client.send(head + "m=" + first)
+    assert (result.bound, result.unsupported) == ((audio,), (video,))
+    assert not data.startswith("audio")
+    assert second.startswith("video")
+
+
+def test_payload_types_are_those_of_the_answer(
+    engine: RecordingEngine, transport: PeerTransport, client: Client
+) -> None:
+    add(transport, VIDEO, "v")
+    transport.negotiate(0.0)
+    text = client.text(client.next_offer())
+    for ours, theirs in ((96, 120), (97, 121)):
+        text = text.replace(f":{ours} ", f":{theirs} ").replace(f" {ours} ", f" {theirs} ")
+    client.send(text.replace("apt=96", "apt=120"))
+    (down_track,) = engine.of(CreateDownTrack)
+    assert [(c.payload_type, c.rtx_payload_type) for c in down_track.codecs] == [(120, 121)]
+
+
+def test_without_channels_of_ours_only_media_is_offered(engine: RecordingEngine) -> None:
+    transport = subscriber(engine, opens_channels=False)
+    client = Client(transport)
+    transport.negotiate(0.0)
+    assert transport.poll(1.0) == [], "there is nothing to offer"
+    handle = add(transport, AUDIO, "a")
+    transport.negotiate(2.0)
+    client.now = 2.0
+    offered = client.next_offer()
+    assert [(media.kind, media.mid) for media in offered.media] == [("audio", "0")]
+    assert client.send(client.text(offered)).bound == (handle,)
 
 
 def test_no_answer_fails_a_connected_client(transport: PeerTransport, client: Client) -> None:

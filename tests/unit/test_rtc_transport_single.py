@@ -39,6 +39,7 @@ from lkpy.server.rtc.options import PlayoutDelay
 from lkpy.server.rtc.transport import PeerTransport
 from lkpy.server.rtc.transport_types import SendMediaSectionsRequirement
 from tests.transport_kit import (
+    DIGEST,
     RecordingEngine,
     add,
     answer_of,
@@ -137,7 +138,7 @@ def test_another_certificate_is_refused() -> None:
     offer(transport, JOIN)
     fingerprint = SessionDescription.parse(JOIN).media[0].transport.fingerprints[0].value
     with pytest.raises(SdpError, match="a=fingerprint differs"):
-        offer(transport, JOIN.replace(fingerprint, "AB:CD"))
+        offer(transport, JOIN.replace(fingerprint, DIGEST))
 
 
 def test_lite_only_for_clients_that_can() -> None:

@@ -26,7 +26,7 @@ from lkpy.server.http.whip_create import Refused
 from lkpy.server.rooms.managed_room import ManagedRoomWhip
 from lkpy.server.routing.admission import Admission, Overloaded
 from lkpy.server.routing.channel import MessageChannel
-from lkpy.server.rtc.one_shot import OneShotSink, TrackName
+from lkpy.server.rtc.one_shot import OneShotSink, TrackName, no_section
 from lkpy.server.rtc.session import MessageSink, MessageSource, StartSession
 from lkpy.server.rtc.sliced_sdp import forget, parse_in_slices
 from lkpy.server.telemetry.log import fields
@@ -139,7 +139,8 @@ class WhipService:
         used = next(description.active_media(), None)
         if used is None:
             await self._rooms.whip(start.room).delete(start.identity, sid)
-            raise Refused(400, "no media section of the offer can be used")
+            offer = start.publisher_offer.sdp if start.publisher_offer is not None else ""
+            raise Refused(400, no_section(offer))
         logger.info(
             "WHIP session began",
             extra=fields(

@@ -37,11 +37,16 @@ from lkpy.server.rtc.media_sections import (
     ClosedSection,
     DownTrackHandle,
     MediaSectionTrack,
+    RefusedSection,
     Section,
     describe_sender,
     encodings,
     track_id,
 )
+
+_SHOWN = 32
+"""Characters shown of a name that the client chose."""
+_CODECS_SHOWN = 8
 
 TrackLookup: TypeAlias = Callable[[str, MediaKind], models.TrackInfo | None]
 """Published or pending TrackInfo for (cid of the section, kind); it may record ``sdp_cid``."""
@@ -68,6 +73,7 @@ class Answer:
     closed: list[ClosedSection] = field(default_factory=list)
     bound: list[DownTrackHandle] = field(default_factory=list)
     unsupported: list[DownTrackHandle] = field(default_factory=list)
+    refused: list[RefusedSection] = field(default_factory=list)
     progress: bool = False
     """Whether another offer could place more down tracks than this one did."""
 
@@ -134,7 +140,8 @@ class Answerer:
                 for section in self.sections
             )
         )
-        descriptions.finish(answer.description)
+        # Only what was offered as a bundle may be answered as one (RFC 9143 7.3.1).
+        descriptions.finish(answer.description, bundle=bool(offer.bundle))
         return answer
 
     def _align(
@@ -148,23 +155,33 @@ class Answerer:
             # The client recycles a stopped m-line (RFC 8829 5.2.2).
             self._leave(section, answer)
             section = self.sections[index] = Section(media.mid or "", media.kind)
-        section.usable = (
-            not media.rejected
-            and media.mid in remote.bundle
-            and (bool(self._codecs(section, media)) or self._takes_data(section, media))
-        )
+        why = "" if media.rejected else self._why_refused(section, media, remote)
+        section.usable = not media.rejected and not why
+        if why and not section.refused:
+            cid = track_id(media)[1] if media.sends else ""
+            answer.refused.append(RefusedSection(section.mid, media.kind[:_SHOWN], cid, why))
+        section.refused = bool(why)
         section.client_receives = section.usable and media.receives
         if not section.usable:
             self._leave(section, answer)
         elif section.sender is not None and (section.sender.removed or not media.receives):
             self._down_tracks.displace(section)
 
-    def _takes_data(self, section: Section, media: MediaDescription) -> bool:
-        return descriptions.is_data_section(media) and not any(
-            other.usable and other.kind == "application"
-            for other in self.sections
-            if other is not section
-        )
+    def _why_refused(self, section: Section, media: MediaDescription, remote: RemoteEnd) -> str:
+        """Why the section cannot be used; empty when it can."""
+        if media.mid not in remote.bundle:
+            return "it is not on the transport of the bundle"
+        if section.media_kind is not None:
+            return (
+                ""
+                if self._codecs(section, media)
+                else f"no codec of it is enabled: {_named(media)}"
+            )
+        if not descriptions.is_data_section(media):
+            return "it is neither audio nor video nor for data channels"
+        if any(s.usable and s.kind == "application" for s in self.sections if s is not section):
+            return "there is another one for data channels"
+        return ""
 
     def _leave(self, section: Section, answer: Answer) -> None:
         self._down_tracks.displace(section)
@@ -251,12 +268,13 @@ class Answerer:
             return descriptions.rejected(media)
         kind = section.media_kind
         if kind is None:
-            return descriptions.data_section(section.mid, ours, media.protocol)
+            return descriptions.answered_data_section(media, section.mid, ours)
         section.sending = section.sender is not None
         described = MediaDescription(
             media.kind,
             protocol=media.protocol,
             mid=section.mid,
+            mid_implied=media.mid_implied,
             direction=Direction.of(sends=section.sending, receives=media.sends),
             codecs=self._codecs(section, media, section.track.cid if section.track else ""),
             header_extensions=self._extensions(kind, media),
@@ -305,3 +323,11 @@ class Answerer:
             return codec_rules.prefer(kind, accepted, wanted, only=only)
         accepted = codec_rules.prefer_audio(accepted, section.info, cid)
         return codec_rules.publisher_opus(accepted, section.info)
+
+
+def _named(media: MediaDescription) -> str:
+    """The codecs of ``media`` for whoever wonders why none is taken."""
+    shown = (f"{codec.name[:_SHOWN] or '?'}/{codec.clock_rate}" for codec in media.codecs)
+    names = list(dict.fromkeys(shown))
+    more = ["..."] if len(names) > _CODECS_SHOWN else []
+    return ", ".join(names[:_CODECS_SHOWN] + more) or "it names none"

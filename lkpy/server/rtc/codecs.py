@@ -6,7 +6,8 @@ offer's payload types, so ours appear only in our own offers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -90,13 +91,20 @@ def _codec_table(enabled: tuple[tuple[str, str], ...]) -> CodecTable:
 # -- matching ---------------------------------------------------------------------------------
 
 
-def same_encoding(ours: Codec, theirs: Codec) -> bool:
-    """Whether both are the same codec in the same profile."""
+def same_codec(ours: Codec, theirs: Codec) -> bool:
+    """Whether both have the same name, clock rate and channels. What a client does not write is as
+    we have it; of channels it is one where we have none (RFC 8866 6.6)."""
     return (
         ours.name.lower() == theirs.name.lower()
-        and ours.clock_rate == theirs.clock_rate
-        and max(ours.channels, 1) == max(theirs.channels, 1)
-        and same_profile(ours.name, ours.parameters, theirs.parameters)
+        and theirs.clock_rate in (0, ours.clock_rate)
+        and (theirs.channels or ours.channels or 1) == (ours.channels or 1)
+    )
+
+
+def same_encoding(ours: Codec, theirs: Codec) -> bool:
+    """Whether both are the same codec in the same profile. We take H.265 in every one."""
+    return same_codec(ours, theirs) and (
+        ours.name == "H265" or same_profile(ours.name, ours.parameters, theirs.parameters)
     )
 
 
@@ -105,7 +113,7 @@ def same_profile(name: str, ours: dict[str, str], theirs: dict[str, str]) -> boo
     match name.lower():
         case "h264":
             # Profile and constraints must match, the level may differ (RFC 6184 8.2.2).
-            return _h264_profile(ours) == _h264_profile(theirs) and _packetization(
+            return h264_profile(ours) == h264_profile(theirs) and _packetization(
                 ours
             ) == _packetization(theirs)
         case "vp9":
@@ -118,9 +126,32 @@ def same_profile(name: str, ours: dict[str, str], theirs: dict[str, str]) -> boo
             return True
 
 
-def _h264_profile(parameters: dict[str, str]) -> str:
+def h264_profile(parameters: dict[str, str]) -> str:
+    """The profile by one name, which several values of ``profile-level-id`` have (RFC 6184 table
+    5); others stand for themselves."""
     # Without the parameter it is baseline (RFC 6184 8.1).
-    return parameters.get("profile-level-id", "42000a")[:4].lower()
+    text = parameters.get("profile-level-id", "42000a").lower()
+    if not _H264_PROFILE.fullmatch(text):
+        return text
+    idc, iop = int(text[:2], 16), int(text[2:4], 16)
+    for name, wanted_idc, mask, bits in _H264_PROFILES:
+        if idc == wanted_idc and iop & mask == bits:
+            return name
+    return text[:4]
+
+
+_H264_PROFILE = re.compile(r"[0-9a-f]{6}")
+_H264_PROFILES = (
+    ("constrained baseline", 0x42, 0b0100_1111, 0b0100_0000),
+    ("constrained baseline", 0x4D, 0b1000_1111, 0b1000_0000),
+    ("constrained baseline", 0x58, 0b1100_1111, 0b1100_0000),
+    ("baseline", 0x42, 0b0100_1111, 0),
+    ("baseline", 0x58, 0b1100_1111, 0b1000_0000),
+    ("main", 0x4D, 0b1010_1111, 0),
+    ("high", 0x64, 0b1111_1111, 0),
+    ("constrained high", 0x64, 0b1111_1111, 0b0000_1100),
+)
+"""Name, profile_idc, bits of profile-iop that count, their value."""
 
 
 def _packetization(parameters: dict[str, str]) -> str:
@@ -129,7 +160,27 @@ def _packetization(parameters: dict[str, str]) -> str:
 
 def is_h264_high(codec: Codec) -> bool:
     """Whether ``codec`` is H.264 in its High profile, which many decoders lack."""
-    return codec.name.lower() == "h264" and _h264_profile(codec.parameters).startswith("64")
+    return codec.name.lower() == "h264" and h264_profile(codec.parameters).endswith("high")
+
+
+def registered_as(offered: tuple[Codec, ...], registered: tuple[Codec, ...]) -> dict[int, Codec]:
+    """What each payload type that we take is registered as.
+
+    A name counts in its registered profiles. Of one that is offered in none of them all count that
+    are the same codec (pion ``codecParametersFuzzySearch``): decoders take more than they announce,
+    and the encoders of devices know one profile.
+    """
+
+    def search(same: Callable[[Codec, Codec], bool], without: set[str]) -> dict[int, Codec]:
+        return {
+            theirs.payload_type: ours
+            for theirs in offered
+            if theirs.name.lower() not in without
+            and (ours := next((o for o in registered if same(o, theirs)), None)) is not None
+        }
+
+    exact = search(same_encoding, set())
+    return exact | search(same_codec, {ours.name.lower() for ours in exact.values()})
 
 
 @lru_cache(maxsize=1024)
@@ -144,24 +195,33 @@ def answer_codecs(
     """The offered codecs that are registered, in the offer's order, each followed by its RTX.
 
     Payload types and format parameters are the offer's, except Opus' parameters: those tell the
-    client how to send, so they are ours.
+    client how to send, so they are ours. Without ``h264_high`` it is left out where there is other
+    H.264.
     """
     rtx_of = rtx_by_payload_type(offered) if table.rtx else {}
+    registered = tuple(c for c in table.of(kind) if h264_high or not is_h264_high(c))
+    known = registered_as(offered, registered)
+    high = h264_high or all(
+        is_h264_high(codec)
+        for codec in offered
+        if codec.payload_type in known and codec.name.lower() == "h264"
+    )
     accepted: list[Codec] = []
     for theirs in offered:
-        ours = next((codec for codec in table.of(kind) if same_encoding(codec, theirs)), None)
-        if ours is None or (is_h264_high(theirs) and not h264_high):
+        ours = known.get(theirs.payload_type)
+        if ours is None or (is_h264_high(theirs) and not high):
             continue
         accepted.append(
             replace(
                 theirs,
+                clock_rate=ours.clock_rate,
                 fmtp=ours.fmtp if ours.name == "opus" else theirs.fmtp,
                 feedback=tuple(item for item in feedback if item in theirs.feedback),
             )
         )
         rtx = rtx_of.get(theirs.payload_type)
         if rtx is not None:
-            accepted.append(Codec(rtx, "rtx", theirs.clock_rate, 0, f"apt={theirs.payload_type}"))
+            accepted.append(Codec(rtx, "rtx", ours.clock_rate, 0, f"apt={theirs.payload_type}"))
     opus = {str(codec.payload_type) for codec in accepted if codec.name.lower() == "opus"}
     return tuple(
         codec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lkpy.limits import DATA_MESSAGE_MAX
@@ -19,7 +20,9 @@ from lkpy.sdp import (
 from lkpy.server.rtc.ice_dtls import IceDtls
 
 SCTP_PORT = 5000
-_SCTP_PROTOCOLS = ("UDP/DTLS/SCTP", "TCP/DTLS/SCTP")
+_SCTP_PROTOCOL = "UDP/DTLS/SCTP"
+_SCTP_STREAMS = 1024
+"""What ``a=sctpmap`` says; the association itself negotiates them."""
 
 
 @dataclass(slots=True)
@@ -48,6 +51,32 @@ def session(
     )
 
 
+def complete(offer: SessionDescription, *, known: int = 0) -> None:
+    """Write into ``offer`` what a loose client leaves to be understood. ``known``: as many sections
+    were in the offer before.
+
+    A section without ``a=mid`` gets a name that only we use (RFC 8829 5.10). A further one that
+    BUNDLE names is part of the bundle in spite of port 0, even without ``a=bundle-only``: one that
+    is rejected is not named there (RFC 9143 7.3).
+    """
+    taken = {media.mid for media in offer.media}
+    for index, media in enumerate(offer.media):
+        if media.mid is None:
+            media.mid = next(name for name in _names(index) if name not in taken)
+            media.mid_implied = True
+            taken.add(media.mid)
+        further = index >= known and (media.sends or media.receives)
+        if further and media.port == 0 and media.mid in offer.bundle:
+            media.bundle_only = True
+
+
+def _names(index: int) -> Iterator[str]:
+    name = str(index)
+    while True:
+        yield name
+        name += "-"
+
+
 def check_mids(description: SessionDescription) -> None:
     """Raise :class:`SdpError` when a mid names more than one section."""
     mids = [media.mid for media in description.media if media.mid is not None]
@@ -55,10 +84,14 @@ def check_mids(description: SessionDescription) -> None:
         raise SdpError("two media sections have the same a=mid")
 
 
-def finish(description: SessionDescription) -> SessionDescription:
-    """Bundle the sections that are not rejected."""
-    mids = tuple(media.mid for media in description.active_media() if media.mid is not None)
-    if mids:
+def finish(description: SessionDescription, *, bundle: bool = True) -> SessionDescription:
+    """Bundle the sections that are not rejected and that have a name to say it by."""
+    mids = tuple(
+        media.mid
+        for media in description.active_media()
+        if media.mid is not None and not media.mid_implied
+    )
+    if mids and bundle:
         description.groups.append(Group("BUNDLE", mids))
     return description
 
@@ -71,23 +104,37 @@ def transport_attributes(transport: IceDtls, setup: Setup) -> TransportAttribute
 
 
 def is_data_section(media: MediaDescription) -> bool:
-    """Whether ``media`` is WebRTC's data channel section (RFC 8841)."""
-    return media.kind == "application" and media.protocol in _SCTP_PROTOCOLS
+    """Whether ``media`` is for data channels: RFC 8841, or a draft of it (``DTLS/SCTP 5000``)."""
+    return media.kind == "application" and "SCTP" in media.protocol.upper()
 
 
-def data_section(
-    mid: str, transport: TransportAttributes, protocol: str = _SCTP_PROTOCOLS[0]
-) -> MediaDescription:
+def data_section(mid: str, transport: TransportAttributes) -> MediaDescription:
     """Our data channel section."""
     return MediaDescription(
         "application",
-        protocol=protocol,
+        protocol=_SCTP_PROTOCOL,
         formats=("webrtc-datachannel",),
         mid=mid,
         transport=transport,
         sctp_port=SCTP_PORT,
         max_message_size=DATA_MESSAGE_MAX,
     )
+
+
+def answered_data_section(
+    offered: MediaDescription, mid: str, transport: TransportAttributes
+) -> MediaDescription:
+    """Our data channel section in the form of the ``offered`` one."""
+    described = data_section(mid, transport)
+    described.mid_implied = offered.mid_implied
+    described.protocol = offered.protocol
+    port = next(iter(offered.formats), "")
+    if port.isdigit():
+        # draft-ietf-mmusic-sctp-sdp-07: the format is the port.
+        described.formats = (str(SCTP_PORT),)
+        described.sctp_port = None
+        described.attributes.append(("sctpmap", f"{SCTP_PORT} webrtc-datachannel {_SCTP_STREAMS}"))
+    return described
 
 
 def rejected(media: MediaDescription) -> MediaDescription:
@@ -98,5 +145,6 @@ def rejected(media: MediaDescription) -> MediaDescription:
         protocol=media.protocol,
         formats=media.formats or ("0",),
         mid=media.mid,
+        mid_implied=media.mid_implied,
         direction=Direction.INACTIVE,
     )

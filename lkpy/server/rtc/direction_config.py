@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from lkpy.engine.api import MediaKind, RtpHeaderExtension
-from lkpy.sdp import HeaderExtension
+from lkpy.sdp import Direction, HeaderExtension
 
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 RID = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
@@ -86,8 +86,13 @@ def subscriber(*, send_side_bwe: bool) -> DirectionConfig:
 def answer_extensions(
     offered: tuple[HeaderExtension, ...], wanted: tuple[str, ...]
 ) -> tuple[HeaderExtension, ...]:
-    """The offered extensions that are wanted, with the offer's ids."""
-    return tuple(HeaderExtension(e.id, e.uri) for e in offered if e.uri in wanted)
+    """The offered extensions that are wanted, with the offer's ids; the first where one is offered
+    with several."""
+    chosen: dict[str, HeaderExtension] = {}
+    for extension in offered:
+        if extension.uri in wanted and extension.direction is not Direction.INACTIVE:
+            chosen.setdefault(extension.uri, HeaderExtension(extension.id, extension.uri))
+    return tuple(chosen.values())
 
 
 def engine_extensions(

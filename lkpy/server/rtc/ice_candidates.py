@@ -84,9 +84,14 @@ def parse_candidate_init(text: str) -> RemoteCandidate | None:
     return None if usable is None else RemoteCandidate(usable, ufrag or parsed.ufrag)
 
 
+_TYPES = ("host", "srflx", "prflx", "relay")
+
+
 def usable_candidate(candidate: Candidate) -> IceCandidate | None:
     """The candidate as the engine takes it; None: it is of no use (see above)."""
     if candidate.protocol != "udp" or candidate.component != 1 or candidate.port == 0:
+        return None
+    if candidate.type not in _TYPES:
         return None
     try:
         address = ipaddress.ip_address(candidate.address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from base64 import b64encode
 from collections.abc import Iterable
@@ -32,6 +33,7 @@ from lkpy.sdp import (
     Candidate,
     Fingerprint,
     IceFragment,
+    MediaDescription,
     SdpError,
     SessionDescription,
     Setup,
@@ -70,6 +72,9 @@ class RemoteEnd:
 
     ice: IceParameters
     fingerprint: Fingerprint
+    """Of its certificate, in the hash function that we prefer."""
+    fingerprints: tuple[Fingerprint, ...]
+    """All that we can verify, of whichever certificates."""
     setup: Setup
     lite: bool
     candidates: list[IceCandidate]
@@ -80,42 +85,68 @@ class RemoteEnd:
 
 
 def remote_end(description: SessionDescription, *, default_setup: Setup) -> RemoteEnd:
-    """Read the client's end. Raises :class:`SdpError` when it cannot be one transport."""
-    active = {media.mid: media for media in description.active_media()}
-    if None in active:
+    """Read the client's end. Raises :class:`SdpError` when there is none that can be used."""
+    active = list(description.active_media())
+    if any(media.mid is None for media in active):
         raise SdpError("a media section has no a=mid")
     if not active:
         raise SdpError(
             "every media section is rejected" if description.media else "no media section"
         )
-    bundle = [active[mid] for mid in description.bundle if mid in active]
-    if not bundle:
-        if len(active) > 1:
-            raise SdpError("the media sections are not in one BUNDLE group")
-        bundle = list(active.values())
+    named = [media for mid in description.bundle for media in active if media.mid == mid]
+    bundle = named or _one_transport(description, active)
     tagged = next((m for m in bundle if description.transport_of(m).ice_ufrag), bundle[0])
     transport = description.transport_of(tagged)
     if not transport.ice_ufrag:
         raise SdpError("no a=ice-ufrag")
     if not transport.ice_pwd:
         raise SdpError("no a=ice-pwd")
-    if not transport.fingerprints:
-        raise SdpError("no a=fingerprint")
+    fingerprints = _verifiable(transport.fingerprints)
+    sharing = [m for m in bundle if m.transport.ice_ufrag in (None, transport.ice_ufrag)]
+    candidates = itertools.chain(description.candidates, *(m.candidates for m in sharing))
+    setup = transport.setup
     return RemoteEnd(
         ice=IceParameters(transport.ice_ufrag, transport.ice_pwd),
-        fingerprint=_best(transport.fingerprints),
-        setup=transport.setup or default_setup,
+        fingerprint=fingerprints[0],
+        fingerprints=fingerprints,
+        setup=default_setup if setup in (None, Setup.HOLDCONN) else setup,
         lite=description.ice_lite,
-        candidates=_usable(tagged.candidates),
+        candidates=_usable(candidates),
         mid=tagged.mid or "",
         bundle=frozenset(media.mid or "" for media in bundle),
     )
 
 
-def _best(fingerprints: list[Fingerprint]) -> Fingerprint:
-    order = ("sha-256", "sha-384", "sha-512")
-    known = [f for name in order for f in fingerprints if f.algorithm == name]
-    return (known or fingerprints)[0]
+def _one_transport(
+    description: SessionDescription, active: list[MediaDescription]
+) -> list[MediaDescription]:
+    """Without BUNDLE: the sections with the ICE credentials of the first are one transport."""
+    first = description.transport_of(active[0])
+    wanted = first.ice_ufrag, first.ice_pwd
+    return [
+        media
+        for media, own in ((media, description.transport_of(media)) for media in active)
+        if (own.ice_ufrag, own.ice_pwd) == wanted
+    ]
+
+
+def _verifiable(fingerprints: list[Fingerprint]) -> tuple[Fingerprint, ...]:
+    """Those in a hash function that the engine has, the preferred one first (RFC 8122 5)."""
+    if not fingerprints:
+        raise SdpError("no a=fingerprint")
+    known = tuple(
+        f
+        for name, size in _HASHES.items()
+        for f in fingerprints
+        if f.algorithm == name and len(f.value) == 3 * size - 1
+    )
+    if not known:
+        raise SdpError(f"no a=fingerprint in {', '.join(_HASHES)}")
+    return known
+
+
+_HASHES = {"sha-256": 32, "sha-384": 48, "sha-512": 64}
+"""Bytes of the digest."""
 
 
 def _usable(candidates: Iterable[Candidate]) -> list[IceCandidate]:
@@ -225,7 +256,7 @@ class IceDtls:
 
     def check_remote(self, remote: RemoteEnd) -> None:
         """Raise :class:`SdpError` when ``remote`` is not the end that we are connected to."""
-        if self.remote is not None and self.remote.fingerprint != remote.fingerprint:
+        if self.remote is not None and self.remote.fingerprint not in remote.fingerprints:
             raise SdpError("a=fingerprint differs from the one negotiated before")
 
     def restarts(self, remote: RemoteEnd) -> bool:
@@ -247,6 +278,8 @@ class IceDtls:
             passive = remote.setup is Setup.PASSIVE
             self.role = DtlsRole.CLIENT if passive else DtlsRole.SERVER
         commands: list[Command] = []
+        if self.remote is not None:
+            remote = replace(remote, fingerprint=self.remote.fingerprint)
         if self.remote is None or self.restarts(remote):
             dtls = DtlsParameters(remote.fingerprint.algorithm, remote.fingerprint.value, self.role)
             commands.append(SetRemoteParameters(self.id, remote.ice, dtls, remote.lite))

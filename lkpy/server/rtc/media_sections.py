@@ -55,6 +55,17 @@ class ClosedSection:
     receiver: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedSection:
+    """A media section that the client offers and that cannot be used."""
+
+    mid: str
+    kind: str
+    cid: str
+    """Of the track that it would send; empty when it names none or only receives."""
+    why: str
+
+
 @dataclass(slots=True, eq=False)
 class DownTrackHandle:
     """One subscription's place in the subscriber's peer connection."""
@@ -107,6 +118,8 @@ class Section:
     kind: str
     usable: bool = True
     """Neither side rejected it."""
+    refused: bool = False
+    """We rejected it in our last answer."""
     client_receives: bool = False
     """Whether the client's last description has it receive."""
     sender: DownTrackHandle | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lkpy.engine.api import MediaKind
 from lkpy.sdp import (
@@ -34,6 +34,8 @@ class OffererConfig:
     send: DirectionConfig
     reuse_sections: bool
     supports_red: bool
+    data: bool
+    """We open data channels on this connection."""
 
 
 @dataclass(slots=True)
@@ -45,10 +47,13 @@ class Applied:
 
 
 class Offerer:
-    """The media sections of a connection in which we offer and only send."""
+    """The media sections of a connection in which we offer and only send.
+
+    A later answer counts like the first: what it changes is changed in the engine.
+    """
 
     def __init__(self, transport: IceDtls, down_tracks: DownTracks, config: OffererConfig) -> None:
-        self.sections: list[Section] = [Section(_DATA_MID, "application")]
+        self.sections = [Section(_DATA_MID, "application")] if config.data else []
         self._transport = transport
         self._down_tracks = down_tracks
         self._config = config
@@ -58,6 +63,11 @@ class Offerer:
         self._extension_ids = {uri: number for number, uri in enumerate(uris, 1)}
 
     # -- offer ------------------------------------------------------------------------------------
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to offer, nor ever was."""
+        return not self.sections and not any(map(self._down_tracks.waiting, MediaKind))
 
     def offer(self) -> SessionDescription:
         """Describe all sections, the waiting down tracks placed in free or further ones."""
@@ -132,6 +142,21 @@ class Offerer:
 
     # -- answer -----------------------------------------------------------------------------------
 
+    def align(self, answer: SessionDescription) -> None:
+        """Put the sections of ``answer`` into the order of the last offer, by ``a=mid``, or by
+        place where there is none. One that is left out is rejected; those that were not offered
+        come last."""
+        named = {media.mid: media for media in answer.media if media.mid is not None}
+        aligned = []
+        for index, ours in enumerate(self._offered):
+            theirs = named.pop(ours.mid or "", None)
+            if theirs is None and index < len(answer.media) and answer.media[index].mid is None:
+                theirs = answer.media[index]
+                theirs.mid = ours.mid
+            aligned.append(theirs if theirs is not None else descriptions.rejected(ours))
+        known = set(map(id, aligned))
+        answer.media = aligned + [media for media in answer.media if id(media) not in known]
+
     def check(self, answer: SessionDescription) -> None:
         """Raise :class:`SdpError` when ``answer`` does not answer the last offer."""
         if len(answer.media) != len(self._offered):
@@ -140,7 +165,7 @@ class Offerer:
                 f"the offer had {len(self._offered)}"
             )
         for offered, answered in zip(self._offered, answer.media, strict=True):
-            if (offered.mid, offered.kind) != (answered.mid or offered.mid, answered.kind):
+            if (offered.mid, offered.kind) != (answered.mid, answered.kind):
                 raise SdpError(f"the answer to section {offered.mid} is for another section")
 
     def apply(self, answer: SessionDescription) -> Applied:
@@ -175,11 +200,19 @@ class Offerer:
     def _negotiated(
         self, offered: MediaDescription, answered: MediaDescription
     ) -> tuple[Codec, ...]:
-        """The answer's codecs that we offered, by payload type (RFC 3264 6.1)."""
-        known = {codec.payload_type: codec for codec in offered.codecs}
+        """The answer's codecs that we offered. They should have the offer's payload types (RFC 3264
+        6.1); where they do not, the client has told how it wants to receive them."""
+        known = codec_rules.registered_as(answered.codecs, offered.codecs)
         return tuple(
-            codec
+            replace(
+                codec,
+                clock_rate=known[codec.payload_type].clock_rate,
+                feedback=tuple(
+                    f for f in codec.feedback if f in known[codec.payload_type].feedback
+                ),
+            )
+            if codec.name.lower() != "rtx"
+            else codec
             for codec in answered.codecs
             if codec.payload_type in known
-            and codec.name.lower() == known[codec.payload_type].name.lower()
         )

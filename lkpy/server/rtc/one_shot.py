@@ -23,6 +23,8 @@ TrackName = tuple[str, str]
 
 _TYPES = {"audio": models.TrackType.AUDIO, "video": models.TrackType.VIDEO}
 _NAMES = {"audio": "synthesized-microphone", "video": "synthesized-camera"}
+_SHOWN = 16
+"""Sections, codecs and characters of names in what a client is told."""
 _QUALITIES = (models.VideoQuality.LOW, models.VideoQuality.MEDIUM, models.VideoQuality.HIGH)
 _SOURCES = {"audio": models.TrackSource.MICROPHONE, "video": models.TrackSource.CAMERA}
 
@@ -50,9 +52,22 @@ class OneShot:
 
 
 def check(offer: SessionDescription) -> None:
-    """Raise :class:`lkpy.sdp.SdpError` when no session can begin with ``offer``."""
+    """Raise :class:`lkpy.sdp.SdpError` when no session can begin with ``offer``, which is
+    completed."""
+    descriptions.complete(offer)
     descriptions.check_mids(offer)
     remote_end(offer, default_setup=Setup.ACTIVE)
+
+
+def no_section(offer: str) -> str:
+    """Tell that no section of ``offer`` can be used, and what is in it."""
+    media = SessionDescription.parse(offer).media[:_SHOWN]
+    shown = [" ".join([m.kind[:_SHOWN], *_names(m)]) for m in media]
+    return f"no media section of the offer can be used: {', '.join(shown)}"
+
+
+def _names(media: MediaDescription) -> list[str]:
+    return [codec.name[:_SHOWN] for codec in media.codecs if codec.name][:_SHOWN]
 
 
 def one_shot(offer: SessionDescription, wanted: frozenset[TrackName] = frozenset()) -> OneShot:

@@ -11,7 +11,7 @@ from livekit.protocol import models, rtc
 from lkpy.engine.api import CloseReceiver, MediaKind, ReceiverLayersChanged, UpdateReceiver
 from lkpy.engine.hub import Handler
 from lkpy.server.rtc.engine_session import EngineSession
-from lkpy.server.rtc.media_sections import MediaSectionTrack
+from lkpy.server.rtc.media_sections import MediaSectionTrack, RefusedSection
 from lkpy.server.rtc.media_track import MediaTrack
 from lkpy.server.rtc.publication_watch import PublicationWatch
 from lkpy.server.rtc.published_tracks import Added, PublishedTracks, Refusal
@@ -177,8 +177,23 @@ class Publishing:
                 self._changed(track)
             else:
                 self._unpublished(track)
+        for refused in result.refused:
+            self._refused(refused)
         for begun in result.tracks:
             self._publish(begun)
+
+    def _refused(self, section: RefusedSection) -> None:
+        """The client learns from the answer that the section is rejected, and from this why."""
+        where = f"media section {section.mid} ({section.kind})"
+        logger.warning("%s cannot be used: %s", where, section.why)
+        if section.cid:
+            self._signals.request_response(
+                rtc.RequestResponse(
+                    reason=Reason.UNSUPPORTED_TYPE,
+                    message=f"{where}: {section.why}",
+                    add_track=rtc.AddTrackRequest(cid=section.cid),
+                )
+            )
 
     def _publish(self, section: MediaSectionTrack) -> None:
         def receiver(info: models.TrackInfo) -> int:

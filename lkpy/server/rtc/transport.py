@@ -21,6 +21,7 @@ from lkpy.engine.api import (
 from lkpy.errors import Blame, Code, LkpyError
 from lkpy.limits import MAX_OFFERED_SECTIONS
 from lkpy.sdp import IceFragment, SdpError, SessionDescription, Setup
+from lkpy.server.rtc import descriptions
 from lkpy.server.rtc.answerer import Answerer, AnswererConfig, TrackLookup
 from lkpy.server.rtc.client_info import (
     keeps_answer_codec_order,
@@ -56,7 +57,8 @@ class PeerTransport:
 
     ``target`` PUBLISHER without ``single_pc`` is the dual publisher (we answer, receive only),
     with it the single connection (we answer, both ways); SUBSCRIBER is the dual subscriber (we
-    offer). The caller routes engine events of :attr:`id` to :meth:`handle_event`.
+    offer; with ``opens_channels`` a section for data channels, too). The caller routes engine
+    events of :attr:`id` to :meth:`handle_event`.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class PeerTransport:
         single_pc: bool,
         client: models.ClientInfo,
         options: TransportOptions,
+        opens_channels: bool = True,
     ) -> None:
         self.target = target
         self._engine = engine
@@ -106,6 +109,7 @@ class PeerTransport:
                     send=send,
                     reuse_sections=supports_transceiver_reuse(client) and not options.sync_streams,
                     supports_red=supports_audio_red(client),
+                    data=opens_channels,
                 ),
             )
             # RFC 8445 6.1.1: the offerer controls, but a lite agent never does.
@@ -201,6 +205,7 @@ class PeerTransport:
         if self._answerer is None:
             raise SdpError("an offer for the connection in which the server offers")
         description = SessionDescription.parse(offer.sdp)
+        descriptions.complete(description, known=len(self._answerer.sections))
         self._answerer.check(description)
         remote = remote_end(description, default_setup=Setup.ACTIVE)
         self._transport.check_remote(remote)
@@ -230,6 +235,8 @@ class PeerTransport:
             closed=tuple(answer.closed),
             bound=tuple(answer.bound),
             unsupported=tuple(answer.unsupported),
+            refused=tuple(answer.refused),
+            ignored=tuple(description.ignored),
             send_candidates=self._announces_candidates() and not self._one_shot,
         )
 
@@ -287,6 +294,7 @@ class PeerTransport:
         if self._offerer is None:
             raise SdpError("an answer for the connection in which the client offers")
         description = SessionDescription.parse(answer.sdp)
+        self._offerer.align(description)
         remote = remote_end(description, default_setup=Setup.ACTIVE)
         self._transport.check_remote(remote)
         known = self._transport.remote is not None and not self._transport.restarts(remote)
@@ -298,7 +306,9 @@ class PeerTransport:
         self._restarting = False
         self._transport.set_remote(remote)
         applied = self._offerer.apply(description)
-        return AnswerResult(tuple(applied.bound), tuple(applied.unsupported))
+        return AnswerResult(
+            tuple(applied.bound), tuple(applied.unsupported), tuple(description.ignored)
+        )
 
     def restart_ice(self, now: float) -> None:
         """Restart ICE with a fresh offer. Only where we offer; elsewhere the client restarts."""
@@ -353,6 +363,9 @@ class PeerTransport:
         outputs: list[Output] = []
         for action in self._negotiation.poll(now, connected=self.connected):
             match action:
+                case Action.SEND_OFFER if self._offerer is not None and self._offerer.empty:
+                    # What was to be sent is gone again.
+                    self._negotiation.abandon()
                 case Action.SEND_OFFER if self._offerer is not None:
                     outputs.append(self._send_offer(self._offerer))
                 case Action.REQUEST_OFFER:

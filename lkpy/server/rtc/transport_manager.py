@@ -98,6 +98,7 @@ class TransportManager:
                 single_pc=single_pc,
                 client=client,
                 options=options,
+                opens_channels=subscriber_primary,
             )
             engine.bind(transport.id, deliver)
             return transport
@@ -193,6 +194,7 @@ class TransportManager:
             self._owner.negotiation_failed(f"offer: {error.message}")
             return None
         self._offered = True
+        _log_ignored("offer", result.ignored)
         if self._negotiated and not self._channels_opened and self.publisher.takes_data:
             # Before the answer: the client's first message may follow it at once.
             self.open_channels()
@@ -212,6 +214,7 @@ class TransportManager:
         except SdpError as error:
             self._owner.negotiation_failed(f"answer: {error.message}")
             return
+        _log_ignored("answer", result.ignored)
         self._owner.down_tracks_settled(result.bound, result.unsupported)
         self.drive(now, self.subscriber)
 
@@ -273,3 +276,8 @@ class TransportManager:
         for transport in self.all:
             self._engine.unbind(transport.id)
             transport.close()
+
+
+def _log_ignored(what: str, reasons: tuple[str, ...]) -> None:
+    if reasons:
+        logger.info("lines of the %s say nothing: %s", what, "; ".join(reasons))

@@ -7,7 +7,12 @@ from typing import TypeAlias
 
 from livekit.protocol import models, rtc
 
-from lkpy.server.rtc.media_sections import ClosedSection, DownTrackHandle, MediaSectionTrack
+from lkpy.server.rtc.media_sections import (
+    ClosedSection,
+    DownTrackHandle,
+    MediaSectionTrack,
+    RefusedSection,
+)
 from lkpy.server.rtc.options import PlayoutDelay
 
 
@@ -49,6 +54,10 @@ class OfferResult:
     """Down tracks that begin to flow with this answer."""
     unsupported: tuple[DownTrackHandle, ...]
     """Down tracks that the client cannot decode; remove them."""
+    refused: tuple[RefusedSection, ...]
+    """Sections that this answer, and none before, rejects."""
+    ignored: tuple[str, ...]
+    """Why lines of the offer say nothing."""
     send_candidates: bool
     """Send :meth:`PeerTransport.local_trickles` after the answer: the first, or ICE restarted."""
 
@@ -59,6 +68,8 @@ class AnswerResult:
 
     bound: tuple[DownTrackHandle, ...] = ()
     unsupported: tuple[DownTrackHandle, ...] = ()
+    ignored: tuple[str, ...] = ()
+    """Why lines of the answer say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
