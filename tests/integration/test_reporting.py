@@ -52,10 +52,9 @@ async def test_metrics_are_on_every_path_of_their_port() -> None:
             assert status == 200
         lines = text.splitlines()
         node = f'node_id="{server.server.node_id}",node_type="SERVER"'
-        assert f'livekit_participant_join_total{{{node},state="signal_connected"}} 1' in lines
-        assert (
-            f'livekit_participant_join_total{{{node},state="signal_validation_failed"}} 1' in lines
-        )
+        for state in ("signal_connected", "signal_validation_failed"):
+            labels = f'{node},sdk="",state="{state}",warp=""'
+            assert f"livekit_participant_join_total{{{labels}}} 1" in lines
         assert (
             f'livekit_node_twirp_request_status{{code="",method="ListRooms",{node},'
             'service="RoomService",status="200"}' in text

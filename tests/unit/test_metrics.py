@@ -26,6 +26,7 @@ from lkpy.server.telemetry.events import (
     TrackSubscribed,
     TrackSubscribeFailed,
     TrackSubscribeRequested,
+    TrackUnpublished,
     TransportChanged,
 )
 from lkpy.server.telemetry.media_metrics import MediaMetrics
@@ -68,7 +69,11 @@ def metrics(clock: ManualClock) -> ServerMetrics:
 
 
 def joins(metrics: ServerMetrics) -> dict[str, float]:
-    return {pairs[0][1]: value for _, pairs, value in metrics.joins.samples()}
+    """By state, SDK and whether it is told that there is no WARP."""
+    return {
+        " ".join(label for _, label in pairs if label): value
+        for _, pairs, value in metrics.joins.samples()
+    }
 
 
 def test_a_session_that_works(metrics: ServerMetrics, clock: ManualClock) -> None:
@@ -84,15 +89,16 @@ def test_a_session_that_works(metrics: ServerMetrics, clock: ManualClock) -> Non
     metrics(ParticipantLeft(ROOM, ALICE))
     assert joins(metrics) == {
         "rtc_init": 1,
-        "rtc_connected": 1,
-        "rtc_active": 2,
-        "rtc_success": 1,
+        "rtc_connected PYTHON": 1,
+        "rtc_active false": 2,
+        "rtc_success false PYTHON": 1,
     }
     assert metrics.transports.value("PUBLISHER", "started") == 1
     assert metrics.transports.value("PUBLISHER", "ice_connected") == 1
     assert metrics.transports.value("PUBLISHER", "connected") == 1
     assert metrics.operations.value("peer_connection", "success", "") == 1
-    assert metrics.start_time.count("16") == metrics.duration.count("16") == 1
+    assert metrics.start_time.count("16", "false", "PYTHON") == 1
+    assert metrics.duration.count("16") == 1
     assert not metrics._sessions
 
 
@@ -115,7 +121,11 @@ def test_a_session_that_never_was_active(
     metrics(ParticipantJoined(ROOM, ALICE))
     clock.advance(after_s)
     metrics(ParticipantLeft(ROOM, Participant(reason=reason)))
-    assert joins(metrics) == {"rtc_init": 1, "rtc_connected": 1, state: 1}
+    assert joins(metrics) == {
+        "rtc_init": 1,
+        "rtc_connected PYTHON": 1,
+        f"{state} false PYTHON": 1,
+    }
 
 
 def test_whoever_was_never_admitted_leaves_uncounted(metrics: ServerMetrics) -> None:
@@ -150,6 +160,26 @@ def test_a_publication(metrics: ServerMetrics, clock: ManualClock) -> None:
     assert metrics.publishes.value("VIDEO", "success") == 1
     labels = ("publish", "CAMERA", "VIDEO", "", "PYTHON", "STANDARD", "1")
     assert metrics.pub_sub_time.count(*labels) == 1
+
+
+def test_packet_trailers(metrics: ServerMetrics) -> None:
+    def features() -> dict[str, float]:
+        return {pairs[0][1]: v for _, pairs, v in metrics.trailers_by_feature.samples()}
+
+    none = {"PTF_USER_TIMESTAMP": 0, "PTF_FRAME_ID": 0, "PTF_USER_DATA": 0}
+    assert features() == none
+    values = [0, 0, 2, 77, 78]
+    video = models.TrackInfo(sid="TR_1", type=models.VIDEO, packet_trailer_features=values)  # type: ignore[arg-type]
+    audio = models.TrackInfo(sid="TR_2", type=models.AUDIO, packet_trailer_features=[0])
+    bare = models.TrackInfo(sid="TR_3", type=models.VIDEO)
+    for track in (video, audio, bare):
+        metrics(TrackPublished(ROOM, ALICE, track))
+    assert metrics.trailers.value() == 1
+    assert features() == none | {"PTF_USER_TIMESTAMP": 1, "PTF_USER_DATA": 1, "UNKNOWN": 1}
+    for track in (video, audio, bare):
+        metrics(TrackUnpublished(ROOM, ALICE, track))
+    assert metrics.trailers.value() == 0
+    assert features() == none | {"UNKNOWN": 0}
 
 
 def test_subscriptions(metrics: ServerMetrics) -> None:
@@ -249,7 +279,13 @@ def snapshot(
     packets: int, *, lost: int = 0, sid: str = "PA_1", again: int = 0, people: int = 1
 ) -> stats_pb2.Snapshot:
     layer = stats_pb2.Layer(
-        ssrc=1, packets=packets, bytes=packets * 100, packets_lost=lost, jitter_ms=2.5, plis_sent=3
+        ssrc=1,
+        packets=packets,
+        bytes=packets * 100,
+        packets_lost=lost,
+        jitter_ms=2.5,
+        plis_sent=3,
+        key_frames=packets // 10,
     )
     track = stats_pb2.Track(sid="TR_1", kind="video", source="camera", layers=[layer])
     down_track = stats_pb2.DownTrack(
@@ -261,6 +297,7 @@ def snapshot(
         bytes=packets * 90,
         retransmissions=again,
         nacks_received=again,
+        key_frames=packets // 50,
         rtt_ms=-1,
     )
     person = stats_pb2.Participant(
@@ -286,6 +323,8 @@ async def test_packets_are_counted_by_differences() -> None:
     assert media.packets.value("outgoing", "retransmit", "") == 5
     assert media.nacks.value("outgoing", "") == 5
     assert media.plis.value("incoming", "") == 3
+    assert media.key_frames.value("incoming") == 15
+    assert media.key_frames.value("outgoing") == 3
     assert media.datagrams.value("incoming") == 150
     assert media.refused.value("events") == 4
     assert media.refused.value("datagram_stun") == 2

@@ -34,8 +34,8 @@ class _Stream:
     direction: str
     source: str
     kind: str
-    totals: tuple[int, int, int, int, int, int]
-    """Packets, bytes, retransmitted packets, NACKs, PLIs, packets lost."""
+    totals: tuple[int, int, int, int, int, int, int]
+    """Packets, bytes, retransmitted packets, NACKs, PLIs, packets lost, key frames."""
     jitter_ms: float
     rtt_ms: float
 
@@ -54,6 +54,11 @@ class MediaMetrics:
         self.bytes = Counter("livekit_packet_bytes", ("direction", "transmission", "country"))
         self.nacks = Counter("livekit_nack_total", ("direction", "country"))
         self.plis = Counter("livekit_pli_total", ("direction", "country"))
+        self.key_frames = Counter(
+            "livekit_keyframe_total",
+            ("direction",),
+            "Key frames that publishers sent, and that were sent to subscribers.",
+        )
         self.lost = Counter("livekit_packet_loss_total", stream)
         self.loss = Histogram("livekit_packet_loss_percent", _LOSS_PERCENT, stream)
         self.jitter = Histogram("livekit_jitter_us", _JITTER_US, stream)
@@ -97,7 +102,7 @@ class MediaMetrics:
         totals: dict[_Key, tuple[int, ...]] = {}
         async for stream in paced(_streams(snapshot)):
             totals[stream.key] = stream.totals
-            packets, size, again, nacks, plis, lost = _since(self._totals, stream)
+            packets, size, again, nacks, plis, lost, keys = _since(self._totals, stream)
             direction = stream.direction
             self.packets.add(direction, "initial", _COUNTRY, by=packets)
             self.bytes.add(direction, "initial", _COUNTRY, by=size)
@@ -105,6 +110,7 @@ class MediaMetrics:
                 (self.packets, (direction, "retransmit", _COUNTRY), again),
                 (self.nacks, (direction, _COUNTRY), nacks),
                 (self.plis, (direction, _COUNTRY), plis),
+                (self.key_frames, (direction,), keys),
                 (self.lost, stream.labels, lost),
             ):
                 if by:
@@ -118,7 +124,7 @@ class MediaMetrics:
         totals: dict[_Key, tuple[int, ...]] = {}
         async for stream in paced(_streams(snapshot)):
             totals[stream.key] = stream.totals
-            packets, *_, lost = _since(self._sampled, stream)
+            packets, *_, lost, _ = _since(self._sampled, stream)
             if packets:
                 self.loss.observe(lost / packets * 100, *stream.labels)
                 if stream.jitter_ms > 0:
@@ -186,6 +192,7 @@ def _published(person: stats_pb2.Participant) -> Iterator[_Stream]:
                     layer.nacks_sent,
                     layer.plis_sent,
                     layer.packets_lost,
+                    layer.key_frames,
                 ),
                 jitter_ms=layer.jitter_ms,
                 rtt_ms=rtt,
@@ -206,6 +213,7 @@ def _subscribed(person: stats_pb2.Participant) -> Iterator[_Stream]:
                 track.nacks_received,
                 track.plis_received,
                 track.packets_lost,
+                track.key_frames,
             ),
             jitter_ms=track.jitter_ms,
             rtt_ms=track.rtt_ms,

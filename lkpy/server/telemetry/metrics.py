@@ -36,6 +36,7 @@ from lkpy.server.telemetry.events import (
     TrackSubscribed,
     TrackSubscribeFailed,
     TrackSubscribeRequested,
+    TrackUnpublished,
     TransportChanged,
 )
 from lkpy.server.telemetry.exposition import Counter, Gauge, Histogram, Instrument
@@ -68,6 +69,9 @@ _REMEMBERED = MAX_SUBSCRIPTIONS
 """Tracks of one session that are remembered, published and subscribed each; the oldest go."""
 _NEWEST_PROTOCOL = 99
 """Signal protocol versions above are counted as this one."""
+_NO_WARP = "false"
+"""Whether a session begins with the experiments of that name."""
+_FEATURES = {number: name for name, number in models.PacketTrailerFeature.items()}
 _QUICK_CLOSE_S = 3.0
 """A signal connection that ends sooner was ended by its client."""
 
@@ -98,7 +102,7 @@ class ServerMetrics:
         """When live rooms began, by the room's identity in this process."""
         self.rooms = Gauge("livekit_room_total")
         self.room_duration = Histogram("livekit_room_duration_seconds", _ROOM_DURATION_S)
-        self.joins = Counter("livekit_participant_join_total", ("state",))
+        self.joins = Counter("livekit_participant_join_total", ("state", "warp", "sdk"))
         self.operations = Counter(
             "livekit_node_service_operation", ("type", "status", "error_type")
         )
@@ -107,9 +111,21 @@ class ServerMetrics:
             "livekit_session_join_latency_ms", _JOIN_MS, ("protocol_version",)
         )
         self.start_time = Histogram(
-            "livekit_session_start_time_ms", _START_MS, ("protocol_version",)
+            "livekit_session_start_time_ms", _START_MS, ("protocol_version", "warp", "sdk")
         )
         self.duration = Histogram("livekit_session_duration_ms", _SESSION_MS, ("protocol_version",))
+        self.trailers = Gauge(
+            "livekit_track_packet_trailer_total",
+            (),
+            "Published video tracks whose frames have trailers.",
+        )
+        self.trailers_by_feature = Gauge(
+            "livekit_track_packet_trailer_feature_total",
+            ("feature",),
+            "Published video tracks by what the trailers of their frames hold.",
+        )
+        for feature in _FEATURES.values():
+            self.trailers_by_feature.set(feature, to=0)
         self.publishes = Counter("livekit_track_publish_counter", ("kind", "state"))
         self.subscribes = Counter("livekit_track_subscribe_counter", ("state", "error"))
         self.pub_sub_time = Histogram(
@@ -168,6 +184,8 @@ class ServerMetrics:
                 self._transport(event, now)
             case TrackPublishRequested() | TrackPublished():
                 self._publish(event, now)
+            case TrackUnpublished():
+                self._trailer(event.track, -1)
             case TrackSubscribeRequested() | TrackSubscribed() | TrackSubscribeFailed():
                 self._subscribe(event, now)
             case QualityMeasured():
@@ -176,10 +194,10 @@ class ServerMetrics:
             case DataStreamBegan():
                 self._stream(event)
             case SignalConnected():
-                self.joins.add("signal_connected")
+                self._join("signal_connected")
                 self.join_latency.observe(_ms(event.latency_s), _version(event.protocol))
             case SignalFailed():
-                self.joins.add(event.stage)
+                self._join(event.stage)
             case JoinHandled():
                 self.admission.add(event.outcome)
             case SignalLimited():
@@ -190,6 +208,16 @@ class ServerMetrics:
                 self.dropped.add(event.queue)
             case _:
                 pass
+
+    def _join(self, state: str, *, warp: str = "", sdk: str = "") -> None:
+        self.joins.add(state, warp, sdk)
+
+    def _trailer(self, track: models.TrackInfo, by: int) -> None:
+        if track.type != models.TrackType.VIDEO or not track.packet_trailer_features:
+            return
+        self.trailers.add(by=by)
+        for feature in {_FEATURES.get(f, "UNKNOWN") for f in track.packet_trailer_features}:
+            self.trailers_by_feature.add(feature, by=by)
 
     def _room(self, event: RoomStarted | RoomEnded, now: float) -> None:
         if isinstance(event, RoomStarted):
@@ -205,18 +233,19 @@ class ServerMetrics:
 
     def _joined(self, event: ParticipantJoined, now: float) -> None:
         self._session(event.participant, now)
-        self.joins.add("rtc_init")
-        self.joins.add("rtc_connected")
+        self._join("rtc_init")
+        self._join("rtc_connected", sdk=_sdk(event.participant))
         self.operations.add("participant_join", "success", "")
 
     def _active(self, event: ParticipantActive, now: float) -> None:
         session = self._session(event.participant, now)
-        self.joins.add("rtc_active")
+        self._join("rtc_active", warp=_NO_WARP)
         if session.active_at is None:
             session.active_at = now
-            self.joins.add("rtc_success")
+            sdk = _sdk(event.participant)
+            self._join("rtc_success", warp=_NO_WARP, sdk=sdk)
             protocol = _version(event.participant.client.protocol)
-            self.start_time.observe(_ms(now - session.began), protocol)
+            self.start_time.observe(_ms(now - session.began), protocol, _NO_WARP, sdk)
 
     def _left(self, event: ParticipantLeft, now: float) -> None:
         session = self._sessions.pop(event.participant.sid, None)
@@ -231,7 +260,8 @@ class ServerMetrics:
         by_client = reason in _CANCELLED or (
             quick and reason == models.DisconnectReason.SIGNAL_CLOSE
         )
-        self.joins.add("rtc_canceled" if by_client else "rtc_failure")
+        state = "rtc_canceled" if by_client else "rtc_failure"
+        self._join(state, warp=_NO_WARP, sdk=_sdk(event.participant))
 
     def _transport(self, event: TransportChanged, now: float) -> None:
         reached = self._session(event.participant, now).reached
@@ -256,6 +286,7 @@ class ServerMetrics:
                 self.publishes.add(kind, "attempt")
             return
         self.publishes.add(kind, "success")
+        self._trailer(event.track, 1)
         waited = now - asked.get(event.track.sid, now)
         self._observe("publish", event.participant, event.track, waited, 1)
 
@@ -293,7 +324,7 @@ class ServerMetrics:
             enum_name(models.TrackSource, track.source),
             enum_name(models.TrackType, track.type),
             "",
-            enum_name(models.ClientInfo.SDK, participant.client.sdk),
+            _sdk(participant),
             enum_name(models.ParticipantInfo.Kind, participant.to_proto().kind),
             str(min(count, _COUNTED)),
         )
@@ -311,6 +342,10 @@ class ServerMetrics:
         family = f"{event.status // 100}xx" if event.status >= 400 else str(event.status)
         self.api_status.add(event.service, event.method, family, event.code)
         self.api_latency.observe(_ms(event.duration_s), event.service, event.method, family)
+
+
+def _sdk(participant: TelemetryParticipant) -> str:
+    return enum_name(models.ClientInfo.SDK, participant.client.sdk)
 
 
 def _trim(tracks: dict[str, Any]) -> None:
