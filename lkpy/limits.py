@@ -47,6 +47,9 @@ WHIP_BODY_MAX = 1024 * 1024
 MESSAGE_CHANNEL_SIZE = 200
 """Messages a signal channel holds (``pkg/routing/messagechannel.go``)."""
 MAX_PENDING_TRACKS = 20
+MAX_RELEASED_TRACKS = 32
+"""Tracks of which a participant sent nothing and that made room for others, whose names are known
+(``pkg/rtc/participant.go``)."""
 MAX_CIDS = 64
 """Names that clients may give one track, one for each of its codecs; LiveKit has no bound here."""
 MAX_QUEUED_TRACKS_PER_CID = 3

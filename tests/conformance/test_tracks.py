@@ -112,7 +112,31 @@ async def test_a_cid_that_is_pending_is_queued(lobby: Lobby) -> None:
     response = await signal.expect("request_response")
     assert response.reason == Reason.QUEUED
     assert response.add_track.cid == "mine"
+    assert response.message == ""
     assert sid.startswith("TR_")
+    await signal.send(add_track=audio(cid="mine"))
+    assert (await signal.expect("request_response")).reason == Reason.QUEUED
+    await signal.send(add_track=audio(cid="mine"))
+    response = await signal.expect("request_response")
+    assert response.reason == Reason.LIMIT_EXCEEDED
+    assert response.message == (
+        "too many pending queued tracks, rejecting new track, numPendingTracksQueued: 3"
+    )
+
+
+@pytest.mark.row(43)
+async def test_twenty_tracks_are_pending(lobby: Lobby) -> None:
+    signal = await lobby.signal("alice", single=True)
+    for number in range(20):
+        await signal.send(add_track=audio(cid=f"cid-{number}"))
+        await signal.expect("track_published")
+    await signal.send(add_track=audio(cid="more"))
+    response = await signal.expect("request_response")
+    assert response.reason == Reason.LIMIT_EXCEEDED
+    assert response.message == (
+        "too many pending tracks, rejecting new track, numPendingTracks: 20"
+    )
+    assert response.add_track.cid == "more"
 
 
 @pytest.mark.row(136)

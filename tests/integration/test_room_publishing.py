@@ -180,6 +180,25 @@ async def test_a_muted_track_and_a_published_one_have_time() -> None:
         assert bob.left
 
 
+async def test_tracks_that_never_came_make_room_when_there_is_none() -> None:
+    async with running() as world:
+        alice = await world.join("alice")
+        for number in range(20):
+            await alice.send(add_track=camera(cid=f"c{number}", muted=number == 0))
+        await world.advance(29)
+        alice.fresh()
+        await alice.send(add_track=camera(cid="more"))
+        assert alice.kinds() == ["request_response"]
+        assert alice.last("request_response").reason == Reason.LIMIT_EXCEEDED
+        await world.advance(2)
+        alice.fresh()
+        await alice.send(add_track=camera(cid="more"))
+        assert alice.kinds() == ["track_unpublished"] * 19 + ["track_published"]
+        assert alice.last("track_published").cid == "more"
+        # A muted one has time.
+        assert alice.participant.publishing.tracks.pending == 2
+
+
 async def test_no_connection_no_hurry() -> None:
     options = RoomOptions(reconnect_on_publication_error=True)
     async with running(auto_connect=False, options=options) as world:

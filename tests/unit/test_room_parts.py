@@ -10,7 +10,7 @@ from livekit.protocol import models, rtc
 from lkpy.auth.grants import Grants, VideoGrant
 from lkpy.engine.api import MediaKind, RtpCodec, RtpEncoding
 from lkpy.errors import Code, LkpyError
-from lkpy.limits import UPDATE_CHUNK, Limits
+from lkpy.limits import MAX_RELEASED_TRACKS, UPDATE_CHUNK, Limits
 from lkpy.server.routing.channel import MessageChannel
 from lkpy.server.rtc.claims import Claims
 from lkpy.server.rtc.data_packets import DataStream, NonceFilter, Sender, route
@@ -357,10 +357,60 @@ def test_twenty_tracks_may_be_pending() -> None:
     refused = tracks.add(rtc.AddTrackRequest(cid="more", type=models.TrackType.AUDIO))
     assert isinstance(refused, Refusal)
     assert refused.reason == Reason.LIMIT_EXCEEDED
+    assert refused.message == ("too many pending tracks, rejecting new track, numPendingTracks: 20")
     assert tracks.publish(section("3"), lambda info: 1) is not None
     assert isinstance(
         tracks.add(rtc.AddTrackRequest(cid="more", type=models.TrackType.AUDIO)), Added
     )
+
+
+def test_tracks_that_wait_under_names_in_use_count_too() -> None:
+    tracks = published(*(str(number) for number in range(20)))
+    assert tracks.publish(section("3"), lambda info: 1) is not None
+    again = tracks.add(rtc.AddTrackRequest(cid="3", type=models.TrackType.AUDIO))
+    assert again == Refusal(Reason.QUEUED, "")
+    assert tracks.is_full
+    assert tracks.pending == 20
+
+
+@pytest.mark.parametrize(("has_media", "more"), [(False, 2), (True, 3)])
+def test_three_tracks_wait_under_one_name(has_media: bool, more: int) -> None:
+    tracks = published("a")
+    if has_media:
+        assert tracks.publish(section("a"), lambda info: 1) is not None
+    request = rtc.AddTrackRequest(cid="a", type=models.TrackType.AUDIO)
+    assert [tracks.add(request) for _ in range(more)] == [Refusal(Reason.QUEUED, "")] * more
+    assert tracks.add(request) == Refusal(
+        Reason.LIMIT_EXCEEDED,
+        "too many pending queued tracks, rejecting new track, numPendingTracksQueued: 3",
+    )
+
+
+def test_a_track_that_made_room_is_not_taken_for_another() -> None:
+    tracks = published("a", "b", "c")
+    sids = {info.name: info.sid for cid in "abc" for info in [tracks.lookup(cid, MediaKind.AUDIO)]}
+    again = rtc.AddTrackRequest(cid="a", type=models.TrackType.AUDIO)
+    assert tracks.add(again) == Refusal(Reason.QUEUED, "")
+    assert tracks.release({sids["a"], "TR_gone"}) == [sids["a"]]
+    assert tracks.release({sids["a"]}) == []
+    assert tracks.pending == 2
+    assert tracks.publish(section("a"), lambda info: 1) is None
+    other = tracks.lookup("x", MediaKind.AUDIO)
+    assert other is not None
+    assert other.name == "b"
+    # Asked for again, it is one like any.
+    assert isinstance(tracks.add(again), Added)
+    assert tracks.publish(section("a"), lambda info: 1) is not None
+
+
+def test_names_of_tracks_that_made_room_are_bounded() -> None:
+    tracks = published()
+    for number in range(MAX_RELEASED_TRACKS + 5):
+        request = rtc.AddTrackRequest(cid=str(number), type=models.TrackType.AUDIO)
+        added = tracks.add(request)
+        assert isinstance(added, Added)
+        tracks.release([added.info.sid])
+    assert len(tracks._released) == MAX_RELEASED_TRACKS
 
 
 @pytest.mark.parametrize(

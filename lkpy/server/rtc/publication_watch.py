@@ -32,13 +32,16 @@ class PublicationWatch:
         self._connected = False
         self._muted: dict[str, bool] = {}
         """Of the tracks that are expected, by sid."""
+        self.overdue: set[str] = set()
+        """Those that should have come."""
 
     def expect(self, sid: str, *, muted: bool) -> None:
         """A track is announced, or an announced one is muted or unmuted."""
         self._muted[sid] = muted
+        self.overdue.discard(sid)
         if self._connected and not muted:
             at = self._owner.now() + PUBLICATION_FAILED_S
-            self._timers.set(self._key(sid), at, partial(self._failed, sid))
+            self._timers.set(self._key(sid), at, partial(self._fail, sid))
         else:
             self._timers.cancel(self._key(sid))
 
@@ -48,7 +51,8 @@ class PublicationWatch:
             self.expect(sid, muted=muted)
 
     def arrived(self, sid: str) -> None:
-        """A track is published. Idempotent."""
+        """A track is published, or not expected any more. Idempotent."""
+        self.overdue.discard(sid)
         if self._muted.pop(sid, None) is not None:
             self._timers.cancel(self._key(sid))
 
@@ -58,6 +62,10 @@ class PublicationWatch:
             self._connected = True
             for sid, muted in self._muted.items():
                 self.expect(sid, muted=muted)
+
+    def _fail(self, sid: str) -> None:
+        self.overdue.add(sid)
+        self._failed(sid)
 
     def _key(self, sid: str) -> tuple[str, str, str]:
         return self._owner.sid, "publication", sid

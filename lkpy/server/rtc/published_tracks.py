@@ -8,13 +8,18 @@ first of its kind, makes it a published one. Either may come first (LiveKit
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from livekit.protocol import models, rtc
 
 from lkpy.engine.api import MediaKind
-from lkpy.limits import MAX_CIDS, MAX_PENDING_TRACKS, MAX_QUEUED_TRACKS_PER_CID
+from lkpy.limits import (
+    MAX_CIDS,
+    MAX_PENDING_TRACKS,
+    MAX_QUEUED_TRACKS_PER_CID,
+    MAX_RELEASED_TRACKS,
+)
 from lkpy.server.rtc.media_sections import MediaSectionTrack
 from lkpy.server.rtc.media_track import MediaTrack, Source
 from lkpy.server.rtc.track_info import mime_name, new_track_sid, requested_info, update_codecs
@@ -67,6 +72,8 @@ class PublishedTracks:
         self._pending: list[PendingTrack] = []
         self._queued: dict[str, deque[PendingTrack]] = {}
         self._tracks: dict[str, MediaTrack] = {}
+        self._released: deque[frozenset[str]] = deque(maxlen=MAX_RELEASED_TRACKS)
+        """Names of tracks that made room for others: what comes under one is nobody else's."""
 
     def __iter__(self) -> Iterator[MediaTrack]:
         return iter(list(self._tracks.values()))
@@ -98,19 +105,48 @@ class PublishedTracks:
             return Refusal(Reason.UNSUPPORTED_TYPE, "only audio and video tracks are published so")
         if request.sid:
             return self._add_codec(request)
-        if len(self._pending) >= MAX_PENDING_TRACKS:
-            return Refusal(Reason.LIMIT_EXCEEDED, "too many tracks are pending")
+        if self.is_full:
+            message = (
+                f"too many pending tracks, rejecting new track, numPendingTracks: {self.pending}"
+            )
+            return Refusal(Reason.LIMIT_EXCEEDED, message)
+        names = _cids(request)
+        again = [released for released in self._released if released & names]
+        for released in again:
+            self._released.remove(released)
         before = next((p for p in self._pending if p.cid == request.cid), None)
         sid = new_track_sid(request) if before is None else before.info.sid
         info = requested_info(request, self._enabled, sid)
-        pending = PendingTrack(request.cid, info, _cids(request))
+        pending = PendingTrack(request.cid, info, names)
         if before is not None or any(request.cid in t.cids for t in self._tracks.values()):
             queue = self._queued.setdefault(request.cid, deque())
-            if len(queue) >= MAX_QUEUED_TRACKS_PER_CID:
-                return Refusal(Reason.LIMIT_EXCEEDED, "too many tracks are queued for this cid")
+            waiting = len(queue) + (before is not None)
+            if waiting >= MAX_QUEUED_TRACKS_PER_CID:
+                message = "too many pending queued tracks, rejecting new track, "
+                message += f"numPendingTracksQueued: {waiting}"
+                return Refusal(Reason.LIMIT_EXCEEDED, message)
             queue.append(pending)
-            return Refusal(Reason.QUEUED, "a track with this cid is published")
+            return Refusal(Reason.QUEUED, "")
         return self._add(pending)
+
+    @property
+    def pending(self) -> int:
+        """Names under which tracks wait, for media or for others to end."""
+        return len({pending.cid for pending in self._pending} | self._queued.keys())
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further track is taken."""
+        return self.pending >= MAX_PENDING_TRACKS
+
+    def release(self, sids: Collection[str]) -> list[str]:
+        """Forget pending tracks, and what is queued behind them. Returns which there were."""
+        released = [pending for pending in self._pending if pending.info.sid in sids]
+        for pending in released:
+            self._pending.remove(pending)
+            self._queued.pop(pending.cid, None)
+            self._released.append(frozenset(pending.cids | {pending.sdp_cid} - {"", _NAMELESS}))
+        return [pending.info.sid for pending in released]
 
     def _add(self, pending: PendingTrack) -> Added:
         self._pending.append(pending)
@@ -143,6 +179,8 @@ class PublishedTracks:
             for pending in self._pending:
                 if cid in pending.cids or pending.sdp_cid == cid:
                     return pending
+            if any(cid in released for released in self._released):
+                return None
         wanted = models.TrackType.AUDIO if kind is MediaKind.AUDIO else models.TrackType.VIDEO
         for pending in self._pending:
             if pending.info.type == wanted and pending.sdp_cid in ("", cid or _NAMELESS):

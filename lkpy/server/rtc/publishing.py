@@ -92,6 +92,12 @@ class Publishing:
 
     def add_track(self, request: rtc.AddTrackRequest) -> None:
         """Take an AddTrackRequest and answer it."""
+        if self.tracks.is_full and not request.sid:
+            # A client may give up a publication without a word.
+            for sid in self.tracks.release(self._watch.overdue):
+                logger.info("track never came, others may", extra=fields(track=sid))
+                self._watch.arrived(sid)
+                self._signals.track_unpublished(sid)
         match self.tracks.add(request):
             case Added() as added:
                 self._added(added)
