@@ -220,6 +220,9 @@ ICE_PREFERENCES = 1024
 DEPARTURES = 128
 """Participants that left whom a resuming client may have to be told of
 (``pkg/rtc/participant.go`` updateCache)."""
+DEPARTURES_BEFORE_S = 3.0
+"""Also those that left so long before the client was last heard: what it was told then may not have
+arrived (``pkg/rtc/participant_signal.go``)."""
 NEGOTIATION_FAST_S = 0.010
 NEGOTIATION_DEBOUNCE_S = 0.150
 NEGOTIATION_FAILED_S = 15.0
@@ -235,6 +238,11 @@ UNSUBSCRIBE_SETTLE_S = 0.2
 ``pkg/sfu/downtrack.go``)."""
 UNSUBSCRIBE_WAIT_S = 1.0
 """A subscription waits for others that end no longer than this."""
+DYNACAST_RESEND_S = 2.0
+DYNACAST_RESEND_MAX_S = 8.0
+"""After an answer a publisher is told once more which layers nobody needs: to apply it may have
+begun them again. Several answers in a row count as one, for at most so long
+(``pkg/rtc/participant.go``)."""
 DYNACAST_INITIAL_S = 10.0
 """A codec that nobody has subscribed to by then is told to be needed by nobody
 (``pkg/rtc/dynacast``)."""

@@ -112,7 +112,8 @@ def parse_query(query: Mapping[str, str], *, strict: bool) -> JoinParameters:
 
 
 def parse_join_request(wrapped: str) -> JoinParameters:
-    """Read the ``join_request`` form. Booleans it leaves out are false."""
+    """Read the ``join_request`` form. Booleans it leaves out are false, but for
+    ``subscriber_allow_pause``, which the server's configuration decides then."""
     request = _unwrap(wrapped)
     settings = request.connection_settings
     return JoinParameters(
@@ -121,7 +122,9 @@ def parse_join_request(wrapped: str) -> JoinParameters:
         auto_subscribe=settings.auto_subscribe,
         auto_subscribe_data_track=settings.auto_subscribe_data_track,
         adaptive_stream=settings.adaptive_stream,
-        subscriber_allow_pause=settings.subscriber_allow_pause,
+        subscriber_allow_pause=(
+            settings.subscriber_allow_pause if settings.HasField("subscriber_allow_pause") else None
+        ),
         disable_ice_lite=settings.disable_ice_lite,
         reconnect=request.reconnect,
         reconnect_reason=request.reconnect_reason,

@@ -92,6 +92,34 @@ async def test_an_adaptive_subscriber_is_first_given_everything() -> None:
         assert told(alice) == [{"vp8": HIGH}, {"vp8": LOW}]
 
 
+async def test_answers_are_followed_by_what_nobody_needs() -> None:
+    """An answer does not say which layers are paused, and clients begin them again."""
+    async with running() as world:
+        alice = await world.join("alice")
+        (track,) = await alice.publish(camera())
+        bob = await world.join("bob", single=False)
+        await world.advance(3)
+        assert told(alice) == [{"vp8": HIGH}], "nothing is paused"
+        await settings(bob, track.sid, quality=LOW)
+        await world.advance(5.5)
+        assert told(alice)[1:] == [{"vp8": LOW}]
+        await alice.offer(PUBLISH_OFFER, 10)
+        await world.advance(1.9)
+        assert told(alice)[2:] == []
+        await world.advance(0.2)
+        assert told(alice)[2:] == [{"vp8": LOW}]
+        await world.advance(20)
+        assert told(alice)[3:] == []
+        # Answers in a row count as one, but not for ever.
+        for number in range(5):
+            await alice.offer(PUBLISH_OFFER, 11 + number)
+            await world.advance(1.5)
+        assert told(alice)[3:] == []
+        await alice.offer(PUBLISH_OFFER, 20)
+        await world.advance(0.6)
+        assert told(alice)[3:] == [{"vp8": LOW}]
+
+
 async def test_the_pause_is_configured() -> None:
     options = RoomOptions(video=VideoOptions(dynacast_pause_delay_s=0))
     async with running(options=options) as world:

@@ -133,6 +133,22 @@ async def test_who_left_meanwhile_is_told() -> None:
         assert {p.identity for p in here.participants} == {"alice", "carol"}
 
 
+@pytest.mark.parametrize(("before_s", "told"), [(2.0, True), (4.0, False)])
+async def test_what_was_told_just_before_may_have_been_lost(before_s: float, told: bool) -> None:
+    async with running() as world:
+        bob, alice = await world.join("bob"), await world.join("alice")
+        await bob.publish(camera())
+        await world.advance(10)
+        await bob.send(leave=rtc.LeaveRequest())
+        await world.advance(before_s)
+        await alice.send(ping_req=rtc.Ping())
+        alice.source.close()
+        await world.advance(1)
+        again = await world.join("alice", reconnect=True)
+        gone = [p.identity for u in again.all("update") for p in u.participants if p.state == 3]
+        assert gone == (["bob"] if told else [])
+
+
 async def test_older_clients_hear_of_less() -> None:
     async with running() as world:
         bob = await world.join("bob")

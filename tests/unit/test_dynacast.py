@@ -36,6 +36,23 @@ def test_the_first_subscriber_decides_at_once() -> None:
     assert dynacast.next_deadline() is None, "its time is over"
 
 
+def test_what_was_told_is_told_again_if_it_leaves_anything_out() -> None:
+    dynacast = VideoDynacast(5)
+    dynacast.resend()
+    assert dynacast.poll(0) == []
+    dynacast.subscriber(0, VP8, "bob", HIGH)
+    dynacast.poll(0)
+    dynacast.resend()
+    assert dynacast.poll(0) == []
+    dynacast.subscriber(1, VP8, "bob", LOW)
+    dynacast.poll(6)
+    # What waits for its pause to be over is not told before.
+    dynacast.subscriber(6, VP8, "bob", OFF)
+    dynacast.resend()
+    assert dynacast.poll(6) == [{VP8: LOW}]
+    assert dynacast.poll(11) == [{VP8: OFF}]
+
+
 def test_more_at_once_less_after_a_pause() -> None:
     dynacast = VideoDynacast(5)
     dynacast.subscriber(0, VP8, "bob", LOW)

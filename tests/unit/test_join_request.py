@@ -52,8 +52,15 @@ def test_round_trip(compress: bool) -> None:
 def test_absent_booleans_are_false() -> None:
     parameters = parse_join_request(wrap(rtc.JoinRequest()))
     assert parameters.auto_subscribe is False
-    assert parameters.subscriber_allow_pause is False
     assert parameters.auto_subscribe_data_track is False
+    assert parameters.subscriber_allow_pause is None
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_pausing_may_be_asked_for_and_refused(allowed: bool) -> None:
+    settings = rtc.ConnectionSettings(subscriber_allow_pause=allowed)
+    parameters = parse_join_request(wrap(rtc.JoinRequest(connection_settings=settings)))
+    assert parameters.subscriber_allow_pause is allowed
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ class Connectivity:
         self._checking_since: dict[int, float] = {}
         self._ice_connected_at: dict[int, float] = {}
         self._dead = False
-        self.last_signal_at = owner.now()
+        self.began_at = self.last_signal_at = owner.now()
         """When the client last sent a signal request, in monotonic seconds."""
 
     @property

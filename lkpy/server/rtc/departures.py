@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from livekit.protocol import models
 
-from lkpy.limits import DEPARTURES
+from lkpy.limits import DEPARTURES, DEPARTURES_BEFORE_S
 from lkpy.server.rtc.client_info import takes_sessions_by_identity
 
 if TYPE_CHECKING:
@@ -38,8 +38,10 @@ class Departures:
         self._left.append((now, reason == models.DisconnectReason.DUPLICATE_IDENTITY, brief))
 
     def seen_by(self, participant: Participant) -> list[models.ParticipantInfo]:
-        """Those who left since ``participant`` was last heard, the last one first."""
-        client, since = participant.client, participant.connectivity.last_signal_at
+        """Those who left while ``participant`` was there, since shortly before it was last heard;
+        the last one first."""
+        client, connectivity = participant.client, participant.connectivity
+        since = max(connectivity.began_at, connectivity.last_signal_at - DEPARTURES_BEFORE_S)
         if client.protocol < _DISCONNECTED_UPDATES:
             return []
         by_identity = takes_sessions_by_identity(client)

@@ -140,6 +140,11 @@ class VideoDynacast:
         if self._needed:
             self._commit()
 
+    def resend(self) -> None:
+        """Tell the publisher again what it was told last, if that leaves anything out."""
+        if any(quality != HIGH for quality in self._committed.values()):
+            self._news.append(self._committed)
+
     # -- what comes of it -------------------------------------------------------------------------
 
     def _update(self, now: float) -> None:

@@ -172,7 +172,8 @@ class Publishing:
     # -- media sections ---------------------------------------------------------------------------
 
     def offer_handled(self, result: OfferResult) -> None:
-        """Follow what a client's offer began and ended."""
+        """Follow what a client's offer began and ended; it was answered."""
+        self._dynacast.answered()
         for section in result.closed:
             if section.receiver is not None:
                 self._engine.unbind(section.receiver)

@@ -9,6 +9,7 @@ from typing import Protocol
 from livekit.protocol import models, rtc
 
 from lkpy.engine.api import MediaKind
+from lkpy.limits import DYNACAST_RESEND_MAX_S, DYNACAST_RESEND_S
 from lkpy.server.rtc.dynacast import HIGH, LOW, OFF, AudioDynacast, VideoDynacast
 from lkpy.server.rtc.media_track import MediaTrack
 from lkpy.server.rtc.quality import quality_of_layer
@@ -41,6 +42,8 @@ class TrackDynacast:
         self._pause_delay_s = pause_delay_s
         self._video: dict[str, tuple[MediaTrack, VideoDynacast]] = {}
         self._audio: dict[str, tuple[MediaTrack, AudioDynacast]] = {}
+        self._resend_by: float | None = None
+        """The latest time at which the client is told again after an answer."""
 
     # -- the publisher ----------------------------------------------------------------------------
 
@@ -87,6 +90,21 @@ class TrackDynacast:
             self._drive_video(sid)
         for _, audio in self._audio.values():
             audio.restart()
+
+    def answered(self) -> None:
+        """The client was sent an answer. It does not say which layers are paused, and to apply it
+        begins them again."""
+        now = self._owner.now()
+        if self._resend_by is None:
+            self._resend_by = now + DYNACAST_RESEND_MAX_S
+        at = min(now + DYNACAST_RESEND_S, self._resend_by)
+        self._timers.set((self._owner.sid, "dynacast", "again"), at, self._resend)
+
+    def _resend(self) -> None:
+        self._resend_by = None
+        for sid, (_, video) in self._video.items():
+            video.resend()
+            self._drive_video(sid)
 
     def told(self, sid: str, mime: str) -> models.VideoQuality | None:
         """What the client was last told to send of a video codec at the most; None: nothing."""
