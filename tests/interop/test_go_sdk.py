@@ -22,7 +22,7 @@ BOTH_TOPOLOGIES = (
     "signal-reconnect", "node-failure", "migration",
 )  # fmt: skip
 OTHERS = (
-    # With a single peer connection livekit-server 1.13.5 forwards only the lowest layer.
+    # With a single peer connection livekit-server 1.13.11 forwards only the lowest layer.
     "simulcast",
     "publish-with-joining", "data-not-permitted", "rpc-errors", "own-attributes",
     "attributes-not-permitted", "attributes-by-api", "publish-sources", "data-by-api", "removed",

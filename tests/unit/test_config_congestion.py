@@ -41,7 +41,7 @@ LIVEKITS_DEFAULTS = AllocatorConfig(
         settle_max_ms=5_000,
     ),
 )
-"""livekit-server 1.13.5: ``streamallocator.go``, ``remote_bwe.go`` and what they are made of."""
+"""livekit-server 1.13.11: ``streamallocator.go``, ``remote_bwe.go`` and what they are made of."""
 
 FILE = """
 rtc:

@@ -79,7 +79,7 @@ def test_numbers_are_written_as_go_writes_them(value: float, text: str) -> None:
 
 
 def test_bounds_are_livekits_to_the_last_digit() -> None:
-    """Recorded from livekit-server 1.13.5: other bounds could not be added up with its own."""
+    """Recorded from livekit-server 1.13.11: other bounds could not be added up with its own."""
 
     def bounds(buckets: tuple[float, ...]) -> list[str]:
         text = render([Histogram("h", buckets)], {})
