@@ -12,7 +12,7 @@ from livekit.protocol import room as room_pb
 from lkpy.engine.api import CloseDownTrack, CloseReceiver, CreateDownTrack
 from lkpy.errors import Code, LkpyError
 from lkpy.ids import ParticipantIdentity
-from lkpy.limits import MAX_RPC_CALLS, Limits
+from lkpy.limits import MAX_RPC_CALLS, RPC_ACK_S, RPC_RESPONSE_S, Limits
 from lkpy.server.rtc.options import RoomOptions
 from tests.room_kit import AUDIO_CID, JOIN_OFFER, Client, World, camera, microphone, running
 
@@ -316,9 +316,10 @@ async def test_errors_of_the_application(
 async def test_a_call_that_nobody_acknowledges(calls: Calls) -> None:
     call = calls.begin()
     packet = await calls.sent()
-    await calls.world.advance(1.75)
+    await calls.world.advance(RPC_ACK_S - 0.25)
     assert not call.done()
     await calls.world.advance(0.5)
+    assert call.done()
     with pytest.raises(LkpyError, match="RpcError 1501: Connection timeout") as failed:
         await call
     assert failed.value.code is Code.CANCELED
@@ -328,9 +329,10 @@ async def test_a_call_that_nobody_acknowledges(calls: Calls) -> None:
 async def test_a_call_that_nobody_answers(calls: Calls) -> None:
     call = calls.begin()
     await calls.acknowledge(await calls.sent())
-    await calls.world.advance(9.5)
+    await calls.world.advance(RPC_RESPONSE_S - 0.25)
     assert not call.done()
-    await calls.world.advance(0.75)
+    await calls.world.advance(0.5)
+    assert call.done()
     with pytest.raises(LkpyError, match="RpcError 1502: Response timeout"):
         await call
 
