@@ -36,7 +36,8 @@ from lkpy.engine.api import (  # noqa: E402
 )
 from lkpy.engine.fake import FakeEngine  # noqa: E402
 from lkpy.limits import TOKEN_REFRESH_S  # noqa: E402
-from lkpy.server.app import Server, _collect_garbage_rarely  # noqa: E402
+from lkpy.server.app import Server  # noqa: E402
+from lkpy.server.garbage import Garbage  # noqa: E402
 from lkpy.server.http.websocket import SharedDeflate  # noqa: E402
 from lkpy.server.media import EnginePlane  # noqa: E402
 from lkpy.signal.codec import Encoding, SharedEncoder  # noqa: E402
@@ -122,8 +123,6 @@ class Bench:
         await self.quiet()
         self.advance(6.05)
         await self.quiet()
-        gc.collect()
-        gc.freeze()
 
     def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -292,7 +291,7 @@ async def empty_rooms(count: int) -> None:
 
 def main() -> None:
     logging.disable(logging.CRITICAL)
-    _collect_garbage_rarely()
+    Garbage(lambda: 0, lambda: 0).begin()
     sizes = [int(size) for size in sys.argv[1:]] or SIZES
     print(f"| {'action':44} | {'people':>6} | {'CPU ms':>9} | {'longest':>9} | messages |")
     print(f"|{'-' * 46}|-------:|----------:|----------:|---------:|")

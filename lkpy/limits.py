@@ -319,8 +319,17 @@ SLICE_WAITS = 512
 """Turns of the loop in which readers catch up before work over many goes on."""
 WAKES_PER_TURN = 32
 """Readers of signal channels that are woken in one turn of the loop; each sends to a socket."""
+GARBAGE_YOUNG = 1_000
+"""Objects more than before after which Python looks for garbage among them. Many small searches
+cost as much as few large ones, and nobody notices them."""
+GARBAGE_LEFT_PER_PRESENT = 25
+"""Participants and rooms that have ended for each participant who is there, before everything is
+searched: a search costs by who is there, and finds by who left."""
+GARBAGE_LOOK_S = 5.0
 ENGINE_RELEASE_RETRY_S = 0.25
 """Until the engine is asked again to give back what it refused to."""
+PARTICIPANT_FORGET_S = 5.0
+"""For what is on its way to somebody who left."""
 ROOM_CLOSE_S = 10.0
 """After which a room that closes does not let others go first any more."""
 MEDIA_SAMPLE_INTERVAL_S = 5.0

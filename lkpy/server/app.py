@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-import gc
 import logging
 import os
 import signal
@@ -34,6 +33,7 @@ from lkpy.server.api.agent_dispatch_service import AgentDispatchService
 from lkpy.server.api.room_service import RoomService
 from lkpy.server.background import background
 from lkpy.server.config import ServerConfig
+from lkpy.server.garbage import Garbage
 from lkpy.server.http import site
 from lkpy.server.http.guard import Unauthenticated
 from lkpy.server.http.health import Health
@@ -62,10 +62,6 @@ from lkpy.server.telemetry.snapshot import ObservedRoom, SnapshotCollector
 logger = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
-_GC_THRESHOLDS = 10_000, 0, 400
-"""Python's are 700, 10 and 10: by them a storm of joins spends an eighth of its time collecting.
-Every second time it is the middle generation, in some milliseconds: what hundreds of joins leave
-there, all of it in use, takes a fifth of a second."""
 _CLOSE_S = 2.0
 """For sockets to take their last messages when the server stops."""
 
@@ -297,6 +293,16 @@ class Server:
     # -- facts ----------------------------------------------------------------------------------
 
     @property
+    def present(self) -> int:
+        """Participants with a signal connection."""
+        return len(self._rtc.sockets)
+
+    @property
+    def ended(self) -> int:
+        """Participants and rooms that are not there any more, since the start."""
+        return self._manager.ended
+
+    @property
     def udp_port(self) -> int | None:
         """UDP port of the first media worker."""
         return self._media.udp_port
@@ -405,14 +411,6 @@ def _url(host: str, port: int) -> str:
     return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
 
 
-def _collect_garbage_rarely() -> None:
-    """Leave what start-up made out of garbage collection, and collect less often: a participant is
-    thousands of objects that live long, and every pause is everybody's."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
-
-
 async def run_server(
     server: Server,
     *,
@@ -437,7 +435,8 @@ async def run_server(
     def received() -> None:
         (second if first.is_set() else first).set()
 
-    _collect_garbage_rarely()
+    garbage = Garbage(lambda: server.present, lambda: server.ended)
+    garbage.begin()
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, received)
@@ -446,13 +445,15 @@ async def run_server(
     try:
         async with server:
             on_ready(server)
+            searching = background("garbage", garbage.keep)
             await first.wait()
             drained = asyncio.create_task(server.drain(on_drain, timeout_s=drain_timeout_s))
             forced = asyncio.create_task(second.wait())
             await asyncio.wait([drained, forced], return_when=asyncio.FIRST_COMPLETED)
             drained.cancel()
             forced.cancel()
-            await asyncio.gather(drained, forced, return_exceptions=True)
+            searching.cancel()
+            await asyncio.gather(drained, forced, searching, return_exceptions=True)
     finally:
         if lifeline is not None:
             loop.remove_reader(lifeline)

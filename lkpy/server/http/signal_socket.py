@@ -176,6 +176,7 @@ class SignalSocket:
             await self._socket.close(code=WSCloseCode.OK)
         self._socket.flush()
         await self._socket.linger()
+        self._socket.forget_failure()
         if not self._socket.unsent:
             deadline.cancel()
             registry.closing.discard(self)

@@ -180,6 +180,13 @@ class WebSocket(web.WebSocketResponse):
         """Whether sending a message of so many bytes may have to wait for the peer."""
         return self.unsent + size > _SENT_AT_ONCE
 
+    def forget_failure(self) -> None:
+        """Of what ended the connection keep no more than what it was: where it happened refers to
+        the connection, and both would stay until Python looks for such circles."""
+        failure = self.exception()
+        if failure is not None:
+            failure.__traceback__ = None
+
     def abort(self) -> None:
         """End the connection now, and forget what the peer has not taken, in the kernel too. Does
         nothing to one that has ended."""

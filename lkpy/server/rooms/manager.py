@@ -55,6 +55,8 @@ class RoomManager(Generic[R_co]):
         self._keep_node = keep_node
         self._forget_node = forget_node
         self._clock = clock
+        self.ended = 0
+        """Participants and rooms that are not there any more."""
         self._rooms: dict[RoomName, R_co] = {}
         self._dispatches: dict[RoomName, Dispatches] = {}
 
@@ -254,10 +256,12 @@ class RoomManager(Generic[R_co]):
 
     def participant_left(self, room: ManagedRoom, info: models.ParticipantInfo) -> None:
         """Forget a participant."""
+        self.ended += 1
         self._store.delete_participant(RoomName(room.to_proto().name), info)
 
     def room_closed(self, room: ManagedRoom) -> None:
         """Forget a room that ended by itself."""
+        self.ended += 1
         name = RoomName(room.to_proto().name)
         logger.info("room closed", extra=fields(room=name))
         self._forget(name, room)

@@ -75,14 +75,17 @@ class MessageChannel(Generic[M]):
         self._closed = True
         self._reason = reason
         self._wake.set()
-        if self._on_close is not None:
-            self._on_close()
+        self._first = None
+        callback, self._on_close = self._on_close, None
+        if callback is not None:
+            callback()
 
     def on_close(self, callback: Callable[[], object]) -> None:
         """Call back once, when the channel closes or now if it has. There is one callback."""
-        self._on_close = callback
         if self._closed:
             callback()
+        else:
+            self._on_close = callback
 
     def offer_first(self, taker: Callable[[M], bool]) -> None:
         """Offer every message, those that wait included, to ``taker`` as soon as it is written.

@@ -55,8 +55,9 @@ class SignalStream:
             return
         peer._peer = None
         for end in (self, peer):
-            if end._closed is not None:
-                end._closed(reason)
+            closed, end._closed, end._receive = end._closed, None, None
+            if closed is not None:
+                closed(reason)
 
 
 Accept = Callable[[StartSession, SignalStream], None]

@@ -12,6 +12,10 @@ Refused = Callable[[Command, LkpyError], None]
 """A command that the engine did not take, and why."""
 
 
+def _nobody(_command: Command, _error: LkpyError) -> None:
+    """The session is over anyway."""
+
+
 class EngineSession:
     """One participant's way to the engine. Used as :class:`lkpy.engine.hub.EngineHub` is.
 
@@ -82,3 +86,5 @@ class EngineSession:
         self._bound.clear()
         for transport in list(self._transports):
             self.release(CloseTransport(transport))
+        if self._refused is not None:
+            self._refused = _nobody

@@ -70,6 +70,21 @@ State = models.ParticipantInfo.State
 Reason = models.DisconnectReason
 
 _SUBSCRIBER_PRIMARY = 3
+_PARTS = (
+    "connectivity",
+    "data",
+    "data_subscriptions",
+    "data_tracks",
+    "dynacast",
+    "ice",
+    "join_offer",
+    "media_watch",
+    "publishing",
+    "record",
+    "subscribing",
+    "transports",
+)
+"""What refers to its participant."""
 
 
 class Participant:
@@ -344,6 +359,12 @@ class Participant:
         self._engine.close()
         self._set_state(State.DISCONNECTED)
         return gone
+
+    def forget(self) -> None:
+        """Let go of its parts, when nobody asks it anything any more. They and it refer to each
+        other: all would stay until Python looks for such circles, and that holds everybody up."""
+        for part in _PARTS:
+            vars(self).pop(part, None)
 
     # -- signals ----------------------------------------------------------------------------------
 

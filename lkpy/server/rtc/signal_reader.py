@@ -52,13 +52,17 @@ class SignalReader:
         self._ended = ended
         self._stopped = False
         source.offer_first(self._hear)
-        self._task = asyncio.get_running_loop().create_task(self._read())
+        self._task: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(self._read())
 
     def stop(self) -> None:
         """Read no more and drop what was read. Idempotent."""
         self._stopped = True
         self._source.close()
-        self._task.cancel()
+        # A cancelled task refers to its own end, and that to this object: a circle for as long as
+        # both are known here.
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
 
     async def _read(self) -> None:
         try:
