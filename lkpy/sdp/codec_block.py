@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from lkpy.sdp.model import Codec, Direction, HeaderExtension
+from lkpy.sdp.model import Codec, Direction, Hashed, HeaderExtension
 
 # Possessive quantifiers and the common prefix make it twice as fast: there is nothing to try again.
 _BLOCK = re.compile(r"((?:^a=(?:rt(?:pmap|cp-fb)|fmtp|extmap):.*+\n)++)", re.MULTILINE)
@@ -93,7 +93,7 @@ def _parse(formats: tuple[str, ...], block: str) -> Parsed:
                 feedback=tuple(dict.fromkeys(feedback.get(number, []) + to_all)),
             )
         )
-    return Parsed(tuple(codecs), tuple(extensions.values()), tuple(ignored))
+    return Parsed(Hashed(codecs), Hashed(extensions.values()), tuple(ignored))
 
 
 _parse_cached = lru_cache(maxsize=512)(_parse)

@@ -10,8 +10,11 @@ import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 from lkpy.sdp.candidate import Candidate
+
+T = TypeVar("T")
 
 
 class Direction(enum.StrEnum):
@@ -49,6 +52,19 @@ class Setup(enum.StrEnum):
     HOLDCONN = "holdconn"
 
 
+class Hashed(tuple[T, ...]):
+    """A tuple that is a cache key many times in every negotiation: its hash is computed once."""
+
+    _known: int
+
+    def __hash__(self) -> int:
+        try:
+            return self._known
+        except AttributeError:
+            self._known = super().__hash__()
+            return self._known
+
+
 @dataclass(frozen=True)
 class Codec:
     """One payload type of a media section with its ``rtpmap``, ``fmtp`` and ``rtcp-fb``."""
@@ -69,7 +85,6 @@ class Codec:
 
     @cached_property
     def _hash(self) -> int:
-        # Codecs are cache keys many times in every negotiation.
         return hash((self.payload_type, self.name, self.fmtp, self.feedback))
 
     @cached_property

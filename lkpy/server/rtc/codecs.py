@@ -14,7 +14,7 @@ from functools import lru_cache
 from livekit.protocol import models
 
 from lkpy.engine.api import MediaKind, RtpCodec
-from lkpy.sdp import Codec
+from lkpy.sdp import Codec, Hashed
 
 OPUS = "audio/opus"
 RED = "audio/red"
@@ -47,9 +47,10 @@ _VIDEO_BY_FMTP = (
 """Registered only when the configuration names exactly these parameters."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class CodecTable:
-    """The codecs of one direction, with our payload types."""
+    """The codecs of one direction, with our payload types. There is one of each: it is a part of
+    cache keys by its identity."""
 
     audio: tuple[Codec, ...]
     video: tuple[Codec, ...]
@@ -223,7 +224,7 @@ def answer_codecs(
         if rtx is not None:
             accepted.append(Codec(rtx, "rtx", ours.clock_rate, 0, f"apt={theirs.payload_type}"))
     opus = {str(codec.payload_type) for codec in accepted if codec.name.lower() == "opus"}
-    return tuple(
+    return Hashed(
         codec
         for codec in accepted
         # RED names the payload type it repeats (RFC 2198 5); without it there is nothing to carry.
@@ -311,9 +312,10 @@ def publisher_opus(codecs: tuple[Codec, ...], info: models.TrackInfo) -> tuple[C
     )
 
 
+@lru_cache(maxsize=256)
 def with_nack(codecs: tuple[Codec, ...]) -> tuple[Codec, ...]:
     """Add NACK to published audio: browsers do not offer it, but honour it in an answer."""
-    return tuple(
+    return Hashed(
         codec
         if codec.name.lower() == "red" or "nack" in codec.feedback
         else replace(codec, feedback=(*codec.feedback, "nack"))

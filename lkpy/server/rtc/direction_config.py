@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from lkpy.engine.api import MediaKind, RtpHeaderExtension
-from lkpy.sdp import Direction, HeaderExtension
+from lkpy.sdp import Direction, Hashed, HeaderExtension
 
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 RID = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
@@ -83,6 +84,7 @@ def subscriber(*, send_side_bwe: bool) -> DirectionConfig:
     )
 
 
+@lru_cache(maxsize=256)
 def answer_extensions(
     offered: tuple[HeaderExtension, ...], wanted: tuple[str, ...]
 ) -> tuple[HeaderExtension, ...]:
@@ -92,7 +94,7 @@ def answer_extensions(
     for extension in offered:
         if extension.uri in wanted and extension.direction is not Direction.INACTIVE:
             chosen.setdefault(extension.uri, HeaderExtension(extension.id, extension.uri))
-    return tuple(chosen.values())
+    return Hashed(chosen.values())
 
 
 def engine_extensions(

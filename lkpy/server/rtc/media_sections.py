@@ -15,6 +15,7 @@ from lkpy.engine.api import MediaKind, RtpCodec, RtpEncoding, RtpHeaderExtension
 from lkpy.sdp import MediaDescription, Msid, SsrcGroup
 
 MAX_SPATIAL_LAYERS = 3
+_KINDS = {str(kind): kind for kind in MediaKind}
 _RID_SPACES = (("q", "h", "f"), ("2", "1", "0"))
 """Rids of LiveKit's clients, lowest layer first (``pkg/sfu/buffer/videolayerutils.go``)."""
 
@@ -136,7 +137,7 @@ class Section:
     @property
     def media_kind(self) -> MediaKind | None:
         """Audio or video; None for a section of another kind."""
-        return MediaKind(self.kind) if self.kind in ("audio", "video") else None
+        return _KINDS.get(self.kind)
 
     def free_for(self, kind: MediaKind) -> bool:
         """Whether a track of ``kind`` can be sent in it from the next description on."""
