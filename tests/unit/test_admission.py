@@ -19,6 +19,7 @@ from lkpy.server.routing.admission import Abandoned, Admission, Overloaded
 from lkpy.server.routing.admission_gate import AdmissionGate, Refused, Ticket
 from lkpy.server.routing.admission_line import Line
 from lkpy.server.telemetry.events import JoinHandled, Telemetry, TelemetryEvent
+from tests.control_plane import until
 
 
 def gate(**values: float) -> AdmissionGate:
@@ -104,7 +105,6 @@ def test_a_few_are_let_in_in_each_turn_in_order() -> None:
     visitors = line(gate())
     assert [visitors.arrive(0.0, name, 10) for name in "abcde"] == [None] * 5
     assert let_in(visitors) == ["a", "b"]
-    assert visitors.turn_used
     visitors.turn_over()
     assert visitors.leave("c")
     assert not visitors.leave("c"), "idempotent"
@@ -312,6 +312,24 @@ async def test_a_few_pass_in_each_turn_of_the_loop(joins: Admission) -> None:
     assert [number for number, _ in passed] == list(range(14))
     per_turn = Counter(turn for _, turn in passed)
     assert max(per_turn.values()) == admission.ADMISSION_TAKEN_PER_TURN
+
+
+async def test_the_line_moves_on_whatever_becomes_of_one(joins: Admission) -> None:
+    class Broken(Visit):
+        def let_in(self) -> None:
+            raise RuntimeError("broken")
+
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    joins.gate._waiting_max = 100
+    passed: list[tuple[int, int]] = []
+    per_turn = admission.ADMISSION_TAKEN_PER_TURN
+    with pytest.raises(RuntimeError):
+        joins.arrive(Broken([0]))
+    for number in range(2 * per_turn):
+        kind = Broken if number == per_turn else Visit
+        joins.arrive(kind([0], number, passed))
+    await until(lambda: len(passed) == 2 * per_turn - 1)
+    assert joins.waiting == 0
 
 
 async def test_who_waits_in_line_for_too_long_is_sent_away(

@@ -95,7 +95,8 @@ class Admission:
             patience_s=ADMISSION_PATIENCE_S,
             max_bytes=ADMISSION_LINE_BYTES,
         )
-        self._turns: dict[Ticket, asyncio.Event] = {}
+        self._turns: dict[Ticket, asyncio.Future[bool]] = {}
+        """Of those who wait at the gate; false: it has not come in time."""
         self._turn_ends = False
         """Whether we hear of the end of this turn of the event loop."""
         self._late_timer: asyncio.TimerHandle | None = None
@@ -136,8 +137,14 @@ class Admission:
     def _advance(self) -> None:
         """Let in whose turn it is."""
         while (visitor := self.line.follow()) is not None:
+            # First, so that the line moves on whatever becomes of this one.
+            self._hear_of_turn_end()
             visitor.let_in()
-        if not self._turn_ends and (self.line.moves or self.line.turn_used):
+        if self.line.moves:
+            self._hear_of_turn_end()
+
+    def _hear_of_turn_end(self) -> None:
+        if not self._turn_ends:
             self._turn_ends = True
             asyncio.get_running_loop().call_soon(self._turn_over)
 
@@ -186,18 +193,25 @@ class Admission:
         finally:
             self._turns.pop(ticket, None)
             for following in self.gate.done(self._clock.now(), ticket, started=started):
-                self._turns[following].set()
+                _settle(self._turns[following], True)
             self._advance()
 
     async def _wait(self, ticket: Ticket) -> None:
         self._telemetry.tell(JoinHandled("queued"))
-        turn = self._turns[ticket] = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        turn = self._turns[ticket] = loop.create_future()
+        late = loop.call_later(ADMISSION_PATIENCE_S, _settle, turn, False)
         try:
-            async with asyncio.timeout(ADMISSION_PATIENCE_S):
-                await turn.wait()
-        except TimeoutError:
-            raise self._refused(self.gate.refuse(self._clock.now())) from None
+            if not await turn:
+                raise self._refused(self.gate.refuse(self._clock.now()))
+        finally:
+            late.cancel()
 
     def _refused(self, refused: Refused) -> Overloaded:
         self._telemetry.tell(JoinHandled("refused"))
         return Overloaded(refused.retry_after_s)
+
+
+def _settle(turn: asyncio.Future[bool], value: bool) -> None:
+    if not turn.done():
+        turn.set_result(value)

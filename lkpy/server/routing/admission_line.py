@@ -67,11 +67,6 @@ class Line(Generic[V]):
         """Whether somebody waits who is let in in this turn or the next."""
         return bool(self._visitors) and self._gate.waiting < self._ahead
 
-    @property
-    def turn_used(self) -> bool:
-        """Whether somebody was let in in this turn."""
-        return self._left < self._per_turn
-
     def turn_over(self) -> None:
         """As many as before may be let in."""
         self._left = self._per_turn
