@@ -21,6 +21,8 @@ DATA_TRACK_PREFIX = "DTR_"
 NODE_PREFIX = "ND_"
 CONNECTION_PREFIX = "CO_"
 AGENT_DISPATCH_PREFIX = "AD_"
+AGENT_JOB_PREFIX = "AJ_"
+AGENT_WORKER_PREFIX = "AW_"
 API_KEY_PREFIX = "API"
 
 # LiveKit's alphabet leaves out look-alikes (0 O 1 I l); clients only rely on the prefix.

@@ -20,6 +20,7 @@ class Limits:
     max_participant_identity_length: int = 256
     max_participant_name_length: int = 256
     signal_message_size_limit: int = 2 * 1024 * 1024
+    agent_signal_message_size_limit: int = 2 * 1024 * 1024
     max_api_request_body_size: int = 10 * 1024 * 1024
     max_data_blob_key_length: int = 256
     max_data_blobs_size: int = 64_000
@@ -61,6 +62,25 @@ RELIABLE_CATCH_UP_BYTES = 100_000
 RELIABLE_CATCH_UP_S = 10.0
 """Reliable data that was sent with a number, given to participants when they have joined
 (``pkg/rtc/room.go`` dataMessageCache)."""
+AGENT_REGISTER_S = 10.0
+"""Until a worker has to have registered (``pkg/agent/worker.go`` RegisterTimeout)."""
+AGENT_ANSWER_S = 10.0
+"""Until a worker has to have said whether it takes a job (the same, AssignJobTimeout)."""
+AGENT_LEAVES_S = 3.0
+"""Until an agent whose job was taken away is removed (``pkg/rtc/room.go``)."""
+AGENT_TOKEN_TTL_S = 3600.0
+"""Life of an agent's token (protocol ``agent/token.go``)."""
+AGENT_REQUESTS_AT_ONCE = 50
+"""Jobs for which a worker is looked for at a time (``pkg/agent/client.go``)."""
+AGENT_OFFERS = 1_000
+AGENT_WORKER_JOBS = 10_000
+"""Jobs that one worker was asked about and has not answered, and that it has."""
+AGENT_MESSAGES = 4_096
+"""Messages that wait for one worker; one that reads more slowly loses its connection."""
+AGENT_JOBS_LISTED = 1_000
+"""Jobs of one dispatch that are listed: the newest."""
+AGENT_PUBLISHERS = 100_000
+"""Identities of which a room knows that they have published before."""
 JOINING_UNNUMBERED_BYTES = 100_000
 """Reliable data without a number, for one by the server API, kept for one participant that joins
 (``pkg/rtc/participant.go`` cMaxJoiningUnsequencedReliableBytes); more is lost."""

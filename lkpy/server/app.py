@@ -28,6 +28,7 @@ from lkpy.limits import (
     HTTP_KEEPALIVE_S,
     NODE_STATS_INTERVAL_S,
 )
+from lkpy.server.agents.workers import Workers
 from lkpy.server.api import unconnected
 from lkpy.server.api.agent_dispatch_service import AgentDispatchService
 from lkpy.server.api.room_service import RoomService
@@ -35,6 +36,7 @@ from lkpy.server.background import background
 from lkpy.server.config import ServerConfig
 from lkpy.server.garbage import Garbage
 from lkpy.server.http import site
+from lkpy.server.http.agent_service import AgentService
 from lkpy.server.http.guard import Unauthenticated
 from lkpy.server.http.health import Health
 from lkpy.server.http.listener import listen
@@ -46,6 +48,7 @@ from lkpy.server.http.whip import PATH as WHIP_PATH
 from lkpy.server.http.whip import WhipService
 from lkpy.server.reporting import Reporting, Sources
 from lkpy.server.rooms.allocator import RoomAllocator
+from lkpy.server.rooms.jobs import JobOptions
 from lkpy.server.rooms.managed_room import ManagedRoom
 from lkpy.server.rooms.manager import RoomManager
 from lkpy.server.rooms.store import LocalStore
@@ -54,7 +57,8 @@ from lkpy.server.routing.node import LocalNode, NodeStats
 from lkpy.server.routing.router import LocalRouter
 from lkpy.server.routing.signal_client import SignalClient
 from lkpy.server.routing.signal_server import SignalServer
-from lkpy.server.rtc.options import RoomSettings
+from lkpy.server.rtc.join_response import server_info
+from lkpy.server.rtc.options import NodeInfo, RoomSettings
 from lkpy.server.telemetry.events import Telemetry
 from lkpy.server.telemetry.log import fields
 from lkpy.server.telemetry.snapshot import ObservedRoom, SnapshotCollector
@@ -157,6 +161,19 @@ class Server:
         self._allocator = RoomAllocator(
             config.room, self._limits, self._store, self._router, self._clock
         )
+        self._workers = Workers(
+            config.keys,
+            self._clock,
+            target_load=config.agents.target_load,
+            telemetry=self._reporting.telemetry,
+        )
+        self._agents = AgentService(
+            self._workers,
+            server_info(NodeInfo(self._node.id, region=config.region)),
+            self._limits,
+            self._clock,
+            self._reporting.telemetry,
+        )
         self._manager: RoomManager[ServedRoom] = RoomManager(
             self._allocator,
             self._store,
@@ -167,6 +184,10 @@ class Server:
             clock=self._clock,
             keep_node=lambda name: self._router.set_node_for_room(name, self._node.id),
             forget_node=self._router.clear_room,
+            workers=self._workers,
+            jobs=JobOptions(
+                config.agents.enable_user_data_recording, config.agents.enable_user_data_redaction
+            ),
         )
         self._signal_server = SignalServer(self._node.id, self._bus, self._manager)
         self._rtc = RTCService(
@@ -238,6 +259,7 @@ class Server:
         self.state = State.STOPPED
         await self._signal_server.stop()
         await self._manager.close(models.DisconnectReason.SERVER_SHUTDOWN)
+        await self._agents.close()
         await self._reporting.stop()
         await self._stats.close()
         with contextlib.suppress(TimeoutError):
@@ -342,6 +364,7 @@ class Server:
         whip = WhipService(self._manager, self._allocator, self._limits, self._rtc.admission)
         service.add(WHIP_PATH, whip.endpoint)
         service.add_prefix(f"{WHIP_PATH}/", whip.resource)
+        service.add("/agent", self._agents.serve)
         service.add("/lkpy/v1/stats", self._stats.serve)
         if self.config.development:
             service.add_prefix("/debug/", lambda request, _: self._reporting.debug.serve(request))

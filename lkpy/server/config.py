@@ -136,6 +136,9 @@ class LimitConfig(Section):
     signal_message_size_limit: Annotated[int, Field(gt=0)] = (
         limits.DEFAULT_LIMITS.signal_message_size_limit
     )
+    agent_signal_message_size_limit: Annotated[int, Field(gt=0)] = (
+        limits.DEFAULT_LIMITS.agent_signal_message_size_limit
+    )
     max_data_blob_key_length: Count = limits.DEFAULT_LIMITS.max_data_blob_key_length
     max_data_blobs_size: Count = limits.DEFAULT_LIMITS.max_data_blobs_size
     max_data_track_custom_encoding_length: Count = (
@@ -148,6 +151,15 @@ class LimitConfig(Section):
     def to_limits(self) -> limits.Limits:
         """The same values for the rest of the server."""
         return limits.Limits(**self.model_dump())
+
+
+class AgentsConfig(Section):
+    """Which workers get jobs, and what agents are told of every job."""
+
+    enable_user_data_recording: bool = False
+    enable_user_data_redaction: bool = False
+    target_load: Annotated[float, Field(gt=0)] = 0.7
+    """A kind of workers is given no jobs while each has this load or more."""
 
 
 class SignalRelayConfig(Section):
@@ -228,6 +240,7 @@ class ServerConfig(Section):
     video: VideoConfig = VideoConfig()
     api: ApiConfig = ApiConfig()
     limit: LimitConfig = LimitConfig()
+    agents: AgentsConfig = AgentsConfig()
     signal_relay: SignalRelayConfig = SignalRelayConfig()
     webhook: WebhookConfig = WebhookConfig()
     prometheus: PrometheusConfig = PrometheusConfig()

@@ -58,7 +58,7 @@ class Reporting:
         self.prometheus: SideListener | None = None
         if config.prometheus.port:
             self._scraper = Scraper(sources.node_id, clock, counts, sources.collect)
-            listeners += [self._scraper.server, self._scraper.trouble]
+            listeners += [self._scraper.server, self._scraper.trouble, self._scraper.agents]
             access = config.prometheus
             service = PrometheusService(
                 self._scrape, username=access.username, password=access.password

@@ -186,9 +186,18 @@ ROWS = (
     Row(208, "Webhook filter", "niche"),
     Row(209, "participant_joined at ACTIVE", "must"),
     Row(210, "Prometheus names as in 6.2", "should"),
-    Row(
-        211, "protocol 18: negotiated data channels 100-102 on a single connection, no DCEP", "must"
-    ),
+    Row(212, "/agent WS registration", "must"),
+    Row(213, "ROOM / PUBLISHER / PARTICIPANT jobs", "must"),
+    Row(214, "named vs unnamed dispatch", "must"),
+    Row(215, "token roomConfig.agents dispatch", "must"),
+    Row(216, "availability/assignment/token", "must"),
+    Row(217, "worker load balancing", "should"),
+    Row(218, "update_job, job state listing", "should"),
+    Row(219, "terminate on dispatch delete", "must"),
+    Row(220, "deployment key", "niche"),
+    Row(221, "simulate_job", "niche"),
+    Row(223, "agent kind participant (ACTIVE speakers, lk.agent_name attr)", "must"),
+    Row(224, "protocol 18: data channels agreed on (streams 100-102), no DCEP", "must"),
 )
 BY_NUMBER = {row.number: row for row in ROWS}
 WITHOUT_TEST: dict[int, str] = {

@@ -40,7 +40,7 @@ async def talk(sender: Participant, receiver: Participant) -> None:
         await until(arrived, f"{'reliable' if reliable else 'lossy'} data")
 
 
-@pytest.mark.row(211, 73)
+@pytest.mark.row(224, 73)
 async def test_no_dcep_either_way_before_any_media(lobby: Lobby) -> None:
     alice, bob = await pair(lobby, protocol=18, single=True)
     assert alice.joined.server_info.protocol >= 18
@@ -52,7 +52,7 @@ async def test_no_dcep_either_way_before_any_media(lobby: Lobby) -> None:
         assert {label: c.id for label, c in participant.channels.items()} == AGREED
 
 
-@pytest.mark.row(211, 73)
+@pytest.mark.row(224, 73)
 async def test_the_first_message_needs_no_media_and_no_answer(lobby: Lobby) -> None:
     """It is sent the moment SCTP is up, and arrives."""
     alice = await media.join(lobby, "alice", single=True, protocol=18)
@@ -66,7 +66,7 @@ async def test_the_first_message_needs_no_media_and_no_answer(lobby: Lobby) -> N
     assert DCEP not in bob.ppids
 
 
-@pytest.mark.row(211, 151)
+@pytest.mark.row(224, 151)
 async def test_older_clients_on_a_single_connection_open_their_own(lobby: Lobby) -> None:
     alice, bob = await pair(lobby, protocol=17, single=True)
     await talk(alice, bob)
@@ -74,7 +74,7 @@ async def test_older_clients_on_a_single_connection_open_their_own(lobby: Lobby)
     assert not set(AGREED.values()) & {channel.id for channel in alice.channels.values()}
 
 
-@pytest.mark.row(211, 151)
+@pytest.mark.row(224, 151)
 async def test_two_connections_have_channels_that_are_told_of(lobby: Lobby) -> None:
     alice, bob = await pair(lobby, protocol=18, single=False)
     await talk(alice, bob)
@@ -82,7 +82,7 @@ async def test_two_connections_have_channels_that_are_told_of(lobby: Lobby) -> N
     assert not set(AGREED.values()) & {channel.id for channel in alice.down_channels.values()}
 
 
-@pytest.mark.row(211, 73)
+@pytest.mark.row(224, 73)
 async def test_old_and_later_clients_in_one_room(lobby: Lobby) -> None:
     later = await media.join(lobby, "later", single=True, protocol=18)
     older = await media.join(lobby, "older", single=True, protocol=17)
@@ -94,7 +94,7 @@ async def test_old_and_later_clients_in_one_room(lobby: Lobby) -> None:
     await talk(dual, later)
 
 
-@pytest.mark.row(211)
+@pytest.mark.row(224)
 async def test_a_client_may_close_them_and_open_others_in_band(lobby: Lobby) -> None:
     """As a client does that finds out late that its server agrees to nothing."""
     alice, bob = await pair(lobby, protocol=18, single=True)
@@ -111,7 +111,7 @@ async def test_a_client_may_close_them_and_open_others_in_band(lobby: Lobby) -> 
     assert DCEP in alice.ppids
 
 
-@pytest.mark.row(211)
+@pytest.mark.row(224)
 async def test_channels_in_band_from_the_beginning(lobby: Lobby) -> None:
     """A client that says 18 and did not agree after all: the server's own are beside them."""
     alice = await media.join(lobby, "alice", single=True, protocol=18, agreed=False)
@@ -122,7 +122,7 @@ async def test_channels_in_band_from_the_beginning(lobby: Lobby) -> None:
     await talk(bob, alice)
 
 
-@pytest.mark.row(211, 56)
+@pytest.mark.row(224, 56)
 async def test_they_outlast_a_lost_signal_connection(lobby: Lobby) -> None:
     alice = await media.join(lobby, "alice", single=True, protocol=18, sdk=SDK)
     bob = await media.join(lobby, "bob", single=True, protocol=18, sdk=SDK)

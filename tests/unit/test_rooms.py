@@ -13,6 +13,7 @@ from lkpy.clock import ManualClock
 from lkpy.errors import Code, LkpyError
 from lkpy.ids import NodeID, ParticipantIdentity, RoomName
 from lkpy.limits import Limits
+from lkpy.server.agents.workers import Workers
 from lkpy.server.config import RoomConfig
 from lkpy.server.rooms.allocator import RoomAllocator, set_room_configuration
 from lkpy.server.rooms.manager import RoomManager
@@ -67,6 +68,7 @@ class World:
             clock=ManualClock(),
             keep_node=self.kept.append,
             forget_node=self.forgotten.append,
+            workers=Workers({}, ManualClock(), target_load=0.7),
         )
 
     def make(self, info: models.Room, settings: RoomSettings) -> RoomDouble:

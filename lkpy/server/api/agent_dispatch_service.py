@@ -15,9 +15,9 @@ from lkpy.errors import Code, LkpyError
 from lkpy.ids import AGENT_DISPATCH_PREFIX, RoomName
 from lkpy.limits import Limits, attributes_size
 from lkpy.server import request_id
+from lkpy.server.agents.registration import check_deployment
 from lkpy.server.api.checks import require_admin
 from lkpy.server.rooms.allocator import RoomAllocator
-from lkpy.server.rooms.dispatches import check_deployment
 from lkpy.server.rooms.managed_room import ManagedRoom
 from lkpy.server.rooms.manager import RoomManager
 

@@ -14,8 +14,10 @@ from lkpy.clock import Clock
 from lkpy.errors import Blame, Code, LkpyError
 from lkpy.ids import ParticipantIdentity, RoomName
 from lkpy.limits import Limits, attributes_size
+from lkpy.server.agents.workers import Workers
 from lkpy.server.rooms.allocator import ROOM_NOT_FOUND, RoomAllocator
 from lkpy.server.rooms.dispatches import Dispatches
+from lkpy.server.rooms.jobs import JobOptions, RoomJobs
 from lkpy.server.rooms.managed_room import ManagedRoom, ManagedRoomApi, ManagedRoomWhip
 from lkpy.server.rooms.store import LocalStore
 from lkpy.server.rtc.options import RoomSettings
@@ -29,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 _CLOSED_AT_ONCE = 64
 """Rooms; each lets others go first, so that more of them would only wait for each other."""
+
+_TELL_AGENTS_NOTHING = JobOptions()
 
 R_co = TypeVar("R_co", bound=ManagedRoom, covariant=True)
 
@@ -46,14 +50,19 @@ class RoomManager(Generic[R_co]):
         clock: Clock,
         keep_node: Callable[[RoomName], None],
         forget_node: Callable[[RoomName], None],
+        workers: Workers,
+        jobs: JobOptions = _TELL_AGENTS_NOTHING,
     ) -> None:
-        """``keep_node`` notes that a room is on this node, ``forget_node`` that it is on none."""
+        """``keep_node`` notes that a room is on this node, ``forget_node`` that it is on none.
+        ``workers`` do what rooms ask of agents."""
         self._allocator = allocator
         self._store = store
         self._factory = factory
         self._limits = limits
         self._keep_node = keep_node
         self._forget_node = forget_node
+        self._workers = workers
+        self._job_options = jobs
         self._clock = clock
         self.ended = 0
         """Participants and rooms that are not there any more."""
@@ -216,9 +225,11 @@ class RoomManager(Generic[R_co]):
         # A room is placed before it is there. Another session may have failed meanwhile and taken
         # the place for unused.
         self._keep_node(name)
-        dispatches = self._dispatches[name] = Dispatches(name, self._clock)
+        jobs = RoomJobs(self._workers, room, self._job_options)
+        dispatches = self._dispatches[name] = Dispatches(name, self._clock, jobs)
         dispatches.add_room_agents(request.agents)
         room.start()
+        dispatches.start()
         if request.HasField("egress"):
             logger.warning(
                 "nothing is recorded: there is no egress service", extra=fields(room=name)
@@ -232,7 +243,9 @@ class RoomManager(Generic[R_co]):
         if current is not None and current is not room:
             return
         self._rooms.pop(name, None)
-        self._dispatches.pop(name, None)
+        dispatches = self._dispatches.pop(name, None)
+        if dispatches is not None:
+            dispatches.close()
         self._store.delete_room(name)
         self._forget_node(name)
 
@@ -251,13 +264,19 @@ class RoomManager(Generic[R_co]):
             self._store.store_room(info)
 
     def participant_changed(self, room: ManagedRoom, info: models.ParticipantInfo) -> None:
-        """Keep the stored participant current."""
-        self._store.store_participant(RoomName(room.to_proto().name), info)
+        """Keep the stored participant current, and have done what it is a reason for."""
+        name = RoomName(room.to_proto().name)
+        self._store.store_participant(name, info)
+        if self._rooms.get(name) is room:
+            self._dispatches[name].participant_changed(info)
 
     def participant_left(self, room: ManagedRoom, info: models.ParticipantInfo) -> None:
         """Forget a participant."""
         self.ended += 1
-        self._store.delete_participant(RoomName(room.to_proto().name), info)
+        name = RoomName(room.to_proto().name)
+        self._store.delete_participant(name, info)
+        if self._rooms.get(name) is room:
+            self._dispatches[name].participant_left(info)
 
     def room_closed(self, room: ManagedRoom) -> None:
         """Forget a room that ended by itself."""

@@ -39,7 +39,7 @@ def join_response(
         client_configuration=configuration,
         ping_interval=PING_INTERVAL_S,
         ping_timeout=PING_TIMEOUT_S,
-        server_info=_server_info(node),
+        server_info=server_info(node),
         sif_trailer=sif_trailer,
         enabled_publish_codecs=_ordered(publish_codecs),
         fast_publish=participant.permission.can_publish and any_path,
@@ -61,12 +61,13 @@ def reconnect_response(
     return rtc.ReconnectResponse(
         ice_servers=ice_servers,
         client_configuration=configuration,
-        server_info=_server_info(node),
+        server_info=server_info(node),
         last_message_seq=last_message_seq,
     )
 
 
-def _server_info(node: NodeInfo) -> models.ServerInfo:
+def server_info(node: NodeInfo) -> models.ServerInfo:
+    """What clients and agents' workers are told of the server."""
     return models.ServerInfo(
         edition=models.ServerInfo.Standard,
         version=node.version,

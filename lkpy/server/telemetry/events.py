@@ -261,6 +261,22 @@ class ApiCalled:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentWorkersChanged:
+    """A worker came or went."""
+
+    count: int
+    """That there are now."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentJobRequested:
+    """A worker was looked for."""
+
+    outcome: str
+    """``assigned``, or the code of the error."""
+
+
+@dataclass(frozen=True, slots=True)
 class MessageDropped:
     """A full queue refused what may be lost."""
 
@@ -269,6 +285,8 @@ class MessageDropped:
 
 TelemetryEvent: TypeAlias = (
     RoomStarted
+    | AgentJobRequested
+    | AgentWorkersChanged
     | RoomEnded
     | ParticipantJoined
     | ParticipantActive

@@ -11,6 +11,7 @@ from lkpy.clock import Clock
 from lkpy.errors import LkpyError
 from lkpy.limits import MEDIA_SAMPLE_INTERVAL_S
 from lkpy.server.background import background
+from lkpy.server.telemetry.agent_metrics import AgentMetrics
 from lkpy.server.telemetry.exposition import Counter, Gauge, render
 from lkpy.server.telemetry.log import fields
 from lkpy.server.telemetry.media_metrics import MediaMetrics
@@ -57,6 +58,7 @@ class Scraper:
         )
         self._labels = {"node_id": node_id, "node_type": "SERVER"}
         self.trouble = TroubleMetrics()
+        self.agents = AgentMetrics()
         self._media = MediaMetrics()
         self._updating = asyncio.Lock()
         """Held by one of those who bring it up to date: they let others have their turn."""
@@ -128,6 +130,7 @@ class Scraper:
             self.server.instruments(),
             self._media.instruments(),
             self.trouble.instruments(),
+            self.agents.instruments(),
             (self._signal_messages, self._signal_connections, self._signal_closing),
             (self._webhook_queue, self._http_held, self._http_refused, self._joins_waiting),
             (self._webhooks.dispatch, self._webhooks.queue_length, self._interfaces.packets),
