@@ -228,11 +228,12 @@ def _message(frame: bytes) -> bytes | None:
     return zlib.decompressobj(wbits=-15).decompress(payload + b"\x00\x00\xff\xff")
 
 
-def request(url: str) -> bytes:
-    """What a browser sends to join."""
+def request(url: str, *, browser: bool) -> bytes:
+    """What a client sends to join."""
+    agent = "User-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n" if browser else ""
     parts = urlsplit(url)
     return (
-        f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+        f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n{agent}"
         "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
         "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
@@ -245,7 +246,7 @@ def storm(
     """One row."""
     # Signing is the client's work: done before.
     urls = [join_url(server, f"{count}-{number % rooms}", single=single) for number in range(count)]
-    clients = [Client(request(url)) for url in urls]
+    clients = [Client(request(url, browser=browsers)) for url in urls]
     parts = urlsplit(urls[0])
     before, work = server.cpu(), Work(server)
     result = Storm((parts.hostname or "", parts.port or 0), browsers)

@@ -318,15 +318,19 @@ ADMISSION_TAKEN_PER_TURN = 6
 """Requests to join that are looked at in one turn of the event loop."""
 ADMISSION_AHEAD = 16
 """Joins that wait for their turn when no further request is looked at."""
-ADMISSION_LINE_BYTES = 8 * 1024 * 1024
+ADMISSION_LINE_BYTES = 24 * 1024 * 1024
 """That requests hold which nobody has looked at; one is some kilobytes."""
 ADMISSION_STARTING = 16
 """Sessions that start at a time on a node; one is milliseconds of work."""
-ADMISSION_WAITING = 1024
+ADMISSION_WAITING = 4096
 ADMISSION_WAIT_S = 2.5
 """Joins wait for their turn as long as they have it within this; clients wait 5 s and more."""
 ADMISSION_PATIENCE_S = 4.0
 """For which a join waits when its turn comes later than was expected."""
+ADMISSION_BROWSER_WAIT_S = 8.0
+ADMISSION_BROWSER_PATIENCE_S = 12.0
+"""The same for browsers. livekit-client waits 15 s, cannot read ``Retry-After``, and leaves a first
+join that is refused to its application."""
 ADMISSION_PACE_S = 0.005
 """What a join is taken to cost before the first was measured."""
 ADMISSION_RETRY_MAX_S = 30.0

@@ -7,6 +7,7 @@ import asyncio
 import itertools
 from typing import cast
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -84,9 +85,10 @@ class Doorman:
     def __init__(self) -> None:
         self.waiting: dict[Connection, int] = {}
 
-    def arrive(self, visitor: Connection, size: int) -> None:
+    def arrive(self, visitor: Connection, size: int, *, browser: bool) -> None:
         assert visitor not in self.waiting
         self.waiting[visitor] = size
+        self.browser = browser
 
     def leave(self, visitor: Connection) -> None:
         self.waiting.pop(visitor, None)
@@ -275,6 +277,24 @@ def test_who_is_sent_away_was_never_heard_of(path: bytes, cuts: list[int]) -> No
         assert (made, door.waiting, shared.held) == ([], {}, 0)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("headers", "browser"),
+    [
+        (b"User-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n", True),
+        (b"Host: x\r\nuser-agent:mozilla/5.0\r\n", True),
+        (b"User-Agent: livekit-rust\r\n", False),
+        (b"X-User-Agent: Mozilla/5.0\r\n", False),
+        (b"Referer: User-Agent: Mozilla/5.0\r\n", False),
+        (b"", False),
+    ],
+)
+async def test_browsers_are_known(headers: bytes, browser: bool) -> None:
+    connection, _, transport, _, door = at_door()
+    transport.waiting += b"GET /rtc?user-agent:mozilla/ HTTP/1.1\r\n" + headers + b"\r\n"
+    transport.deliver(connection, 1000)
+    assert door.browser is browser
 
 
 async def test_who_goes_away_waits_no_longer() -> None:

@@ -41,6 +41,7 @@ _LONG_LINE = re.compile(rb"GET //?rtc(?:/v1)?(?:/validate)?\?")
 """Requests whose line may be longer than other headers altogether: it has the ``join_request``."""
 _END_OF_PATH = re.compile(rb"[?\n]")
 _TO_DOOR = re.compile(rb"GET //?rtc(?:/v1)?(?:/validate)?[? ]")
+_BROWSER = re.compile(rb"(?i)\nuser-agent:[ \t]*mozilla/")
 _SENT_AWAY = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: %s\r\n"
     b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 22\r\n"
@@ -74,7 +75,7 @@ _ANSWERS = {
 class Door(Protocol):
     """Decides which requests to join are looked at, and when."""
 
-    def arrive(self, visitor: Connection, size: int) -> None:
+    def arrive(self, visitor: Connection, size: int, *, browser: bool) -> None:
         """A header of ``size`` bytes is there: :meth:`Connection.let_in` or
         :meth:`Connection.send_away`, now or later."""
 
@@ -327,7 +328,8 @@ class Connection(asyncio.BufferedProtocol):
         self._phase = _Phase.DOOR
         self._shared.release(self)
         if self._door is not None:
-            self._door.arrive(self, len(self._head) + len(self._ahead))
+            browser = _BROWSER.search(self._head, self._line - 1) is not None
+            self._door.arrive(self, len(self._head) + len(self._ahead), browser=browser)
 
     def _give(self, data: bytes, size: int) -> None:
         """Pass on to aiohttp, and count ``size`` bytes."""

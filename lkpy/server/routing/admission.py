@@ -12,6 +12,8 @@ from lkpy.clock import Clock
 from lkpy.errors import Blame, Code, LkpyError
 from lkpy.limits import (
     ADMISSION_AHEAD,
+    ADMISSION_BROWSER_PATIENCE_S,
+    ADMISSION_BROWSER_WAIT_S,
     ADMISSION_LINE_BYTES,
     ADMISSION_PACE_S,
     ADMISSION_PATIENCE_S,
@@ -22,7 +24,7 @@ from lkpy.limits import (
     ADMISSION_WAITING,
 )
 from lkpy.server.routing.admission_gate import AdmissionGate, Refused, Ticket
-from lkpy.server.routing.admission_line import Line
+from lkpy.server.routing.admission_line import Line, Patience
 from lkpy.server.telemetry.events import NO_TELEMETRY, JoinHandled, Telemetry
 
 
@@ -92,7 +94,8 @@ class Admission:
             self.gate,
             per_turn=ADMISSION_TAKEN_PER_TURN,
             ahead=ADMISSION_AHEAD,
-            patience_s=ADMISSION_PATIENCE_S,
+            others=Patience(ADMISSION_WAIT_S, ADMISSION_PATIENCE_S),
+            browsers=Patience(ADMISSION_BROWSER_WAIT_S, ADMISSION_BROWSER_PATIENCE_S),
             max_bytes=ADMISSION_LINE_BYTES,
         )
         self._turns: dict[Ticket, asyncio.Future[bool]] = {}
@@ -100,6 +103,8 @@ class Admission:
         self._turn_ends = False
         """Whether we hear of the end of this turn of the event loop."""
         self._late_timer: asyncio.TimerHandle | None = None
+        self._watched = math.inf
+        """When that is due."""
 
     @property
     def waiting(self) -> int:
@@ -108,14 +113,15 @@ class Admission:
 
     # -- the line --------------------------------------------------------------------------------
 
-    def arrive(self, visitor: Visitor, size: int = 0) -> None:
+    def arrive(self, visitor: Visitor, size: int = 0, *, browser: bool = False) -> None:
         """Somebody comes, and holds ``size`` bytes: is let in or sent away, now or later."""
-        refused = self.line.arrive(self._clock.now(), visitor, size)
+        refused = self.line.arrive(self._clock.now(), visitor, size, browser=browser)
         if refused is not None:
             self._send_away(visitor, refused)
             return
         self._advance()
-        if self._late_timer is None and len(self.line):
+        until = self.line.patient_until
+        if until is not None and until < self._watched:
             self._watch()
 
     def leave(self, visitor: Visitor) -> None:
@@ -155,14 +161,18 @@ class Admission:
 
     def _watch(self) -> None:
         """See that nobody waits for too long."""
+        if self._late_timer is not None:
+            self._late_timer.cancel()
+        self._late_timer, self._watched = None, math.inf
         until = self.line.patient_until
-        self._late_timer = None
         if until is not None:
+            self._watched = until
             self._late_timer = asyncio.get_running_loop().call_later(
                 max(0.0, until - self._clock.now()), self._send_late_away
             )
 
     def _send_late_away(self) -> None:
+        self._late_timer = None
         now = self._clock.now()
         for visitor in self.line.late(now):
             self._send_away(visitor, self.gate.refuse(now))

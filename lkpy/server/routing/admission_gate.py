@@ -81,13 +81,15 @@ class AdmissionGate:
         self._waiting[ticket] = None
         return ticket
 
-    def is_full(self, coming: int = 0) -> bool:
-        """Whether somebody is refused who asks after ``coming`` others have asked."""
+    def is_full(self, coming: int = 0, wait_s: float | None = None) -> bool:
+        """Whether somebody is refused who asks after ``coming`` others have asked, and who may wait
+        for ``wait_s``, if not for as long as others."""
         waiting = len(self._waiting) + coming
         if not waiting and len(self._starting) < self._starting_max:
             return False
         delay = (waiting + len(self._starting) + 1) * self.pace_s
-        return waiting >= self._waiting_max or delay > self._wait_s
+        limit = self._wait_s if wait_s is None else wait_s
+        return waiting >= self._waiting_max or delay > limit
 
     def refuse(self, now: float) -> Refused:
         """The answer to somebody for whom it :meth:`is_full`."""
