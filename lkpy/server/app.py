@@ -17,7 +17,7 @@ from aiohttp import web
 from livekit.protocol import agent_dispatch, models
 from livekit.protocol import room as room_pb
 
-from lkpy import local_servers
+from lkpy import descriptors, local_servers
 from lkpy.auth.token import Verified
 from lkpy.clock import Clock, SystemClock
 from lkpy.engine.api import StatsCollected
@@ -460,6 +460,7 @@ async def run_server(
 
     garbage = Garbage(lambda: server.present, lambda: server.ended)
     garbage.begin()
+    descriptors.raise_limit()
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, received)

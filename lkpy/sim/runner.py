@@ -9,6 +9,7 @@ import time
 from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 
+from lkpy import descriptors
 from lkpy.sim import plan as planning
 from lkpy.sim import slo, target
 from lkpy.sim.embedded import EmbeddedServer
@@ -131,7 +132,7 @@ class Runner:
         """Make ready all that a run needs; tell whether it can begin."""
         clients = -(-len(self._plan.clients) // self._processes)
         # Our children inherit the limit: the workers, and a server of ours.
-        if shortage := health.descriptor_shortage(clients, health.raise_descriptor_limit()):
+        if shortage := health.descriptor_shortage(clients, descriptors.raise_limit()):
             self._faults.append(shortage)
             return False
         if self._given is None:

@@ -25,9 +25,10 @@ from typing import Any
 
 import aiohttp
 
+from lkpy import descriptors
 from lkpy.sim import plan as planning
 from lkpy.sim.client import ClientSettings, seed_of
-from lkpy.sim.judge.health import Health, ProcessorWait, raise_descriptor_limit, socket_drops
+from lkpy.sim.judge.health import Health, ProcessorWait, socket_drops
 from lkpy.sim.judge.silence import SilentTrack, planned_tracks
 from lkpy.sim.lives import Participant
 from lkpy.sim.media import cache
@@ -374,7 +375,7 @@ async def _watch(reader: asyncio.StreamReader, worker: Worker) -> None:
 def main() -> int:
     """Run one worker. The runner, not the terminal, says when to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise_descriptor_limit()
+    descriptors.raise_limit()
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
     for noisy in ("aiortc", "aioice", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil
 import pytest
 from livekit.protocol import models, rtc
 
@@ -119,6 +121,18 @@ async def test_ready_file_and_banner(start, http: aiohttp.ClientSession) -> None
     assert f"URL         {facts['url']}" in banner
     assert "Join token  ey" in banner
     assert not command.ready.exists()
+
+
+async def test_as_many_sockets_as_the_system_allows(start) -> None:
+    """Go's programs raise the soft limit too; 1,024 would be as many participants."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, hard), hard))
+    try:
+        command = await start("--dev", *FREE_PORTS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    await command.facts()
+    assert psutil.Process(command.process.pid).rlimit(psutil.RLIMIT_NOFILE) == (hard, hard)
 
 
 async def test_the_first_signal_waits_for_participants(start, http: aiohttp.ClientSession) -> None:

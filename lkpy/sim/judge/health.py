@@ -150,17 +150,6 @@ def own_fault(error: BaseException | None) -> str | None:
     return None
 
 
-def raise_descriptor_limit() -> int:
-    """Raise the soft limit of open files to the hard one, for us and our children; return it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (OSError, ValueError):  # an unlimited hard limit is no soft one on every system
-            return soft
-    return hard
-
-
 def descriptor_shortage(clients: int, limit: int) -> str | None:
     """Say that ``clients`` of one process need more open files than ``limit``."""
     needed = clients * DESCRIPTORS_PER_CLIENT + DESCRIPTORS_AT_REST
