@@ -35,7 +35,7 @@ async def test_v1_takes_a_join_request_and_answers_join_first(server: Harness) -
     assert session.auto_subscribe
     assert session.adaptive_stream
     assert not session.auto_subscribe_data_track
-    assert session.subscriber_allow_pause is False
+    assert session.subscriber_allow_pause is None
     assert session.add_track_requests[0].cid == "mic"
     assert session.publisher_offer is not None
     assert session.client.address == "127.0.0.1"
