@@ -45,6 +45,15 @@ class SetRemoteParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class SetMaxMessageSize:
+    """Send no data message of more than ``bytes`` on the transport: the remote side takes none
+    (RFC 8841 6). Those that are larger are dropped and counted."""
+
+    transport: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class RestartIce:
     """Change the local ICE credentials (RFC 8445 9); media keeps flowing on the old pair until
     a pair of the new generation is nominated."""
@@ -96,6 +105,19 @@ class UpdateReceiver:
 
     receiver: int
     muted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RenegotiateReceiver:
+    """Take what the publisher has described anew: payload types, feedback and header extension ids.
+
+    Codecs are known by their mime types. Numbers of before mean what they meant unless they are
+    used again, as packets with them are on their way.
+    """
+
+    receiver: int
+    codecs: tuple[RtpCodec, ...]
+    header_extensions: tuple[RtpHeaderExtension, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +177,15 @@ class UpdateDownTrack:
     max_spatial: int
     max_temporal: int
     muted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RenegotiateDownTrack:
+    """Take what the subscriber has described anew; the stream goes on with it."""
+
+    down_track: int
+    codecs: tuple[RtpCodec, ...]
+    header_extensions: tuple[RtpHeaderExtension, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,15 +288,18 @@ class CollectStats:
 Command: TypeAlias = (
     CreateTransport
     | SetRemoteParameters
+    | SetMaxMessageSize
     | RestartIce
     | AddRemoteCandidate
     | CloseTransport
     | CreateReceiver
     | UpdateReceiver
+    | RenegotiateReceiver
     | CloseReceiver
     | RequestKeyFrame
     | CreateDownTrack
     | UpdateDownTrack
+    | RenegotiateDownTrack
     | CloseDownTrack
     | SetCongestionControl
     | OpenDataChannel

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lkpy.engine.api import MediaKind
+from lkpy.limits import SDP_IGNORED
 from lkpy.sdp import Candidate, SdpError, SessionDescription
 from tests.transport_kit import SAMPLES, RecordingEngine, add, answer_of, offer, single
 
@@ -20,6 +21,39 @@ def test_any_text(text: str) -> None:
     for prefix in ("", "v=0\r\n", "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\n"):
         with contextlib.suppress(SdpError):
             SessionDescription.parse(prefix + text)
+
+
+names = st.sampled_from(
+    (
+        *("candidate", "rtpmap", "fmtp", "rtcp-fb", "extmap", "mid", "msid", "ssrc", "ssrc-group"),
+        *("rid", "simulcast", "group", "setup", "fingerprint", "ice-ufrag", "ice-pwd", "sctp-port"),
+        *("max-message-size", "bundle-only", "rtcp-mux", "sendonly", "inactive", "x"),
+    )
+)
+values = st.text("abc019 ./:;,=~-*%\t", max_size=30) | st.text(max_size=10)
+lines = (
+    st.builds("a={}:{}".format, names, values)
+    | st.builds("a={}".format, names)
+    | st.builds("m={} {} {} {}".format, values, values, values, values)
+    | st.just("m=video 9 UDP/TLS/RTP/SAVPF 96 97")
+    | st.just("m=application 9 DTLS/SCTP 5000")
+    | values
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(lines, max_size=30))
+def test_lines_of_any_kind(chosen: list[str]) -> None:
+    """What is read of them is what is written, and is read of that."""
+    try:
+        description = SessionDescription.parse("\r\n".join(["v=0", *chosen]))
+    except SdpError:
+        return
+    again = SessionDescription.parse(str(description))
+    assert str(again) == str(description)
+    assert again.media == description.media
+    assert len(description.ignored) <= SDP_IGNORED
+    assert all(len(reason) < 200 for reason in description.ignored)
 
 
 def damage(text: str, chance: random.Random, times: int) -> str:

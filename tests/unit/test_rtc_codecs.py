@@ -163,6 +163,16 @@ def test_a_clock_rate_that_was_left_out_is_answered() -> None:
     assert (codec.clock_rate, codec.channels) == (48_000, 0)
 
 
+def test_a_publisher_that_offers_stereo_is_asked_for_it() -> None:
+    stereo = Codec(96, "opus", 48_000, 2, "maxaveragebitrate=96000;stereo=1;sprop-stereo=1")
+    for offered, expected in (
+        (stereo, "minptime=10;useinbandfec=1;stereo=1;maxaveragebitrate=96000"),
+        (Codec(96, "opus", 48_000, 2, "stereo=0"), "minptime=10;useinbandfec=1"),
+    ):
+        accepted = rules.answer_codecs(AUDIO, (offered,), TABLE, (), h264_high=True)
+        assert rules.offered_stereo(accepted, (offered,))[0].fmtp == expected
+
+
 def test_answer_keeps_payload_types_order_and_pairs_rtx() -> None:
     offered = SessionDescription.parse(sample("firefox_offer")).media[3].codecs
     accepted = rules.answer_codecs(VIDEO, offered, TABLE, SINGLE.feedback(VIDEO), h264_high=True)

@@ -11,18 +11,24 @@ from lkpy.engine.api import (
     CreateTransport,
     DtlsRole,
     MediaKind,
+    RenegotiateDownTrack,
     RestartIce,
+    RtpCodec,
     RtpHeaderExtension,
+    SetMaxMessageSize,
     SetRemoteParameters,
+    UpdateDownTrack,
 )
 from lkpy.sdp import Direction, SdpError, SessionDescription, Setup
 from lkpy.server.rtc.direction_config import DEPENDENCY_DESCRIPTOR, PLAYOUT_DELAY
+from lkpy.server.rtc.media_sections import DownTrackHandle
 from lkpy.server.rtc.options import PlayoutDelay
 from lkpy.server.rtc.transport import PeerTransport
 from lkpy.server.rtc.transport_types import AnswerResult, NegotiationFailed, SendOffer
 from tests.transport_kit import (
     DIGEST,
     FINGERPRINT,
+    VP8,
     RecordingEngine,
     add,
     connect,
@@ -347,6 +353,108 @@ def test_payload_types_are_those_of_the_answer(
     client.send(text.replace("apt=96", "apt=120"))
     (down_track,) = engine.of(CreateDownTrack)
     assert [(c.payload_type, c.rtx_payload_type) for c in down_track.codecs] == [(120, 121)]
+
+
+def video_call(transport: PeerTransport, client: Client, **options: object) -> DownTrackHandle:
+    """A down track of video that is bound."""
+    handle = add(transport, VIDEO, "v", **options)
+    assert client.negotiate().bound == (handle,)
+    return handle
+
+
+def renumbered(text: str) -> str:
+    for ours, theirs in ((96, 120), (97, 121)):
+        text = text.replace(f":{ours} ", f":{theirs} ").replace(f" {ours} ", f" {theirs} ")
+    return text.replace("apt=96", "apt=120")
+
+
+def test_a_later_answer_counts_like_the_first(
+    engine: RecordingEngine, transport: PeerTransport, client: Client
+) -> None:
+    handle = video_call(transport, client)
+    client.negotiate()
+    assert engine.of(RenegotiateDownTrack) == [], "nothing has changed"
+    transport.negotiate(client.now)
+    text = renumbered(client.text(client.next_offer()))
+    result = client.send("".join(x for x in text.splitlines(True) if not x.startswith("a=extmap:")))
+    assert (result.bound, result.unsupported) == ((), ())
+    (again,) = engine.of(RenegotiateDownTrack)
+    assert (again.down_track, again.header_extensions) == (handle.id, ())
+    assert [(c.payload_type, c.rtx_payload_type) for c in again.codecs] == [(120, 121)]
+
+
+def test_a_section_that_stops_receiving_is_paused(
+    engine: RecordingEngine, transport: PeerTransport, client: Client
+) -> None:
+    handle = video_call(transport, client)
+    for direction, muted in (("inactive", True), ("sendonly", True), ("recvonly", False)):
+        transport.negotiate(client.now)
+        text = client.text(client.next_offer())
+        result = client.send(text.replace("a=recvonly", f"a={direction}"))
+        assert (result.bound, result.unsupported) == ((), ())
+        assert engine.of(UpdateDownTrack)[-1].muted is muted
+    assert len(engine.of(UpdateDownTrack)) == 2
+    transport.down_tracks.update(handle, max_spatial=0, max_temporal=0, muted=False)
+    assert engine.of(UpdateDownTrack)[-1] == UpdateDownTrack(handle.id, 0, 0, muted=False)
+
+
+def test_a_subscriber_that_mutes_a_paused_track_hears_nothing_of_it_later(
+    engine: RecordingEngine, transport: PeerTransport, client: Client
+) -> None:
+    handle = video_call(transport, client)
+    transport.negotiate(client.now)
+    client.send(client.text(client.next_offer()).replace("a=recvonly", "a=inactive"))
+    transport.down_tracks.update(handle, max_spatial=2, max_temporal=3, muted=True)
+    client.negotiate()
+    assert [update.muted for update in engine.of(UpdateDownTrack)] == [True] * 3
+
+
+def test_a_section_that_is_rejected_later_gives_its_track_up(
+    engine: RecordingEngine, transport: PeerTransport, client: Client
+) -> None:
+    handle = video_call(transport, client)
+    transport.negotiate(client.now)
+    text = client.text(client.next_offer()).replace("m=video 9", "m=video 0")
+    assert client.send(text).unsupported == (handle,)
+    assert [closed.down_track for closed in engine.of(CloseDownTrack)] == [handle.id]
+    assert transport.mid_to_track_id() == {}
+
+
+def test_a_codec_that_is_dropped_later_is_replaced_by_another_stream(
+    engine: RecordingEngine, transport: PeerTransport, client: Client
+) -> None:
+    h264 = RtpCodec(108, "video/h264", 90_000, fmtp="packetization-mode=1", nack=True, pli=True)
+    handle = transport.down_tracks.add(
+        receivers={"video/vp8": 77, "video/h264": 78},
+        kind=VIDEO,
+        track_sid="TR_v",
+        stream_id="PA_p|TR_v",
+        codecs=(VP8, h264),
+    )
+    assert client.negotiate().bound == (handle,)
+    ssrc = handle.ssrc
+    for _ in range(2):
+        transport.negotiate(client.now)
+        text = client.text(client.next_offer())
+        last = client.send(text.replace("a=rtpmap:96 VP8", "a=rtpmap:96 none"))
+    assert last.bound == (handle,), "the second answer is to an offer with another ssrc"
+    first, second = engine.of(CreateDownTrack)
+    assert (first.ssrc, first.receiver, second.receiver) == (ssrc, 77, 78)
+    assert second.ssrc != ssrc
+
+
+@pytest.mark.parametrize(
+    ("line", "size"),
+    [("", 65_535), ("a=max-message-size:0\r\n", 65_535), ("a=max-message-size:1200\r\n", 1200)],
+)
+def test_the_size_of_messages_is_what_the_last_answer_says(
+    engine: RecordingEngine, transport: PeerTransport, client: Client, line: str, size: int
+) -> None:
+    for text in ("a=max-message-size:16384\r\n", line):
+        transport.negotiate(client.now)
+        answer = client.text(client.next_offer())
+        client.send(answer.replace("a=max-message-size:65535\r\n", text))
+    assert [command.bytes for command in engine.of(SetMaxMessageSize)] == [16_384, size]
 
 
 def test_without_channels_of_ours_only_media_is_offered(engine: RecordingEngine) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from livekit.protocol import rtc
 
@@ -16,6 +18,8 @@ from lkpy.engine.api import (
     IceState,
     IceStateChanged,
     MediaKind,
+    RenegotiateDownTrack,
+    RenegotiateReceiver,
     RestartIce,
     RtpCodec,
     RtpEncoding,
@@ -222,6 +226,57 @@ def test_another_track_in_the_same_section() -> None:
     result = offer(transport, PUBLISH.replace(video.cid, "another"))
     assert [c.receiver for c in result.closed] == [receiver]
     assert [track.cid for track in result.tracks] == ["another"]
+
+
+def test_numbers_that_change_while_a_track_goes_on() -> None:
+    engine = RecordingEngine()
+    transport = single(engine)
+    video, _ = offer(transport, PUBLISH).tracks
+    receiver = transport.create_receiver(video, clock_group=1)
+    offer(transport, PUBLISH)
+    assert engine.of(RenegotiateReceiver) == [], "nothing has changed"
+    again = PUBLISH
+    for ours, theirs in ((96, 60), (97, 61)):
+        again = again.replace(f":{ours} ", f":{theirs} ").replace(f" {ours} ", f" {theirs} ")
+    again = again.replace("apt=96", "apt=60").replace("a=extmap:4 ", "a=extmap:13 ")
+    result = offer(transport, again)
+    assert (result.tracks, result.closed) == ((), ())
+    (command,) = engine.of(RenegotiateReceiver)
+    assert command.receiver == receiver
+    numbers = {c.mime_type: (c.payload_type, c.rtx_payload_type) for c in command.codecs}
+    assert numbers["video/vp8"] == (60, 61)
+    assert 13 in {extension.id for extension in command.header_extensions}
+    offer(transport, PUBLISH)
+    assert engine.of(RenegotiateReceiver)[-1].codecs == video.codecs, "and back"
+
+
+def test_a_track_without_any_of_its_codecs_is_another_one() -> None:
+    engine = RecordingEngine()
+    transport = single(engine)
+    video, audio = offer(transport, PUBLISH).tracks
+    for track in (video, audio):
+        transport.create_receiver(track, clock_group=1)
+    only = re.sub(r"(a=rtpmap:\d+) (?!opus|VP9|rtx)\S+/", r"\1 none/", PUBLISH)
+    result = offer(transport, only)
+    assert result.closed == (), "each goes on in one of its codecs"
+    result = offer(transport, re.sub(r"(a=rtpmap:\d+) (?!opus|rtx)\S+/", r"\1 none/", PUBLISH))
+    assert [closed.mid for closed in result.closed] == [video.mid]
+
+
+def test_down_tracks_follow_the_numbers_of_later_offers() -> None:
+    engine = RecordingEngine()
+    transport = single(engine)
+    offer(transport, JOIN)
+    handle = add(transport, VIDEO, "v")
+    transport.negotiate(0.0)
+    assert offer(transport, JOIN).bound == (handle,)
+    again = JOIN
+    for ours, theirs in ((96, 60), (97, 61)):
+        again = again.replace(f":{ours} ", f":{theirs} ").replace(f" {ours} ", f" {theirs} ")
+    result = offer(transport, again.replace("apt=96", "apt=60"))
+    assert (result.bound, result.unsupported) == ((), ())
+    (command,) = engine.of(RenegotiateDownTrack)
+    assert [(c.payload_type, c.rtx_payload_type) for c in command.codecs] == [(60, 61)]
 
 
 def test_late_add_track() -> None:

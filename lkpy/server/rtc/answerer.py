@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from livekit.protocol import models
 
-from lkpy.engine.api import CloseReceiver, DtlsRole, MediaKind
+from lkpy.engine.api import CloseReceiver, DtlsRole, MediaKind, RenegotiateReceiver
 from lkpy.limits import MAX_OFFERED_SECTIONS
 from lkpy.sdp import (
     Codec,
@@ -200,7 +200,7 @@ class Answerer:
         stream, cid = track_id(media)
         arriving = encodings(media)
         before = section.track
-        if before is not None and (before.cid, before.encodings) != (cid, arriving):
+        if before is not None and not self._goes_on(before, section, media, cid):
             self._end_track(section, answer)
             before = None
         if section.info is None:
@@ -208,9 +208,7 @@ class Answerer:
             if info is not None:
                 section.info = models.TrackInfo()
                 section.info.CopyFrom(info)
-        if before is not None and section.receiver is not None:
-            return
-        section.track = MediaSectionTrack(
+        section.track = track = MediaSectionTrack(
             mid=section.mid,
             kind=kind,
             cid=cid,
@@ -222,7 +220,19 @@ class Answerer:
             encodings=arriving,
         )
         if before is None:
-            answer.tracks.append(section.track)
+            answer.tracks.append(track)
+        elif section.receiver is not None and _numbers(before) != _numbers(track):
+            self._engine.submit(
+                RenegotiateReceiver(section.receiver, track.codecs, track.header_extensions)
+            )
+
+    def _goes_on(
+        self, before: MediaSectionTrack, section: Section, media: MediaDescription, cid: str
+    ) -> bool:
+        """Whether it is the same track in the same streams, and in a codec that it had."""
+        mimes = {codec_rules.mime_type(before.kind, c) for c in self._codecs(section, media, cid)}
+        same = (before.cid, before.encodings) == (cid, encodings(media))
+        return same and not mimes.isdisjoint(before.mime_types)
 
     def _end_track(self, section: Section, answer: Answer) -> None:
         track, receiver = section.track, section.receiver
@@ -237,8 +247,8 @@ class Answerer:
     def _place(self, offer: SessionDescription, answer: Answer) -> None:
         for section, media in zip(self.sections, offer.media, strict=True):
             kind = section.media_kind
-            if section.sender is not None and not section.sender.bound:
-                # It was renewed in its section.
+            if section.sender is not None:
+                # It was renewed in its section, or the section is described anew.
                 self._bind(section.sender, section, media, answer)
             while kind is not None and section.free_for(kind):
                 handle = self._down_tracks.next_waiting(kind)
@@ -251,8 +261,14 @@ class Answerer:
         self, handle: DownTrackHandle, section: Section, media: MediaDescription, answer: Answer
     ) -> None:
         usable = self._down_tracks.source_codecs(handle, self._codecs(section, media))
+        extensions = self._extensions(handle.kind, media)
+        if handle.bound and self._down_tracks.goes_on(handle, usable):
+            self._down_tracks.renegotiate(handle, usable, extensions)
+            return
+        if handle.bound:
+            self._down_tracks.renew(handle)
         if usable:
-            self._down_tracks.bind(handle, usable, self._extensions(handle.kind, media))
+            self._down_tracks.bind(handle, usable, extensions)
             answer.bound.append(handle)
         else:
             section.sender = None
@@ -314,7 +330,7 @@ class Answerer:
             kind, media.codecs, config.publish, config.receive.feedback(kind), h264_high=True
         )
         if kind is MediaKind.AUDIO:
-            accepted = codec_rules.with_nack(accepted)
+            accepted = codec_rules.with_nack(codec_rules.offered_stereo(accepted, media.codecs))
         if section.info is None:
             return accepted
         if kind is MediaKind.VIDEO:
@@ -323,6 +339,11 @@ class Answerer:
             return codec_rules.prefer(kind, accepted, wanted, only=only)
         accepted = codec_rules.prefer_audio(accepted, section.info, cid)
         return codec_rules.publisher_opus(accepted, section.info)
+
+
+def _numbers(track: MediaSectionTrack) -> tuple[object, object]:
+    """What may change while the track goes on."""
+    return track.codecs, track.header_extensions
 
 
 def _named(media: MediaDescription) -> str:

@@ -301,13 +301,37 @@ def prefer_audio(codecs: tuple[Codec, ...], info: models.TrackInfo, cid: str) ->
 def publisher_opus(codecs: tuple[Codec, ...], info: models.TrackInfo) -> tuple[Codec, ...]:
     """Set Opus' parameters as the published track's audio features want them."""
     features = info.audio_features
-    extra = ""
+    extra = {}
     if models.AudioTrackFeature.TF_NO_DTX not in features:
-        extra += ";usedtx=1"
+        extra["usedtx"] = "1"
     if models.AudioTrackFeature.TF_STEREO in features:
-        extra += ";stereo=1;maxaveragebitrate=510000"
+        extra |= {"stereo": "1", "maxaveragebitrate": "510000"}
+    return _with_opus(codecs, extra)
+
+
+def offered_stereo(codecs: tuple[Codec, ...], offered: tuple[Codec, ...]) -> tuple[Codec, ...]:
+    """Ask for the stereo, and its bitrate, that a publisher offers: it sends it only if asked (RFC
+    7587 7.1)."""
+    named = {codec.payload_type: codec for codec in offered}
+    result = codecs
+    for codec in codecs:
+        if codec.name.lower() == "opus":
+            theirs = named[codec.payload_type].parameters
+            if theirs.get("stereo") == "1":
+                keep = ("stereo", "maxaveragebitrate")
+                result = _with_opus(result, {name: theirs[name] for name in keep if name in theirs})
+    return result
+
+
+def _with_opus(codecs: tuple[Codec, ...], parameters: dict[str, str]) -> tuple[Codec, ...]:
+    """Set these format parameters of Opus."""
+
+    def fmtp(codec: Codec) -> str:
+        merged = codec.parameters | parameters
+        return ";".join(f"{name}={value}" for name, value in merged.items())
+
     return tuple(
-        replace(codec, fmtp=codec.fmtp + extra) if codec.name.lower() == "opus" else codec
+        replace(codec, fmtp=fmtp(codec)) if codec.name.lower() == "opus" else codec
         for codec in codecs
     )
 

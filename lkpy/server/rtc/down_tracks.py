@@ -5,7 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 
-from lkpy.engine.api import CloseDownTrack, CreateDownTrack, MediaKind, RtpCodec, UpdateDownTrack
+from lkpy.engine.api import (
+    CloseDownTrack,
+    CreateDownTrack,
+    MediaKind,
+    RenegotiateDownTrack,
+    RtpCodec,
+    UpdateDownTrack,
+)
 from lkpy.sdp import Codec, HeaderExtension
 from lkpy.server.rtc.codecs import add_red, codecs_for_source, engine_codecs, red_first
 from lkpy.server.rtc.direction_config import engine_extensions
@@ -131,6 +138,31 @@ class DownTracks:
         handle.header_extensions = engine_extensions(extensions, used)
         self._forward(handle)
 
+    def goes_on(self, handle: DownTrackHandle, codecs: tuple[RtpCodec, ...]) -> bool:
+        """Whether what a bound down track is sent in is among ``codecs``."""
+        return any(codec.mime_type == handle.mime_type for codec in codecs)
+
+    def renegotiate(
+        self,
+        handle: DownTrackHandle,
+        codecs: tuple[RtpCodec, ...],
+        extensions: tuple[HeaderExtension, ...],
+    ) -> None:
+        """The section of a bound down track is described anew: it goes on with these numbers."""
+        used = engine_extensions(extensions, self._used_extensions[handle.kind])
+        if (codecs, used) == (handle.codecs, handle.header_extensions):
+            return
+        handle.codecs, handle.header_extensions = codecs, used
+        if handle.forwarding:
+            ordered = red_first(codecs) if handle.make_red else codecs
+            self._engine.submit(RenegotiateDownTrack(handle.id, ordered, used))
+
+    def pause(self, handle: DownTrackHandle, paused: bool) -> None:
+        """The client does not receive in the section for now (RFC 3264 8.4), or does again."""
+        if handle.paused is not paused:
+            handle.paused = paused
+            self._update(handle)
+
     def _forward(self, handle: DownTrackHandle) -> None:
         receiver = handle.receivers.get(handle.mime_type)
         if receiver is None:
@@ -151,7 +183,7 @@ class DownTracks:
                 header_extensions=handle.header_extensions,
                 max_spatial=handle.max_spatial,
                 max_temporal=handle.max_temporal,
-                muted=handle.muted,
+                muted=handle.muted or handle.paused,
                 translate_red=handle.translate_red,
                 playout_delay=None if delay is None else (delay.min_ms, delay.max_ms),
                 strip_trailer=handle.strip_trailer,
@@ -189,8 +221,14 @@ class DownTracks:
     ) -> None:
         """Change what may be sent, now or once bound."""
         handle.max_spatial, handle.max_temporal, handle.muted = max_spatial, max_temporal, muted
+        self._update(handle)
+
+    def _update(self, handle: DownTrackHandle) -> None:
         if handle.forwarding:
-            self._engine.submit(UpdateDownTrack(handle.id, max_spatial, max_temporal, muted))
+            muted = handle.muted or handle.paused
+            self._engine.submit(
+                UpdateDownTrack(handle.id, handle.max_spatial, handle.max_temporal, muted)
+            )
 
     def remove(self, handle: DownTrackHandle) -> None:
         """Stop and forget it. Idempotent. Its section learns so with the next description."""
@@ -203,7 +241,7 @@ class DownTracks:
             self._waiting.remove(handle)
 
     def _unbind(self, handle: DownTrackHandle) -> None:
-        handle.bound = False
+        handle.bound = handle.paused = False
         handle.mime_type = ""
         if handle.forwarding:
             handle.forwarding = False

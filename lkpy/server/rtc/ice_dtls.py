@@ -26,9 +26,11 @@ from lkpy.engine.api import (
     IceStateChanged,
     RestartIce,
     SetCongestionControl,
+    SetMaxMessageSize,
     SetRemoteParameters,
     TransportClosed,
 )
+from lkpy.limits import DATA_MESSAGE_MAX
 from lkpy.sdp import (
     Candidate,
     Fingerprint,
@@ -45,6 +47,8 @@ from lkpy.server.rtc.ice_candidates import (
     usable_candidate,
 )
 
+_MESSAGE_SIZE = 65_536
+"""Bytes that a client takes in a data message where it does not say (RFC 8841 6)."""
 _UFRAG, _PWD = 12, 24
 """Bytes, for 16 and 32 characters as pion has them; RFC 8445 5.3 asks for 24 and 128 bits."""
 
@@ -193,6 +197,7 @@ class IceDtls:
         self._worker = worker
         self._allow_pause = allow_pause
         self._candidates = RemoteCandidates()
+        self._message_size = DATA_MESSAGE_MAX
         self._created = False
         self._closed = False
 
@@ -288,6 +293,15 @@ class IceDtls:
         commands += self._wanted(fresh)
         if commands:
             self._engine.submit(*commands)
+
+    def set_max_message_size(self, size: int | None) -> None:
+        """Take what the client's description says of data messages, in bytes; None: nothing, 0: as
+        large as can be (RFC 8841 6)."""
+        allowed = _MESSAGE_SIZE if size is None else size or DATA_MESSAGE_MAX
+        allowed = min(allowed, DATA_MESSAGE_MAX)
+        if allowed != self._message_size and self.created:
+            self._message_size = allowed
+            self._engine.submit(SetMaxMessageSize(self.id, allowed))
 
     def add_candidate(self, candidate: RemoteCandidate) -> None:
         """Take a trickled candidate."""

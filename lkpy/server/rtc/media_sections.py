@@ -105,6 +105,8 @@ class DownTrackHandle:
     max_spatial: int = 2
     max_temporal: int = 3
     muted: bool = False
+    paused: bool = False
+    """The client has described its section as one in which it does not receive for now."""
     codecs: tuple[RtpCodec, ...] = field(default=())
     """What was negotiated for it, once bound."""
     header_extensions: tuple[RtpHeaderExtension, ...] = field(default=())

@@ -44,6 +44,8 @@ class Applied:
 
     bound: list[DownTrackHandle] = field(default_factory=list)
     unsupported: list[DownTrackHandle] = field(default_factory=list)
+    renewed: bool = False
+    """There is something to offer because of it."""
 
 
 class Offerer:
@@ -182,19 +184,29 @@ class Offerer:
             section.client_receives = section.usable
             section.sending = receives and offered.sends
             sender = section.sender
-            if sender is None or sender.bound or sender.removed or not offered.sends:
+            if sender is None or sender.removed or not offered.sends:
                 continue
+            if sender.bound and not answered.rejected:
+                self._down_tracks.pause(sender, not receives)
+                if not receives:
+                    continue
             codecs = self._negotiated(offered, answered) if receives else ()
             usable = self._down_tracks.source_codecs(sender, codecs)
-            if usable:
-                uris = self._config.send.extensions(kind)
-                extensions = answer_extensions(answered.header_extensions, uris)
-                self._down_tracks.bind(sender, usable, extensions)
-                applied.bound.append(sender)
-            else:
+            uris = self._config.send.extensions(kind)
+            extensions = answer_extensions(answered.header_extensions, uris)
+            if sender.bound and self._down_tracks.goes_on(sender, usable):
+                self._down_tracks.renegotiate(sender, usable, extensions)
+            elif not usable:
                 section.sender = None
                 self._down_tracks.reject(sender)
                 applied.unsupported.append(sender)
+            elif sender.bound:
+                # Another codec is another stream, which has to be offered.
+                self._down_tracks.renew(sender)
+                applied.renewed = True
+            else:
+                self._down_tracks.bind(sender, usable, extensions)
+                applied.bound.append(sender)
         return applied
 
     def _negotiated(

@@ -215,6 +215,7 @@ class PeerTransport:
         if self._transport.restarts(remote):
             self._transport.restart()
         self._transport.set_remote(remote)
+        self._follow_data(description)
         answer = self._answerer.answer(description, remote, lookup)
         if self._one_shot:
             _complete(answer.description, self._transport)
@@ -283,6 +284,12 @@ class PeerTransport:
             Code.NOT_FOUND, f"section {track.mid} does not send {track.cid}", blame=Blame.CLIENT
         )
 
+    def _follow_data(self, description: SessionDescription) -> None:
+        """What the client says of data messages holds from now on."""
+        for media in description.active_media():
+            if descriptions.is_data_section(media):
+                return self._transport.set_max_message_size(media.max_message_size)
+
     # -- subscriber: we offer --------------------------------------------------------------------
 
     def handle_answer(self, now: float, answer: rtc.SessionDescription) -> AnswerResult:
@@ -305,7 +312,10 @@ class PeerTransport:
         self._negotiation.answered(now)
         self._restarting = False
         self._transport.set_remote(remote)
+        self._follow_data(description)
         applied = self._offerer.apply(description)
+        if applied.renewed:
+            self._negotiation.request(now)
         return AnswerResult(
             tuple(applied.bound), tuple(applied.unsupported), tuple(description.ignored)
         )

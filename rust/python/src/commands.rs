@@ -78,18 +78,21 @@ fn subject(command: &Bound<'_, PyAny>) -> Id {
     ids.next().unwrap_or(0)
 }
 
-const CLASSES: [&str; 20] = [
+const CLASSES: [&str; 23] = [
     "CreateTransport",
     "SetRemoteParameters",
+    "SetMaxMessageSize",
     "RestartIce",
     "AddRemoteCandidate",
     "CloseTransport",
     "CreateReceiver",
     "UpdateReceiver",
+    "RenegotiateReceiver",
     "CloseReceiver",
     "RequestKeyFrame",
     "CreateDownTrack",
     "UpdateDownTrack",
+    "RenegotiateDownTrack",
     "CloseDownTrack",
     "SetCongestionControl",
     "OpenDataChannel",
@@ -116,6 +119,10 @@ fn read_fields(class: &str, command: &Bound<'_, PyAny>) -> PyResult<Command> {
             dtls: dtls(&command.getattr("dtls")?)?,
             remote_lite: get(command, "remote_lite")?,
         },
+        "SetMaxMessageSize" => Command::SetMaxMessageSize {
+            transport: get(command, "transport")?,
+            bytes: get(command, "bytes")?,
+        },
         "RestartIce" => Command::RestartIce {
             transport: get(command, "transport")?,
             ice: ice(command)?,
@@ -132,6 +139,11 @@ fn read_fields(class: &str, command: &Bound<'_, PyAny>) -> PyResult<Command> {
             receiver: get(command, "receiver")?,
             muted: get(command, "muted")?,
         },
+        "RenegotiateReceiver" => Command::RenegotiateReceiver {
+            receiver: get(command, "receiver")?,
+            codecs: each(command, "codecs", codec)?,
+            header_extensions: each(command, "header_extensions", header_extension)?,
+        },
         "CloseReceiver" => Command::CloseReceiver {
             receiver: get(command, "receiver")?,
         },
@@ -144,6 +156,11 @@ fn read_fields(class: &str, command: &Bound<'_, PyAny>) -> PyResult<Command> {
             max_spatial: layer(command, "max_spatial")?,
             max_temporal: layer(command, "max_temporal")?,
             muted: get(command, "muted")?,
+        },
+        "RenegotiateDownTrack" => Command::RenegotiateDownTrack {
+            down_track: get(command, "down_track")?,
+            codecs: each(command, "codecs", codec)?,
+            header_extensions: each(command, "header_extensions", header_extension)?,
         },
         "CloseDownTrack" => Command::CloseDownTrack {
             down_track: get(command, "down_track")?,

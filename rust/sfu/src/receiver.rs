@@ -49,6 +49,9 @@ const REPLACED_SILENCE: Duration = Duration::from_secs(3);
 /// After this many packets of one turn the caller should forward before it reads on.
 const BATCH_LIMIT: usize = 128;
 
+/// Codecs of a receiver, those of all negotiations together.
+const MAX_CODECS: usize = 128;
+
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RtpOutcome {
@@ -260,6 +263,40 @@ impl Receiver {
             layer: binding.layer,
             ext_seq,
         }
+    }
+
+    /// The publisher has described the track once more. Codecs of the same name take their new
+    /// numbers and feedback, others are added; header extensions take their new ids. Follow with
+    /// [`crate::DownTrack::follow_negotiation`] for each down track.
+    pub fn renegotiate(
+        &mut self,
+        codecs: Vec<CodecParameters>,
+        header_extensions: Vec<HeaderExtension>,
+    ) {
+        let mut taken = vec![false; self.config.codecs.len()];
+        for codec in codecs {
+            // The index of a codec is what packets that are stored know it by.
+            let same = |exactly: bool| {
+                let mut known = self.config.codecs.iter().zip(&taken);
+                known.position(|(known, &taken)| {
+                    let same = known.mime_type.eq_ignore_ascii_case(&codec.mime_type);
+                    !taken && same && (!exactly || known.fmtp == codec.fmtp)
+                })
+            };
+            match same(true).or_else(|| same(false)) {
+                Some(index) => {
+                    taken[index] = true;
+                    self.config.codecs[index] = codec;
+                }
+                None if self.config.codecs.len() < MAX_CODECS => {
+                    taken.push(true);
+                    self.config.codecs.push(codec);
+                }
+                None => {}
+            }
+        }
+        self.config.header_extensions = header_extensions;
+        self.inspector.renegotiate(&self.config);
     }
 
     /// Whether so much has come in that it should be forwarded before more is taken.

@@ -201,6 +201,13 @@ pub enum Command {
         /// The remote side only answers checks.
         remote_lite: bool,
     },
+    /// Send no data message that is larger than the remote side takes.
+    SetMaxMessageSize {
+        /// The transport.
+        transport: Id,
+        /// Bytes of the largest message.
+        bytes: usize,
+    },
     /// Change the local ICE credentials.
     RestartIce {
         /// The transport.
@@ -229,6 +236,15 @@ pub enum Command {
         /// Forward nothing.
         muted: bool,
     },
+    /// Take what the publisher has negotiated anew for a receiver.
+    RenegotiateReceiver {
+        /// The receiver.
+        receiver: Id,
+        /// The publisher's codecs.
+        codecs: Vec<RtpCodec>,
+        /// The publisher's header extensions.
+        header_extensions: Vec<HeaderExtension>,
+    },
     /// Forget a published track.
     CloseReceiver {
         /// The receiver.
@@ -251,6 +267,15 @@ pub enum Command {
         max_temporal: i8,
         /// Send nothing.
         muted: bool,
+    },
+    /// Take what the subscriber has negotiated anew for a down track.
+    RenegotiateDownTrack {
+        /// The down track.
+        down_track: Id,
+        /// The subscriber's codecs.
+        codecs: Vec<RtpCodec>,
+        /// The subscriber's header extensions.
+        header_extensions: Vec<HeaderExtension>,
     },
     /// Stop forwarding.
     CloseDownTrack {
@@ -324,15 +349,18 @@ impl Command {
         match self {
             Self::CreateTransport { .. } => "CreateTransport",
             Self::SetRemoteParameters { .. } => "SetRemoteParameters",
+            Self::SetMaxMessageSize { .. } => "SetMaxMessageSize",
             Self::RestartIce { .. } => "RestartIce",
             Self::AddRemoteCandidate { .. } => "AddRemoteCandidate",
             Self::CloseTransport { .. } => "CloseTransport",
             Self::CreateReceiver(_) => "CreateReceiver",
             Self::UpdateReceiver { .. } => "UpdateReceiver",
+            Self::RenegotiateReceiver { .. } => "RenegotiateReceiver",
             Self::CloseReceiver { .. } => "CloseReceiver",
             Self::RequestKeyFrame { .. } => "RequestKeyFrame",
             Self::CreateDownTrack(_) => "CreateDownTrack",
             Self::UpdateDownTrack { .. } => "UpdateDownTrack",
+            Self::RenegotiateDownTrack { .. } => "RenegotiateDownTrack",
             Self::CloseDownTrack { .. } => "CloseDownTrack",
             Self::SetCongestionControl { .. } => "SetCongestionControl",
             Self::OpenDataChannel { .. } => "OpenDataChannel",
@@ -350,6 +378,7 @@ impl Command {
         match self {
             Self::CreateTransport { transport, .. }
             | Self::SetRemoteParameters { transport, .. }
+            | Self::SetMaxMessageSize { transport, .. }
             | Self::RestartIce { transport, .. }
             | Self::AddRemoteCandidate { transport, .. }
             | Self::CloseTransport { transport }
@@ -368,6 +397,7 @@ impl Command {
         match self {
             Self::CreateTransport { transport, .. }
             | Self::SetRemoteParameters { transport, .. }
+            | Self::SetMaxMessageSize { transport, .. }
             | Self::RestartIce { transport, .. }
             | Self::AddRemoteCandidate { transport, .. }
             | Self::CloseTransport { transport }
@@ -375,12 +405,13 @@ impl Command {
             | Self::OpenDataChannel { transport, .. } => *transport,
             Self::CreateReceiver(create) => create.receiver,
             Self::UpdateReceiver { receiver, .. }
+            | Self::RenegotiateReceiver { receiver, .. }
             | Self::CloseReceiver { receiver }
             | Self::RequestKeyFrame { receiver } => *receiver,
             Self::CreateDownTrack(create) => create.down_track,
-            Self::UpdateDownTrack { down_track, .. } | Self::CloseDownTrack { down_track } => {
-                *down_track
-            }
+            Self::UpdateDownTrack { down_track, .. }
+            | Self::RenegotiateDownTrack { down_track, .. }
+            | Self::CloseDownTrack { down_track } => *down_track,
             Self::CreateDataTrack { data_track, .. } | Self::CloseDataTrack { data_track } => {
                 *data_track
             }

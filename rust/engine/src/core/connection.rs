@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use rtp::extension::ExtensionMap;
+use rtp::extension::{ExtensionKind, ExtensionMap};
 use rtp::rtcp::{RtcpWriter, packet_type};
 use rtp::srtp::{MAX_RTCP_OVERHEAD, SrtpContext};
 use rtp::twcc::TwccRecorder;
@@ -15,7 +15,7 @@ use super::data_tracks::DataTrackChannel;
 use super::drops::Counts;
 use super::table::Index;
 use super::timers::Armed;
-use crate::api::Id;
+use crate::api::{HeaderExtension, Id, RtpCodec};
 use crate::egress::{Egress, SealingSink, Sent};
 
 /// Ssrc of our own RTCP where no stream of ours is meant; libwebrtc uses it in the same way.
@@ -55,6 +55,8 @@ pub(super) struct Connection {
     pub(super) epoch: Instant,
     /// The transport has keys and a pair to send on.
     pub(super) can_send: bool,
+    /// Bytes of the largest message that the peer takes.
+    pub(super) max_message: usize,
     /// As it was last reported.
     pub(super) ice_state: IceState,
     /// How often the guard before SCTP had refused something when it was last asked.
@@ -100,6 +102,22 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// Header extensions that the peer uses from now on, beside those before.
+    pub(super) fn add_extensions(&mut self, extensions: &[HeaderExtension]) {
+        for extension in extensions {
+            if let Some(kind) = ExtensionKind::from_uri(&extension.uri) {
+                self.extensions.insert(extension.id, kind);
+            }
+        }
+    }
+
+    /// Begins to give feedback for congestion control, if a codec has it.
+    pub(super) fn expect_feedback(&mut self, now: Instant, codecs: &[RtpCodec]) {
+        if codecs.iter().any(|codec| codec.transport_cc) && self.twcc.is_none() {
+            self.twcc = Some(TwccRecorder::new(now));
+        }
+    }
+
     /// A connection whose down tracks `allocator` brings within what it carries.
     pub(super) fn new(
         now: Instant,
@@ -112,6 +130,7 @@ impl Connection {
             transport,
             epoch: now,
             can_send: false,
+            max_message: usize::MAX,
             ice_state: IceState::New,
             sctp_refused: 0,
             tuples: Vec::new(),

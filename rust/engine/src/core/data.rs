@@ -33,6 +33,15 @@ impl Core {
         self.with_transport(now, id, |transport| transport.open_channel(now, options))
     }
 
+    /// The peer has said how large a message it takes.
+    pub(super) fn set_max_message_size(&mut self, id: Id, bytes: usize) -> Result<(), EngineError> {
+        let index = self.find_connection(id)?;
+        if let Some(connection) = self.connections.get_mut(index) {
+            connection.max_message = bytes;
+        }
+        Ok(())
+    }
+
     /// Sends one message on many channels. A full one costs only its own subscriber.
     pub(super) fn send_data(&mut self, now: Instant, send: &SendData) {
         for &(id, stream_id) in &send.channels {
@@ -53,6 +62,9 @@ impl Core {
             return;
         };
         let (transport, len) = (&mut connection.transport, send.payload.len());
+        if len > connection.max_message {
+            return self.drops.count(Drop::DataTooLarge);
+        }
         let channel = connection.channels.get_mut(&stream_id);
         let (Some(channel), Some(buffered)) = (channel, transport.buffered(stream_id)) else {
             return self.drops.count(Drop::DataNoChannel);
@@ -83,7 +95,8 @@ impl Core {
                     buffered,
                 });
             }
-            Err(DataError::Unknown | DataError::NotReady | DataError::TooLarge) => {
+            Err(DataError::TooLarge) => self.drops.count(Drop::DataTooLarge),
+            Err(DataError::Unknown | DataError::NotReady) => {
                 self.drops.count(Drop::DataNoChannel);
             }
         }

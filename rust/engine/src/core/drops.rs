@@ -54,6 +54,8 @@ pub(crate) enum Drop {
     DataLate,
     /// A data message for a reliable channel that drains too slowly.
     DataSlowReader,
+    /// A data message that is larger than the peer takes.
+    DataTooLarge,
     /// A data track packet that is malformed.
     DataTrackMalformed,
     /// A data track packet whose handle the publisher has no track for.
@@ -63,7 +65,7 @@ pub(crate) enum Drop {
 }
 
 impl Drop {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 25] = [
         Self::Unrecognised,
         Self::StunRefused,
         Self::StunRepeated,
@@ -85,6 +87,7 @@ impl Drop {
         Self::DataChannelFull,
         Self::DataLate,
         Self::DataSlowReader,
+        Self::DataTooLarge,
         Self::DataTrackMalformed,
         Self::DataTrackUnknown,
         Self::DataTrackLate,
@@ -122,6 +125,7 @@ impl Drop {
             Self::DataChannelFull => "data_channel_full",
             Self::DataLate => "data_late",
             Self::DataSlowReader => "data_slow_reader",
+            Self::DataTooLarge => "data_too_large",
             Self::DataTrackMalformed => "data_track_malformed",
             Self::DataTrackUnknown => "data_track_unknown",
             Self::DataTrackLate => "data_track_late",
@@ -146,6 +150,7 @@ impl Drop {
             | Self::UnexpectedMedia
             | Self::RtcpMalformed
             | Self::DataSlowReader
+            | Self::DataTooLarge
             | Self::DataTrackMalformed
             | Self::DataTrackUnknown => true,
             Self::StunRefused
@@ -191,6 +196,7 @@ impl Drop {
             | Self::DataChannelFull
             | Self::DataLate
             | Self::DataSlowReader
+            | Self::DataTooLarge
             | Self::DataTrackMalformed
             | Self::DataTrackUnknown
             | Self::DataTrackLate => About::Message,

@@ -327,6 +327,11 @@ impl Core {
             Command::UpdateReceiver { receiver, muted } => {
                 self.update_receiver(now, receiver, muted)
             }
+            Command::RenegotiateReceiver {
+                receiver,
+                codecs,
+                header_extensions,
+            } => self.renegotiate_receiver(now, receiver, &codecs, &header_extensions),
             Command::CloseReceiver { receiver } => {
                 self.close_receiver(now, receiver);
                 Ok(())
@@ -339,6 +344,11 @@ impl Core {
                 max_temporal,
                 muted,
             } => self.update_down_track(now, down_track, (max_spatial, max_temporal), muted),
+            Command::RenegotiateDownTrack {
+                down_track,
+                codecs,
+                header_extensions,
+            } => self.renegotiate_down_track(down_track, &codecs, &header_extensions),
             Command::CloseDownTrack { down_track } => {
                 self.close_down_track(now, down_track);
                 Ok(())
@@ -356,6 +366,9 @@ impl Core {
                 negotiated,
             } => {
                 self.open_data_channel(now, transport, label, ordered, max_retransmits, negotiated)
+            }
+            Command::SetMaxMessageSize { transport, bytes } => {
+                self.set_max_message_size(transport, bytes)
             }
             Command::CreateDataTrack {
                 data_track,

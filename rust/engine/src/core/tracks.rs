@@ -3,8 +3,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use rtp::extension::ExtensionKind;
-use rtp::twcc::TwccRecorder;
 use sfu::{
     CodecParameters, DownTrack, DownTrackConfig, Encoding, HeaderExtension, Receiver,
     ReceiverConfig,
@@ -27,19 +25,12 @@ impl Core {
             return Ok(());
         }
         let index = self.find_connection(create.transport)?;
-        let transport_cc = create.codecs.iter().any(|codec| codec.transport_cc);
         let receiver = Receiver::new(now, self.receiver_config(&create));
         let Some(connection) = self.connections.get_mut(index) else {
             return Err(not_found("transport", create.transport));
         };
-        for extension in &create.header_extensions {
-            if let Some(kind) = ExtensionKind::from_uri(&extension.uri) {
-                connection.extensions.insert(extension.id, kind);
-            }
-        }
-        if transport_cc && connection.twcc.is_none() {
-            connection.twcc = Some(TwccRecorder::new(now));
-        }
+        connection.expect_feedback(now, &create.codecs);
+        connection.add_extensions(&create.header_extensions);
         let mut source = Source {
             id: create.receiver,
             connection: index,
@@ -77,6 +68,50 @@ impl Core {
             source.receiver.set_muted(now, muted);
         }
         self.follow_source(now, at);
+        Ok(())
+    }
+
+    pub(super) fn renegotiate_receiver(
+        &mut self,
+        now: Instant,
+        id: Id,
+        numbered: &[RtpCodec],
+        extensions: &[api::HeaderExtension],
+    ) -> Outcome {
+        let at = self.find_source(id)?;
+        let Some(source) = self.sources.get_mut(at) else {
+            return Err(not_found("receiver", id));
+        };
+        let (codecs, header_extensions) = (codecs(numbered), header_extensions(extensions));
+        source.receiver.renegotiate(codecs, header_extensions);
+        if let Some(connection) = self.connections.get_mut(source.connection) {
+            connection.expect_feedback(now, numbered);
+            connection.add_extensions(extensions);
+        }
+        for &at in &source.down_tracks {
+            if let Some(subscription) = self.subscriptions.get_mut(at) {
+                subscription.track.follow_negotiation(&source.receiver);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn renegotiate_down_track(
+        &mut self,
+        id: Id,
+        numbered: &[RtpCodec],
+        extensions: &[api::HeaderExtension],
+    ) -> Outcome {
+        let found = self.subscriptions.find(id);
+        let at = found.ok_or_else(|| not_found("down track", id))?;
+        let Some(subscription) = self.subscriptions.get_mut(at) else {
+            return Err(not_found("down track", id));
+        };
+        if let Some(source) = subscription.source.and_then(|at| self.sources.get(at)) {
+            let (codecs, header_extensions) = (codecs(numbered), header_extensions(extensions));
+            let track = &mut subscription.track;
+            track.renegotiate(codecs, header_extensions, &source.receiver);
+        }
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::DownTrack;
+use crate::params::{CodecParameters, HeaderExtension};
 use crate::receiver::Receiver;
 
 impl DownTrack {
@@ -17,6 +18,23 @@ impl DownTrack {
         self.incarnations = source.layers().incarnations;
         self.stream.set_source(&self.config, source);
         self.settle(now, source);
+    }
+
+    /// The subscriber has described the track once more. What is sent goes on with these numbers.
+    pub fn renegotiate(
+        &mut self,
+        codecs: Vec<CodecParameters>,
+        header_extensions: Vec<HeaderExtension>,
+        source: &Receiver,
+    ) {
+        self.config.codecs = codecs;
+        self.config.header_extensions = header_extensions;
+        self.follow_negotiation(source);
+    }
+
+    /// The numbers of the source's codecs or header extensions have changed.
+    pub fn follow_negotiation(&mut self, source: &Receiver) {
+        self.stream.follow_negotiation(&self.config, source);
     }
 
     /// Notices what happened to the source.

@@ -127,6 +127,15 @@ impl Stream {
         }
     }
 
+    /// Codecs or header extensions of the source or of the subscriber have other numbers.
+    pub(crate) fn follow_negotiation(&mut self, config: &DownTrackConfig, source: &Receiver) {
+        let had_nack = self.output.has_nack();
+        self.output.set_source(config, source);
+        if self.output.has_nack() != had_nack {
+            self.history = make_history(&self.output, source);
+        }
+    }
+
     /// Reads from `source` from now on.
     pub(crate) fn set_source(&mut self, config: &DownTrackConfig, source: &Receiver) {
         self.output.set_source(config, source);

@@ -84,6 +84,23 @@ impl Inspector {
         }
     }
 
+    /// Payload types and header extensions have further numbers from now on; those before mean what
+    /// they meant, unless they are used again: packets with them are on their way.
+    pub(crate) fn renegotiate(&mut self, config: &ReceiverConfig) {
+        let renegotiated = Self::new(config);
+        let further = renegotiated.payload_kinds.into_iter();
+        for (kind, further) in self.payload_kinds.iter_mut().zip(further) {
+            *kind = further.or(*kind);
+        }
+        for extension in &config.header_extensions {
+            let id = usize::from(extension.id);
+            self.passed_on[id] = renegotiated.passed_on[id];
+        }
+        self.codecs = renegotiated.codecs;
+        self.capture_time_id = renegotiated.capture_time_id;
+        self.descriptor_id = renegotiated.descriptor_id;
+    }
+
     /// The structure that dependency descriptors refer to now.
     pub(crate) fn structure(&self) -> Option<&CurrentStructure> {
         self.descriptors.current()

@@ -72,6 +72,35 @@ fn one_message_reaches_many_channels_opened_before_sctp_is_up() {
 }
 
 #[test]
+fn nobody_gets_a_larger_message_than_it_takes() {
+    let mut world = World::new();
+    for id in [1, 2] {
+        world.add_client(id, true);
+        world.command(open(id, None));
+    }
+    world.run_until(5000 * MS, |world| {
+        [1, 2].iter().all(|&id| opened(world, id).len() == 1)
+    });
+    let channels: Vec<_> = [1, 2].map(|id| (id, opened(&world, id)[0].0)).into();
+    let mut sizes = |bytes, len| {
+        world.command(Command::SetMaxMessageSize {
+            transport: 1,
+            bytes,
+        });
+        world.command(send(&channels, &vec![7; len]));
+        world.run(100 * MS);
+        let clients = world.clients.iter();
+        clients
+            .map(|client| client.messages.len())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(sizes(1000, 1000), [1, 1]);
+    assert_eq!(sizes(1000, 1001), [1, 2]);
+    assert_eq!(sizes(1001, 1001), [2, 3], "it has said so anew");
+    assert_eq!(world.drops("data_too_large"), 1);
+}
+
+#[test]
 fn a_full_channel_is_reported_unless_it_may_lose_messages() {
     let mut world = World::new();
     world.connect(1);

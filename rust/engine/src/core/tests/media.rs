@@ -2,8 +2,10 @@ use rtp::header::HeaderFields;
 use rtp::rtcp::Packet;
 
 use super::MS;
-use super::world::{AUDIO_LEVEL, MID, OPUS, TRANSPORT_CC, VP8, World, down_track, receiver};
-use crate::api::{Command, EngineConfig, Event, Id, MediaKind};
+use super::world::{
+    AUDIO_LEVEL, MID, OPUS, TRANSPORT_CC, VP8, World, codec, down_track, extensions, receiver,
+};
+use crate::api::{Command, EngineConfig, Event, HeaderExtension, Id, MediaKind, RtpCodec};
 
 /// Ssrc of the published video.
 pub const SSRC: u32 = 4_000_000;
@@ -244,6 +246,74 @@ fn a_muted_or_closed_receiver_sends_nothing() {
     send_frame(&mut world, 0, 106, 2, true);
     world.command(Command::CloseDownTrack { down_track: 22 });
     assert_eq!(world.clients[1].rtp.len(), 4);
+}
+
+#[test]
+fn a_publisher_may_number_anew() {
+    let mut world = call(1);
+    send_frame(&mut world, 0, 100, 2, true);
+    let numbered = |payload_type| RtpCodec {
+        payload_type,
+        rtx_payload_type: None,
+        ..codec(MediaKind::Video)
+    };
+    let other = RtpCodec {
+        payload_type: VP8 + 10,
+        mime_type: "video/h264".into(),
+        ..codec(MediaKind::Video)
+    };
+    let moved = extensions().into_iter().map(|extension| HeaderExtension {
+        id: extension.id + 20,
+        ..extension
+    });
+    world.command(Command::RenegotiateReceiver {
+        receiver: 10,
+        codecs: vec![other, numbered(VP8 + 5)],
+        header_extensions: moved.collect(),
+    });
+    let mut send = |payload_type, sequence, extensions: &[(u8, &[u8])]| {
+        let fields = HeaderFields {
+            marker: true,
+            payload_type,
+            sequence,
+            timestamp: u32::from(sequence) * 3000,
+            ssrc: SSRC,
+            csrcs: &[],
+        };
+        world.clients[0].send_rtp(&fields, extensions, &vp8(true, 100, 0));
+        world.settle();
+        world.clients[1].rtp.len()
+    };
+    assert_eq!(send(VP8, 102, &[]), 3, "it is on its way");
+    assert_eq!(send(VP8 + 5, 103, &[(MID + 20, b"0")]), 4);
+    assert_eq!(send(VP8 + 6, 104, &[]), 4, "nobody has said what it is");
+    let types = world.clients[1]
+        .rtp
+        .iter()
+        .map(|packet| packet.header.payload_type);
+    assert_eq!(types.collect::<Vec<_>>(), [VP8; 4], "the subscriber's own");
+}
+
+#[test]
+fn a_subscriber_may_number_anew() {
+    let mut world = call(1);
+    send_frame(&mut world, 0, 100, 2, true);
+    world.command(Command::RenegotiateDownTrack {
+        down_track: 22,
+        codecs: vec![RtpCodec {
+            payload_type: VP8 + 5,
+            ..codec(MediaKind::Video)
+        }],
+        header_extensions: Vec::new(),
+    });
+    send_frame(&mut world, 0, 102, 2, false);
+    let types = world.clients[1]
+        .rtp
+        .iter()
+        .map(|packet| packet.header.payload_type);
+    assert_eq!(types.collect::<Vec<_>>(), [VP8, VP8, VP8 + 5, VP8 + 5]);
+    let sequences = world.clients[1].sequences(22);
+    assert!(sequences.windows(2).all(|pair| pair[1] == pair[0] + 1));
 }
 
 #[test]
