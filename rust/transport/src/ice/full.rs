@@ -15,6 +15,7 @@ use super::agent::{Agent, Handled, accepts_request};
 use super::convert::{
     PRFLX_PRIORITY, complete, complete_answer, creds, from_is, new_agent, stun_packet,
 };
+use super::early::EarlyChecks;
 use super::keepalive::Keepalive;
 use super::pairs::Pairs;
 use super::remotes::Remotes;
@@ -33,23 +34,21 @@ const ABANDON_AFTER: Duration = Duration::from_secs(4);
 const ABANDON_CHECKED: Duration = KEEPALIVE;
 /// A pair is alive when it was heard within this time (one keepalive and some).
 const ALIVE_WITHIN: Duration = Duration::from_millis(2_500);
-/// A check without an answer is repeated after this long at the earliest (`is`, as libwebrtc).
-const INITIAL_RTO: Duration = Duration::from_millis(250);
 /// The first remote candidates are checked at once, the others at the agent's pace (20 per second).
 const EAGER: usize = 4;
+
+/// Between checks back on a pair on which the peer asks and does not answer: shorter than libwebrtc waits
+/// before it asks again (48 ms), so that what was lost is made good by its next check.
+const CHECK_BACK_INTERVAL: Duration = Duration::from_millis(40);
 
 /// One of our checks that waits for its answer.
 struct Sent {
     id: TransId,
     pair: CandidatePair,
     at: Instant,
-}
-
-/// A request that arrived before the remote credentials.
-struct EarlyCheck {
-    pair: CandidatePair,
-    id: TransId,
-    packet: Vec<u8>,
+    /// The peer had been heard on the pair before. What went to it earlier a NAT of the peer may have
+    /// dropped.
+    heard: bool,
 }
 
 pub(crate) struct FullAgent {
@@ -63,7 +62,7 @@ pub(crate) struct FullAgent {
     pairs: Pairs,
     keepalive: Keepalive,
     checks: VecDeque<Sent>,
-    early_checks: Vec<EarlyCheck>,
+    early_checks: EarlyChecks,
     /// Addresses of ours that peers said to see and that are none of our candidates; the agent keeps
     /// each of them.
     mapped: Vec<SocketAddr>,
@@ -86,33 +85,9 @@ impl FullAgent {
             pairs: Pairs::new(false),
             keepalive: Keepalive::new(now),
             checks: VecDeque::new(),
-            early_checks: Vec::new(),
+            early_checks: EarlyChecks::default(),
             mapped: Vec::new(),
         }
-    }
-
-    /// Keeps a request until the remote credentials are known.
-    fn queue_early_check(&mut self, pair: CandidatePair, id: TransId, packet: &[u8]) -> Handled {
-        let check = EarlyCheck {
-            pair,
-            id,
-            packet: packet.to_vec(),
-        };
-        if self
-            .early_checks
-            .iter()
-            .any(|c| c.id == id && c.pair != pair)
-        {
-            return Handled::Ignored;
-        }
-        if let Some(other) = self.early_checks.iter_mut().find(|c| c.pair == pair) {
-            *other = check;
-        } else if self.early_checks.len() < limits::EARLY_CHECKS {
-            self.early_checks.push(check);
-        } else {
-            return Handled::Ignored;
-        }
-        Handled::Queued
     }
 
     fn request(
@@ -267,15 +242,26 @@ impl FullAgent {
         self.renew(now);
     }
 
-    /// Asks back on a pair on which the peer asks but on which nothing is received yet: media may
-    /// follow at once. Not if a check is on its way already.
+    /// Asks back on a pair on which the peer asks but on which nothing is received yet: DTLS and media
+    /// may follow at once. Whether a check is on its way already does not matter (RFC 8445 7.3.1.4: it is
+    /// made again) unless it is one of these.
     fn trigger_check(&mut self, now: Instant, pair: CandidatePair, out: &mut VecDeque<Transmit>) {
-        let is_recent =
-            |sent: &Sent| sent.pair == pair && now.duration_since(sent.at) < INITIAL_RTO;
+        let is_recent = |sent: &Sent| {
+            sent.pair == pair && sent.heard && now.duration_since(sent.at) < CHECK_BACK_INTERVAL
+        };
         if self.checks.iter().rev().any(is_recent) {
             return;
         }
         self.check_like_last(now, pair, out);
+    }
+
+    /// Nominates the first pair that works when we control. The agent does so itself, but for answers to
+    /// checks that were sent here, of which it does not know.
+    fn take_first(&mut self, now: Instant, pair: CandidatePair, out: &mut VecDeque<Transmit>) {
+        if self.agent.controlling() && self.pairs.selected().is_none() {
+            self.pairs.select(now, pair);
+            self.check_like_last(now, pair, out);
+        }
     }
 
     /// Sends a check of our own on `pair`, which nominates it if we have selected it.
@@ -323,7 +309,12 @@ impl FullAgent {
             self.checks.pop_front();
         }
         self.last_check = Some(check);
-        self.checks.push_back(Sent { id, pair, at: now });
+        self.checks.push_back(Sent {
+            id,
+            pair,
+            at: now,
+            heard: self.pairs.contains(pair),
+        });
         self.keepalive.sent(now, pair, check);
     }
 
@@ -411,8 +402,7 @@ impl Agent for FullAgent {
     }
 
     fn take_early_checks(&mut self) -> Vec<(CandidatePair, Vec<u8>)> {
-        let checks = std::mem::take(&mut self.early_checks);
-        checks.into_iter().map(|c| (c.pair, c.packet)).collect()
+        self.early_checks.take()
     }
 
     fn add_remote_candidate(
@@ -465,12 +455,20 @@ impl Agent for FullAgent {
         let handled = if !message.is_binding_request() {
             self.response(now, pair, message)
         } else if self.remote.is_none() {
-            return self.queue_early_check(pair, message.trans_id(), packet);
+            let is_held = self.early_checks.hold(pair, message.trans_id(), packet);
+            return if is_held {
+                Handled::Queued
+            } else {
+                Handled::Ignored
+            };
         } else {
             self.request(now, pair, message, out)
         };
         // The agent sends the triggered check (RFC 8445 7.3.1.4) if it is its turn.
         self.run(now, out);
+        if handled == Handled::Consented {
+            self.take_first(now, pair, out);
+        }
         if handled == Handled::Heard && message.is_binding_request() && !is_valid_path {
             self.trigger_check(now, pair, out);
         }
@@ -496,7 +494,7 @@ impl Agent for FullAgent {
         self.pairs.assert_bounded();
         self.remotes.assert_bounded();
         assert!(self.checks.len() <= limits::OUTSTANDING_CHECKS);
-        assert!(self.early_checks.len() <= limits::EARLY_CHECKS);
+        self.early_checks.assert_bounded();
         assert!(self.mapped.len() < limits::MAPPED_ADDRESSES);
         let held = self.agent.remote_candidates().count();
         let most = limits::REMOTE_CANDIDATES + limits::PEER_REFLEXIVE + limits::FORGOTTEN_REMOTES;

@@ -6,7 +6,7 @@
 //! | module | what |
 //! |---|---|
 //! | `agent` | a generation, and what the kinds of agent have in common |
-//! | `full`, `lite` | the two kinds; `remotes`, `keepalive` and `convert` belong to `full` |
+//! | `full`, `lite` | the two kinds; `remotes`, `keepalive`, `early` and `convert` belong to `full` |
 //! | `pairs` | what one generation knows of each pair, and which it selects: where to *send* |
 //! | `paths` | on which paths the peer proved itself: from where to *receive*, and consent |
 //! | `transactions` | what makes copies of a check worthless |
@@ -18,6 +18,7 @@
 
 mod agent;
 mod convert;
+mod early;
 mod full;
 mod keepalive;
 mod lite;

@@ -12,6 +12,7 @@ mod copies;
 mod handshake;
 mod mobility;
 mod network;
+mod pace;
 mod pairs;
 mod paths;
 mod peers;
