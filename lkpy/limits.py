@@ -350,6 +350,8 @@ GARBAGE_LEFT_PER_PRESENT = 25
 """Participants and rooms that have ended for each participant who is there, before everything is
 searched: a search costs by who is there, and finds by who left."""
 GARBAGE_LOOK_S = 5.0
+ENGINE_COMMANDS_TOGETHER = 64
+"""Commands for the engine that wait for each other, as many as a worker takes in a turn."""
 ENGINE_RELEASE_RETRY_S = 0.25
 """Until the engine is asked again to give back what it refused to."""
 PARTICIPANT_FORGET_S = 5.0

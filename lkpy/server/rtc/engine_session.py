@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 from lkpy.engine.api import CloseTransport, Command, CreateTransport, EngineInfo
 from lkpy.engine.hub import EngineHub, Handler
 from lkpy.errors import LkpyError
+from lkpy.limits import ENGINE_COMMANDS_TOGETHER
 
 Refused = Callable[[Command, LkpyError], None]
 """A command that the engine did not take, and why."""
@@ -28,6 +30,9 @@ class EngineSession:
         self._hub = hub
         self._refused: Refused | None = None
         self._broken = False
+        self._held: list[Command] | None = None
+        """What waits for the end of :meth:`together`."""
+        self._held_failure: LkpyError | None = None
         self._bound: set[int] = set()
         self._transports: set[int] = set()
 
@@ -44,9 +49,35 @@ class EngineSession:
         """From now on what is refused is told to ``refused`` and raises nothing."""
         self._refused = refused
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What is submitted inside is queued as one, at the end: a worker that sleeps is woken
+        once for all of it. The end raises as :meth:`submit` does."""
+        if self._held is not None:
+            yield
+            return
+        self._held = []
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            failure, self._held_failure = self._held_failure, None
+            self._queue(held)
+            if failure is not None:
+                raise failure
+
     def submit(self, *commands: Command) -> None:
         """Queue commands, all or none. Before :meth:`entered` it raises :class:`LkpyError`
         (``unavailable``) when the engine does not take them."""
+        if self._held is None:
+            self._queue(commands)
+            return
+        self._held += commands
+        if len(self._held) >= ENGINE_COMMANDS_TOGETHER:
+            held, self._held = self._held, []
+            self._queue(held)
+
+    def _queue(self, commands: Sequence[Command]) -> None:
         if not commands:
             return
         try:
@@ -64,10 +95,20 @@ class EngineSession:
 
     def release(self, *commands: Command) -> None:
         """Queue commands that only give back; never raises."""
+        self._queue_held()
         self._hub.release(*commands)
         for command in commands:
             if isinstance(command, CloseTransport):
                 self._transports.discard(command.transport)
+
+    def _queue_held(self) -> None:
+        """Queue what waits before it is taken back."""
+        if self._held:
+            held, self._held = self._held, []
+            try:
+                self._queue(held)
+            except LkpyError as error:
+                self._held_failure = error
 
     def bind(self, subject: int, handler: Handler) -> None:
         """Give events about ``subject`` to ``handler``."""
@@ -84,6 +125,7 @@ class EngineSession:
         for subject in self._bound:
             self._hub.unbind(subject)
         self._bound.clear()
+        self._queue_held()
         for transport in list(self._transports):
             self.release(CloseTransport(transport))
         if self._refused is not None:

@@ -309,16 +309,17 @@ class Participant:
         session = self.session
         self.signals.open(join)
         self._set_state(State.JOINED)
-        for request in session.add_track_requests:
-            self.publishing.add_track(request)
-        self.subscribing.want(subscribe)
-        if session.publisher_offer is not None and session.publisher_offer.sdp:
-            hold = sets_join_offer_late(self.client) and not self.is_one_shot
-            self.join_offer.take(self.now(), session.publisher_offer, hold=hold)
-            if self.closed:
-                # What it offers cannot be negotiated.
-                return
-        self.transports.start(self.now())
+        with self._engine.together():
+            for request in session.add_track_requests:
+                self.publishing.add_track(request)
+            self.subscribing.want(subscribe)
+            if session.publisher_offer is not None and session.publisher_offer.sdp:
+                hold = sets_join_offer_late(self.client) and not self.is_one_shot
+                self.join_offer.take(self.now(), session.publisher_offer, hold=hold)
+                if self.closed:
+                    # What it offers cannot be negotiated.
+                    return
+            self.transports.start(self.now())
         self.connectivity.start()
         self._engine.entered(self._engine_refused)
 

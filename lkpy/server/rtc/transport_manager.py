@@ -181,7 +181,8 @@ class TransportManager:
     ) -> OfferResult | None:
         """Answer a client's offer. None: it was refused and the client has been told."""
         try:
-            result = self.publisher.handle_offer(now, offer, lookup)
+            with self._engine.together():
+                result = self.publisher.handle_offer(now, offer, lookup)
         except SdpTooLarge as error:
             self._signals.request_response(
                 rtc.RequestResponse(
@@ -210,7 +211,8 @@ class TransportManager:
             logger.debug("an answer for a single peer connection is ignored")
             return
         try:
-            result = self.subscriber.handle_answer(now, answer)
+            with self._engine.together():
+                result = self.subscriber.handle_answer(now, answer)
         except SdpError as error:
             self._owner.negotiation_failed(f"answer: {error.message}")
             return

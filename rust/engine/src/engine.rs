@@ -193,15 +193,19 @@ impl Engine {
             let message = format!("the command queue of worker {full} is full");
             return Err(EngineError::new(Code::Unavailable, message));
         }
+        let mut fed = Vec::with_capacity(parts.len());
         for ((slots, part), worker) in slots.iter_mut().zip(parts).zip(&self.workers) {
-            let is_empty = part.is_empty();
-            part.into_iter().for_each(|command| slots.push(command));
-            if !is_empty {
-                // The worker looks at its queue every turn: a lost wake-up only delays it.
-                let _ = worker.waker.wake();
+            if !part.is_empty() {
+                fed.push(worker);
             }
+            part.into_iter().for_each(|command| slots.push(command));
         }
         drop(slots);
+        // Who is woken looks at the queue at once, and should not have to wait for it.
+        for worker in fed {
+            // The worker looks at its queue every turn: a lost wake-up only delays it.
+            let _ = worker.waker.wake();
+        }
         closed.into_iter().for_each(|id| directory.forget(id));
         drop(directory);
         self.events.publish(failed);

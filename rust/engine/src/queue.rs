@@ -164,7 +164,10 @@ impl EventQueue {
             state.events.push_back(event);
         }
         self.note(&state);
-        if was_empty && !state.events.is_empty() {
+        let is_news = was_empty && !state.events.is_empty();
+        drop(state);
+        // Who is woken takes hold of the queue at once, and should not have to wait for it.
+        if is_news {
             self.readable.signal();
         }
         published
