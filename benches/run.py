@@ -30,6 +30,10 @@ _SIGNALLING = {
     "cpu_ms": "ms of CPU",
     "cpu_ms_per_join": "ms of CPU",
     "refused": "times told to come back",
+    "connected_p50_ms": "ms to connect",
+    "connected_p99_ms": "ms at the 99th percentile",
+    "ratio_p50": "of livekit-server's median",
+    "ratio_p99": "of its 99th percentile",
     "growth": "times the first ones",
     "us_per_receiver": "µs per receiver",
     "requests_per_s": "requests/s",
@@ -92,7 +96,7 @@ def control_plane() -> list[Row]:
 def signalling() -> list[Row]:
     """A whole server under real signal connections, and with participants who do nothing."""
     rows = []
-    for script in ("signalling", "idle", "join_storm", "whole_joins"):
+    for script in ("signalling", "idle", "join_storm", "whole_joins", "join_phases"):
         done = run([sys.executable, "-W", "ignore", f"benches/{script}.py"])
         rows += [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return rows

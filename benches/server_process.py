@@ -61,6 +61,14 @@ class Server:
         total = sum(spent.values())
         return Cpu(spent[str(self.pid)] if self.target.ours else total, total)
 
+    def waited(self) -> float:
+        """Seconds that its threads were ready to run and had no core."""
+        waited = 0
+        for thread in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                waited += int((thread / "schedstat").read_text().split()[1])
+        return waited / 1e9
+
     def memory(self) -> int:
         """Resident bytes."""
         pages = int(pathlib.Path(f"/proc/{self.pid}/statm").read_text().split()[1])
@@ -109,9 +117,9 @@ def _answers(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def started() -> Iterator[Server]:
-    """A server that has done nothing yet, or the one that the environment names."""
-    if "LIVEKIT_PID" in os.environ:
+def started(*, ours: bool = False) -> Iterator[Server]:
+    """A server that has done nothing yet, or the one that the environment names unless ``ours``."""
+    if "LIVEKIT_PID" in os.environ and not ours:
         key, secret = os.environ["LIVEKIT_API_KEY"], os.environ["LIVEKIT_API_SECRET"]
         target = Target(os.environ["LIVEKIT_URL"], key, secret, ours=False)
         yield Server(target, int(os.environ["LIVEKIT_PID"]))
