@@ -35,7 +35,7 @@ pub use dtls::{DtlsIdentity, DtlsState};
 pub use fingerprint::Fingerprint;
 pub use ice::IceState;
 #[cfg(any(test, feature = "raw-sctp"))]
-pub use sctp::raw;
+pub use sctp::{attacks, raw};
 pub use transport::Transport;
 pub use types::{
     CandidatePair, ChannelOptions, DataError, IceCredentials, LocalCandidate, Protocol,

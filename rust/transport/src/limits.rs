@@ -59,29 +59,25 @@ pub const CHANNELS: usize = 64;
 pub const SCTP_RECEIVE_BUFFER: u32 = 1024 * 1024;
 /// SCTP streams each way: their ids are smaller than this.
 pub const SCTP_STREAMS: u16 = 1_024;
-/// Streams an association has at a time. Each DATA chunk makes it go through all of them. Channels
-/// that close still have theirs.
+/// Streams an association has at a time. Channels that close still have theirs.
 pub const SCTP_LIVE_STREAMS: usize = 2 * CHANNELS;
-/// How far a TSN may be ahead of the first missing one. Between the two a peer that fills the receive
-/// buffer has 950 full chunks, or as many as this of 256 bytes.
-pub const SCTP_TSN_DISTANCE: usize = 4_096;
-/// Gaps in what was received, so that a SACK with all of them goes into one packet.
-pub const SCTP_GAPS: usize = 256;
+/// How far a TSN may be ahead of the first missing one. Peers begin with a window of 4,900 bytes, each of
+/// which may be a message. The receive window does not let them have more than this at a time.
+pub const SCTP_TSN_DISTANCE: usize = 8_192;
 /// DATA chunks looked at in one packet: more do not go into [`SCTP_PACKET`].
 pub const SCTP_DATA_CHUNKS: usize = 68;
 /// Chunks of other types looked at in one packet; each may be answered with a packet.
 pub const SCTP_CONTROL_CHUNKS: usize = 4;
-/// Chunks that may wait to be read. More are refused until some were.
-pub const SCTP_HELD_CHUNKS: usize = 4_096;
-/// Chunks that an association may be made to go through for each packet, and for each millisecond: each
-/// DATA chunk makes it go through all that arrived ahead and all that waits to be read. It is 5 us.
-pub const SCTP_WORK: usize = 4_096;
-/// The same, saved up for when the network loses a packet among many small messages.
-pub const SCTP_WORK_MAX: usize = 256 * SCTP_WORK;
-/// Fragments of one message. Peers cut at a packet's size, so that the largest message has 66.
-pub const SCTP_MESSAGE_PIECES: usize = 512;
-/// Bytes of one message that is put together; a longer one is thrown away and costs its channel.
-pub const SCTP_MESSAGE_BYTES: usize = 4 * MESSAGE_MAX;
+/// Messages that may wait to be read. More are refused until some were.
+pub const SCTP_HELD_MESSAGES: usize = 4_096;
+/// Fragments of a message that is delivered though something of others is missing before it. Peers cut at
+/// a packet's size, so that the largest message has 66; with more it waits.
+pub const SCTP_MESSAGE_PIECES: usize = 72;
+/// TSNs among which a stream's next message is looked for when one before it arrived and something of
+/// others is missing. Further ones wait for that.
+pub const SCTP_LOOK_AHEAD: usize = 128;
+/// Streams of a FORWARD-TSN for which that is done.
+pub const SCTP_FORWARDED_AT_ONCE: usize = 4;
 /// Bytes of answers (RFC 9260: SACK, HEARTBEAT ACK, COOKIE ACK…) that a peer may have before it has
 /// sent as many; and what it may save up.
 pub const SCTP_ANSWER_CREDIT: usize = 4 * 1024;

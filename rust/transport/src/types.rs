@@ -246,25 +246,21 @@ pub struct SctpRefused {
     pub ignored: u64,
     /// Further ahead than [`limits::SCTP_TSN_DISTANCE`].
     pub too_far: u64,
-    /// More gaps than [`limits::SCTP_GAPS`].
-    pub too_many_gaps: u64,
     /// More streams than [`limits::SCTP_LIVE_STREAMS`], or an id beyond [`limits::SCTP_STREAMS`].
     pub too_many_streams: u64,
-    /// More to be read than [`limits::SCTP_HELD_CHUNKS`].
+    /// More to be read than [`limits::SCTP_HELD_MESSAGES`].
     pub too_much_held: u64,
-    /// More chunks in a packet than may be looked at, or [`limits::SCTP_WORK`].
+    /// More chunks in a packet than may be looked at.
     pub too_costly: u64,
-    /// For a stream whose last generation is not read yet, or ahead on one that nobody reads.
+    /// For a stream whose reset is under way, or whose last generation is not read yet.
     pub closing: u64,
-    /// Messages larger than [`limits::SCTP_MESSAGE_BYTES`] or in more pieces than
-    /// [`limits::SCTP_MESSAGE_PIECES`].
+    /// Messages larger than [`limits::MESSAGE_MAX`].
     pub too_large: u64,
-    /// Chunks acknowledged and thrown away: of messages that are too large, out of sequence, or on a
-    /// channel that was closed.
+    /// Chunks acknowledged and thrown away: of messages without a beginning or an end, or that come twice.
     pub discarded: u64,
     /// Answers not sent: the peer had not sent as much, or they were larger than a packet.
     pub unanswered: u64,
-    /// Times that the association had received something else than was thought. It costs nothing, but
+    /// Times that the association acknowledged something else than it was told of. It costs nothing, but
     /// should not happen.
     pub disagreed: u64,
 }
@@ -277,12 +273,11 @@ impl SctpRefused {
     }
 
     /// The counts with their names in statistics.
-    pub fn by_cause(&self) -> [(&'static str, u64); 12] {
+    pub fn by_cause(&self) -> [(&'static str, u64); 11] {
         [
             ("malformed", self.malformed),
             ("ignored", self.ignored),
             ("too_far", self.too_far),
-            ("too_many_gaps", self.too_many_gaps),
             ("too_many_streams", self.too_many_streams),
             ("too_much_held", self.too_much_held),
             ("too_costly", self.too_costly),

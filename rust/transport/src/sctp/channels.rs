@@ -1,9 +1,11 @@
 //! Data channels: the streams that they have, from opening to reset.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use sctp_proto::{PayloadProtocolIdentifier as Ppid, StreamEvent};
 
+use super::guard::{Message as Arrived, SINK};
 use super::{Phase, Sctp, config};
 use crate::dcep::{Message, Open, Reliability};
 use crate::limits;
@@ -21,12 +23,25 @@ pub(super) enum ChannelState {
 pub(super) struct Channel {
     pub(super) state: ChannelState,
     pub(super) open: Option<Open>,
-    pub(super) readable: bool,
     /// Both sides have agreed on it: nobody has to be told that it is open.
     pub(super) negotiated: bool,
+    /// Messages that nobody reads yet.
+    pub(super) inbox: VecDeque<Arrived>,
+    /// The peer has reset the stream: the channel ends when its messages were read.
+    pub(super) is_finished: bool,
 }
 
 impl Channel {
+    pub(super) fn new(state: ChannelState, open: Option<Open>) -> Self {
+        Self {
+            state,
+            open,
+            negotiated: false,
+            inbox: VecDeque::new(),
+            is_finished: false,
+        }
+    }
+
     pub(super) fn is_reliable(&self) -> bool {
         let open = self.open.as_ref();
         self.state == ChannelState::Open
@@ -71,29 +86,16 @@ impl Sctp {
             _ => {}
         }
         match event {
-            StreamEvent::Opened { id } | StreamEvent::Readable { id } => {
-                if self.resetting.contains(&id) {
-                    return;
-                }
-                if let Some(channel) = self.channels.get_mut(&id) {
-                    channel.readable = true;
-                } else if self.channels.len() < limits::CHANNELS {
-                    self.channels.insert(
-                        id,
-                        Channel {
-                            state: ChannelState::Announced,
-                            open: None,
-                            readable: true,
-                            negotiated: false,
-                        },
-                    );
-                } else {
-                    self.reset(id);
-                }
+            StreamEvent::Opened { id: SINK } | StreamEvent::Readable { id: SINK } => {
+                self.drain_sink()
             }
+            StreamEvent::Finished { id: SINK } => {}
             StreamEvent::Finished { id } | StreamEvent::Stopped { id, .. } => {
-                self.forget(id);
                 self.resetting.insert(id);
+                match self.channels.get_mut(&id) {
+                    Some(channel) if !channel.inbox.is_empty() => channel.is_finished = true,
+                    _ => self.forget(id),
+                }
             }
             StreamEvent::ResetComplete { id } => {
                 self.resetting.remove(&id);
@@ -147,50 +149,35 @@ impl Sctp {
             });
         if let Some(id) = opened {
             self.guard.stream_made();
-            self.channels.insert(
-                id,
-                Channel {
-                    state: ChannelState::Opening,
-                    open: Some(open),
-                    readable: false,
-                    negotiated: false,
-                },
-            );
+            self.channels
+                .insert(id, Channel::new(ChannelState::Opening, Some(open)));
         }
     }
 
     /// Opens a channel that the peer knows of. Its first messages may be here already.
     fn open_negotiated(&mut self, id: u16, options: ChannelOptions) {
-        let announced = match self.channels.get(&id).map(|channel| channel.state) {
-            None => false,
-            Some(ChannelState::Announced) => true,
+        match self.channels.get(&id).map(|channel| channel.state) {
+            None | Some(ChannelState::Announced) => {}
             // The peer, or we, had it first.
             Some(ChannelState::Opening | ChannelState::Open) => return,
-        };
+        }
         let Phase::Running { association, .. } = &mut self.phase else {
             return;
         };
         let open = Open::from(options);
-        let stream = match announced {
-            true => association.stream(id),
-            false => association.open_stream(id, Ppid::Binary),
-        };
-        let Ok(mut stream) = stream else {
-            return;
-        };
-        config::configure(&mut stream, &open);
-        if !announced {
+        if association.stream(id).is_err() {
+            if association.open_stream(id, Ppid::Binary).is_err() {
+                return;
+            }
             self.guard.stream_made();
         }
-        self.channels.insert(
-            id,
-            Channel {
-                state: ChannelState::Announced,
-                open: Some(open),
-                readable: announced,
-                negotiated: true,
-            },
-        );
+        if let Ok(mut stream) = association.stream(id) {
+            config::configure(&mut stream, &open);
+        }
+        let announced = || Channel::new(ChannelState::Announced, None);
+        let channel = self.channels.entry(id).or_insert_with(announced);
+        channel.open = Some(open);
+        channel.negotiated = true;
         self.opened(id);
     }
 
@@ -200,22 +187,35 @@ impl Sctp {
         self.forget(id);
     }
 
-    fn reset(&mut self, id: u16) {
+    pub(super) fn reset(&mut self, id: u16) {
         if let Phase::Running { association, .. } = &mut self.phase
             && let Ok(mut stream) = association.stream(id)
             && stream.close().is_ok()
         {
             self.resetting.insert(id);
-            self.guard.unwant(id);
         }
     }
 
-    fn forget(&mut self, id: u16) {
-        if let Some(channel) = self.channels.remove(&id)
-            && channel.state != ChannelState::Announced
-        {
+    pub(super) fn forget(&mut self, id: u16) {
+        self.guard.closed(id);
+        let Some(channel) = self.channels.remove(&id) else {
+            return;
+        };
+        for message in &channel.inbox {
+            self.guard.read(message.bytes.len());
+        }
+        if channel.state != ChannelState::Announced {
             self.events
                 .push_back(TransportEvent::ChannelClosed { stream_id: id });
+        }
+    }
+
+    /// What the association was told in place of DATA.
+    fn drain_sink(&mut self) {
+        if let Phase::Running { association, .. } = &mut self.phase
+            && let Ok(mut stream) = association.stream(SINK)
+        {
+            while let Ok(Some(_)) = stream.read() {}
         }
     }
 }

@@ -1,29 +1,34 @@
-//! What a peer may make its association do.
+//! What stands before the association: the receiving side of SCTP, so that a peer's packets cost what they
+//! are worth.
 //!
-//! The association (`sctp-proto`) keeps what a peer sends for as long as it makes sense to nobody, and
-//! sorts, sums and scans it for each chunk. Here its packets are looked at before it sees them: each
-//! chunk is read exactly as the association will read it, what would cost it too much is taken out
-//! (a peer sends it again), and what keeps to no protocol is given up in the peer's name with a
-//! FORWARD-TSN, so that it is acknowledged and forgotten. What the association answers is weighed
-//! against what it was sent.
-//!
-//! What may cost time is bounded by the packet, and by the millisecond for the sake of peers that send
-//! small messages over a bad network.
+//! The association (`sctp-proto`) keeps each chunk that comes ahead, sorts and scans what it keeps for the
+//! next one, and reports every gap. So it is shown no DATA: chunks are put in order here, messages are
+//! handed to the channels, and the association is told by a FORWARD-TSN that the peer has gone on, which it
+//! acknowledges. What else it sees is first read exactly as it will read it. What is answered is
+//! acknowledged and weighed here (see `answers`).
 
 mod answers;
+mod arrivals;
 mod order;
 mod streams;
 pub(super) mod wire;
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use rustc_hash::FxHashSet;
+use sctp_proto::PayloadProtocolIdentifier as Ppid;
 
 use crate::limits;
 use crate::types::SctpRefused;
-use order::{Discard, Order, Piece, Place};
+pub(super) use order::Message;
+use order::{Order, Output, Piece, Place};
 use wire::{Chunk, Chunks, HEADER, kind};
+
+/// The stream of what the association is told in place of DATA if the peer does not know FORWARD-TSN. No
+/// channel has it.
+pub(super) const SINK: u16 = limits::SCTP_STREAMS;
+
+/// Averages of lengths are kept as so many times their value.
+const AVERAGE_OF: usize = 256;
 
 /// What the guard asks of the association.
 pub(super) trait Streams {
@@ -31,22 +36,20 @@ pub(super) trait Streams {
     fn ids(&self) -> Vec<u16>;
     /// Whether it has this one.
     fn has(&mut self, id: u16) -> bool;
-}
-
-/// What happens to a chunk.
-enum Verdict {
-    Keep,
-    Refuse,
-    /// These messages are given up in the peer's name instead.
-    Discard(Discard),
+    /// Makes one that it has not; whether that is possible yet.
+    fn open(&mut self, id: u16) -> bool;
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Guard {
     /// Known once the peer's INIT or INIT ACK was seen.
     order: Option<Order>,
+    /// The cumulative TSN that the association knows.
+    told: u32,
     /// The verification tag of packets to us.
     own_tag: Option<u32>,
+    /// Ports and verification tag of packets to the peer.
+    header: Option<[u8; 8]>,
     /// The Initiate Tag of the peer's INIT.
     init_tag: Option<u32>,
     /// The peer knows FORWARD-TSN.
@@ -62,19 +65,18 @@ pub(super) struct Guard {
     resets: usize,
     /// Live streams of the association.
     streams: usize,
-    /// Chunks and bytes that the association keeps for reading.
-    held: usize,
-    held_bytes: usize,
-    /// Chunks that the association may be made to go through.
-    work: usize,
-    /// When more of it was given for the time that passed.
-    last: Option<Instant>,
+    /// Messages that wait to be read, and their bytes.
+    unread: usize,
+    unread_bytes: usize,
+    /// Bytes of a DATA chunk of late, times [`AVERAGE_OF`].
+    average: usize,
+    /// The window that the peer knows.
+    advertised: usize,
+    /// The peer waits for a SACK.
+    owes_sack: bool,
     /// Bytes that may be answered.
     credit: usize,
-    /// Streams whose messages were too large.
-    oversized: Vec<u16>,
-    /// The peer keeps to no protocol, and what it sends cannot be given up in its name.
-    is_hopeless: bool,
+    out: Output,
     scratch: Vec<u8>,
     pub(super) refused: SctpRefused,
 }
@@ -85,8 +87,6 @@ struct Packet {
     is_established: bool,
     controls: usize,
     data: usize,
-    /// Streams that its chunks make.
-    made: Vec<u16>,
 }
 
 impl Guard {
@@ -94,7 +94,8 @@ impl Guard {
     pub fn restart(&mut self) {
         *self = Self {
             credit: limits::SCTP_ANSWER_CREDIT,
-            work: limits::SCTP_WORK_MAX,
+            average: limits::SCTP_PAYLOAD as usize * AVERAGE_OF,
+            advertised: limits::SCTP_RECEIVE_BUFFER as usize,
             refused: self.refused,
             ..Self::default()
         };
@@ -103,7 +104,6 @@ impl Guard {
     /// A packet of the peer as the association may see it, or `None`.
     pub fn inbound(
         &mut self,
-        now: Instant,
         packet: Bytes,
         is_established: bool,
         streams: &mut impl Streams,
@@ -124,7 +124,6 @@ impl Guard {
             is_established,
             ..Packet::default()
         };
-        let mut discard = None;
         let mut changed = !wire::is_padded(&packet);
         for chunk in Chunks::of(&packet) {
             let Some(chunk) = chunk else {
@@ -132,32 +131,18 @@ impl Guard {
                 changed = true;
                 break;
             };
-            match self.judge(chunk, &mut state, streams) {
-                Verdict::Keep => {
-                    push_forward_tsn(&mut out, &mut discard);
-                    wire::push(&mut out, chunk.0);
-                }
-                Verdict::Refuse => changed = true,
-                Verdict::Discard(another) => {
-                    match &mut discard {
-                        Some(discard) => discard.merge(&another),
-                        None => discard = Some(another),
-                    }
-                    changed = true;
-                }
+            if self.judge(chunk, &mut state, streams) {
+                changed |= self.tell(&mut out, streams);
+                wire::push(&mut out, chunk.0);
+            } else {
+                changed = true;
             }
         }
-        push_forward_tsn(&mut out, &mut discard);
+        changed |= self.tell(&mut out, streams);
         let is_empty = out.len() == HEADER;
-        let last = *self.last.get_or_insert(now);
-        let milliseconds = now.saturating_duration_since(last).as_millis() as usize;
-        if milliseconds > 0 {
-            self.last = Some(now);
-        }
-        let passed = 1 + milliseconds;
-        let work = limits::SCTP_WORK.saturating_mul(passed);
-        self.work = (self.work + work).min(limits::SCTP_WORK_MAX);
         self.credit = (self.credit + packet.len()).min(limits::SCTP_ANSWER_CREDIT_MAX);
+        self.refused.discarded += std::mem::take(&mut self.out.discarded);
+        self.refused.too_large += self.out.oversized.len() as u64;
         let passed = if is_empty {
             None
         } else if changed {
@@ -166,8 +151,38 @@ impl Guard {
         } else {
             Some(packet)
         };
+        out.shrink_to(4 * limits::SCTP_PACKET);
         self.scratch = out;
         passed
+    }
+
+    /// Tells the association how far the peer has gone; whether there was anything to tell.
+    fn tell(&mut self, out: &mut Vec<u8>, streams: &mut impl Streams) -> bool {
+        let Some(order) = &self.order else {
+            return false;
+        };
+        let tsn = order.cumulative();
+        if tsn == self.told {
+            return false;
+        }
+        if self.forwards {
+            out.extend([kind::FORWARD_TSN, 0, 0, 8]);
+            out.extend(tsn.to_be_bytes());
+            self.told = tsn;
+            return true;
+        }
+        if !streams.has(SINK) && streams.open(SINK) {
+            self.streams += 1;
+        }
+        while self.told != tsn {
+            self.told = self.told.wrapping_add(1);
+            // Whole, unordered, of one byte.
+            out.extend([kind::DATA, 7, 0, 17]);
+            out.extend(self.told.to_be_bytes());
+            out.extend(SINK.to_be_bytes());
+            out.extend([0; 10]);
+        }
+        true
     }
 
     /// Whether the association would take the packet for its own.
@@ -185,22 +200,19 @@ impl Guard {
         }
     }
 
-    fn judge(
-        &mut self,
-        chunk: Chunk<'_>,
-        packet: &mut Packet,
-        streams: &mut impl Streams,
-    ) -> Verdict {
+    /// Whether the association may see a chunk.
+    fn judge(&mut self, chunk: Chunk<'_>, packet: &mut Packet, streams: &mut impl Streams) -> bool {
         if !chunk.is_exact() {
             return self.refuse(chunk.may_be_skipped());
         }
         if chunk.kind() == kind::DATA {
-            return self.judge_data(chunk, packet, streams);
+            self.take_data(chunk, packet, streams);
+            return false;
         }
         packet.controls += 1;
         if packet.controls > limits::SCTP_CONTROL_CHUNKS {
             self.refused.too_costly += 1;
-            return Verdict::Refuse;
+            return false;
         }
         let keeps = match chunk.kind() {
             kind::INIT => {
@@ -222,24 +234,21 @@ impl Guard {
             // read what follows.
             kind::ERROR => return self.refuse(true),
             kind::RECONFIG => return self.judge_reset(chunk, packet, streams),
-            kind::FORWARD_TSN => return self.judge_forward(chunk, packet, streams),
+            kind::FORWARD_TSN => return self.judge_forward(chunk, packet),
             _ => true,
         };
-        if keeps {
-            return Verdict::Keep;
-        }
-        self.refuse(false)
+        keeps || self.refuse(false)
     }
 
     /// What is malformed, or what ordinary peers send too.
-    fn refuse(&mut self, is_ordinary: bool) -> Verdict {
+    fn refuse(&mut self, is_ordinary: bool) -> bool {
         let refused = &mut self.refused;
         let counter = match is_ordinary {
             true => &mut refused.ignored,
             false => &mut refused.malformed,
         };
         *counter += 1;
-        Verdict::Refuse
+        false
     }
 
     /// INIT or INIT ACK.
@@ -249,139 +258,109 @@ impl Guard {
         }
         let initial_tsn = wire::u32_at(chunk.0, 16);
         self.order = Some(Order::new(initial_tsn));
+        self.told = initial_tsn.wrapping_sub(1);
         self.forwards = chunk.supports_forward_tsn();
         self.next_reset = initial_tsn;
         true
     }
 
-    fn judge_data(
-        &mut self,
-        chunk: Chunk<'_>,
-        packet: &mut Packet,
-        streams: &mut impl Streams,
-    ) -> Verdict {
-        let Some(order) = self.order.as_mut().filter(|_| packet.is_established) else {
-            // Perhaps it overtook the COOKIE ACK.
-            return self.refuse(true);
-        };
+    fn take_data(&mut self, chunk: Chunk<'_>, state: &mut Packet, streams: &mut impl Streams) {
+        state.data += 1;
         let tsn = wire::u32_at(chunk.0, 4);
         let piece = Piece {
             stream: wire::u16_at(chunk.0, 8),
             ssn: wire::u16_at(chunk.0, 10),
-            len: (chunk.0.len() - 16) as u16,
             ends: chunk.flags() & 1 != 0,
             begins: chunk.flags() & 2 != 0,
             unordered: chunk.flags() & 4 != 0,
+            kind: Ppid::from(wire::u32_at(chunk.0, 12)),
         };
-        packet.data += 1;
+        if !self.admits(tsn, piece.stream, state, streams) {
+            return;
+        }
+        let Some(order) = &mut self.order else {
+            return;
+        };
+        self.has_data = true;
+        let payload = &chunk.0[16..];
+        self.average -= self.average / 8;
+        self.average += payload.len() * AVERAGE_OF / 8;
+        order.receive(tsn, piece, payload, &mut self.out);
+        let wants_sack = chunk.flags() & 8 != 0;
+        self.owes_sack |= wants_sack || order.ahead() > 0;
+    }
+
+    /// Whether a DATA chunk is taken.
+    fn admits(
+        &mut self,
+        tsn: u32,
+        stream: u16,
+        state: &Packet,
+        streams: &mut impl Streams,
+    ) -> bool {
+        let Some(order) = self.order.as_ref().filter(|_| state.is_established) else {
+            // Perhaps it overtook the COOKIE ACK.
+            return self.refuse(true);
+        };
         let place = order.place(tsn);
+        let is_beyond = order.is_beyond(tsn);
+        let is_full = is_beyond && self.used() >= limits::SCTP_RECEIVE_BUFFER as usize;
+        // The peer waits for it, or asks whether its window is still closed.
+        self.owes_sack |= place != Place::Fresh || is_full;
+        let is_many = is_beyond && self.unread >= limits::SCTP_HELD_MESSAGES;
         let refused = &mut self.refused;
         let counter = match place {
-            Place::TooFar => Some(&mut refused.too_far),
-            Place::TooManyGaps => Some(&mut refused.too_many_gaps),
-            // The answer tells of all that arrived ahead.
-            _ if packet.data == 1 && self.work < order.ahead() => Some(&mut refused.too_costly),
-            _ if packet.data > limits::SCTP_DATA_CHUNKS => Some(&mut refused.too_costly),
-            _ => None,
-        };
-        if let Some(counter) = counter {
-            *counter += 1;
-            return Verdict::Refuse;
-        }
-        if packet.data == 1 {
-            self.work -= order.ahead();
-        }
-        if place == Place::Duplicate {
-            // It is acknowledged again: that may be what the peer waits for.
-            return Verdict::Keep;
-        }
-        // It is thrown away alone, once it is the next one.
-        if place == Place::Ahead && order.is_unwanted(piece.stream) {
-            refused.closing += 1;
-            return Verdict::Refuse;
-        }
-        let exists = streams.has(piece.stream);
-        if self.closing.contains(&piece.stream) {
-            if exists {
-                refused.closing += 1;
-                return Verdict::Refuse;
-            }
-            self.closing.remove(&piece.stream);
-        }
-        if !exists && !packet.made.contains(&piece.stream) {
-            if piece.stream >= limits::SCTP_STREAMS
-                || self.streams + packet.made.len() >= limits::SCTP_LIVE_STREAMS
+            Place::TooFar => &mut refused.too_far,
+            Place::Duplicate => return false,
+            Place::Fresh if state.data > limits::SCTP_DATA_CHUNKS => &mut refused.too_costly,
+            Place::Fresh if is_many => &mut refused.too_much_held,
+            Place::Fresh if is_full => return false,
+            Place::Fresh if self.closing.contains(&stream) => &mut refused.closing,
+            Place::Fresh if streams.has(stream) => return true,
+            Place::Fresh
+                if stream >= limits::SCTP_STREAMS || self.streams >= limits::SCTP_LIVE_STREAMS =>
             {
-                refused.too_many_streams += 1;
-                return Verdict::Refuse;
+                &mut refused.too_many_streams
             }
-            packet.made.push(piece.stream);
-        }
-        let Some(work) = self
-            .work
-            .checked_sub(self.streams + order.ahead() + self.held / 2)
-        else {
-            refused.too_costly += 1;
-            return Verdict::Refuse;
+            Place::Fresh if streams.open(stream) => {
+                self.streams += 1;
+                return true;
+            }
+            // Its reset is under way.
+            Place::Fresh => &mut refused.closing,
         };
-        self.work = work;
-        if order.is_beyond(tsn) {
-            if self.held >= limits::SCTP_HELD_CHUNKS {
-                refused.too_much_held += 1;
-                return Verdict::Refuse;
-            }
-            // The association will refuse it, and say that its window is closed.
-            if self.held_bytes >= limits::SCTP_RECEIVE_BUFFER as usize {
-                return Verdict::Keep;
-            }
-        }
-        self.has_data = true;
-        let discard = if place == Place::Next {
-            order.advance(piece)
-        } else {
-            order.insert(tsn, piece);
-            None
-        };
-        match discard {
-            Some(discard) => self.discard(discard),
-            None => {
-                self.held += 1;
-                self.held_bytes += usize::from(piece.len);
-                Verdict::Keep
-            }
-        }
+        *counter += 1;
+        false
     }
 
-    fn discard(&mut self, mut discard: Discard) -> Verdict {
-        self.is_hopeless |= !self.forwards;
-        self.refused.discarded += 1;
-        self.refused.too_large += discard.oversized.len() as u64;
-        self.oversized.append(&mut discard.oversized);
-        Verdict::Discard(discard)
+    /// Payload that is kept: what waits for something that is missing, and for being read.
+    fn used(&self) -> usize {
+        self.order.as_ref().map_or(0, Order::bytes) + self.unread_bytes
     }
 
-    /// A message was read: so many chunks and bytes.
-    pub fn read(&mut self, chunks: usize, bytes: usize) {
-        self.held = self.held.saturating_sub(chunks);
-        self.held_bytes = self.held_bytes.saturating_sub(bytes);
+    /// Messages that arrived since the last call.
+    pub fn take_messages(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.out.messages)
     }
 
-    /// Everything that could be read was.
-    pub fn is_drained(&mut self) {
-        if let Some(order) = &self.order
-            && order.ahead() == 0
-        {
-            self.held = order.open_pieces();
-        }
+    /// A message waits to be read.
+    pub fn waits(&mut self, bytes: usize) {
+        self.unread += 1;
+        self.unread_bytes += bytes;
+    }
+
+    /// It does not any more.
+    pub fn read(&mut self, bytes: usize) {
+        self.unread = self.unread.saturating_sub(1);
+        self.unread_bytes = self.unread_bytes.saturating_sub(bytes);
     }
 
     pub fn stream_made(&mut self) {
         self.streams += 1;
     }
 
-    pub fn stream_gone(&mut self, id: u16) {
+    pub fn stream_gone(&mut self) {
         self.streams = self.streams.saturating_sub(1);
-        self.closing.remove(&id);
     }
 
     pub fn reset_begun(&mut self) {
@@ -392,21 +371,14 @@ impl Guard {
         self.resets = self.resets.saturating_sub(1);
     }
 
-    /// Nobody will read what a stream has.
-    pub fn unwant(&mut self, stream: u16) {
-        if let Some(order) = self.order.as_mut().filter(|_| self.forwards) {
-            order.unwant(stream);
-        }
+    /// A stream that the peer has reset has nothing left to be read.
+    pub fn closed(&mut self, id: u16) {
+        self.closing.remove(&id);
     }
 
     /// Streams on which messages were too large since the last call.
     pub fn take_oversized(&mut self) -> Vec<u16> {
-        std::mem::take(&mut self.oversized)
-    }
-
-    /// Whether nothing is left but to end the association.
-    pub fn is_hopeless(&self) -> bool {
-        self.is_hopeless
+        std::mem::take(&mut self.out.oversized)
     }
 }
 
@@ -416,19 +388,4 @@ fn only(packet: &[u8], chunk: Chunk<'_>) -> Bytes {
     wire::push(&mut only, chunk.0);
     wire::seal(&mut only);
     only.into()
-}
-
-/// What the peer would have sent had it given up these messages.
-fn push_forward_tsn(packet: &mut Vec<u8>, discard: &mut Option<Discard>) {
-    let Some(discard) = discard.take() else {
-        return;
-    };
-    let len = 8 + 4 * discard.streams.len() as u16;
-    packet.extend([kind::FORWARD_TSN, 0]);
-    packet.extend(len.to_be_bytes());
-    packet.extend(discard.tsn.to_be_bytes());
-    for (stream, ssn) in discard.streams {
-        packet.extend(stream.to_be_bytes());
-        packet.extend(ssn.to_be_bytes());
-    }
 }

@@ -1,62 +1,75 @@
 //! Messages that arrived: user data and the channel protocol.
 
-use sctp_proto::{Chunks, PayloadProtocolIdentifier as Ppid};
+use sctp_proto::PayloadProtocolIdentifier as Ppid;
 
-use super::channels::ChannelState;
+use super::channels::{Channel, ChannelState};
+use super::guard::Message as Arrived;
 use super::{Phase, Sctp, config};
 use crate::dcep::{Message, Open, Reliability};
 use crate::limits;
 use crate::types::TransportEvent;
 
 impl Sctp {
-    pub(super) fn read(&mut self) -> bool {
-        let mut progress = false;
-        while let Some((id, chunks)) = self.next_message() {
-            progress = true;
-            self.message(id, &chunks);
+    /// A message is read at once, if anybody reads.
+    pub(super) fn arrived(&mut self, message: Arrived) {
+        let id = message.stream;
+        // Nobody reads what a channel had that is being closed.
+        if self.resetting.contains(&id) {
+            return;
         }
-        progress
+        if !self.channels.contains_key(&id) && self.channels.len() >= limits::CHANNELS {
+            return self.reset(id);
+        }
+        let announced = || Channel::new(ChannelState::Announced, None);
+        let channel = self.channels.entry(id).or_insert_with(announced);
+        let waits = self.paused || self.reliable_paused && channel.is_reliable();
+        if waits || !self.phase.is_established() || !channel.inbox.is_empty() {
+            self.guard.waits(message.bytes.len());
+            channel.inbox.push_back(message);
+        } else {
+            self.message(message);
+        }
     }
 
-    fn next_message(&mut self) -> Option<(u16, Chunks)> {
-        // Data may arrive before the end of the handshake, but answers cannot leave before it.
-        let Phase::Running {
-            association,
-            established: true,
-            ..
-        } = &mut self.phase
-        else {
-            return None;
-        };
-        for (id, channel) in &mut self.channels {
-            if channel.readable && !(self.reliable_paused && channel.is_reliable()) {
-                let read = association.stream(*id).and_then(|mut s| s.read());
-                match read {
-                    Ok(Some(chunks)) => return Some((*id, chunks)),
-                    _ => channel.readable = false,
-                }
+    pub(super) fn read(&mut self) {
+        while let Some(message) = self.next_message() {
+            let id = message.stream;
+            self.guard.read(message.bytes.len());
+            self.message(message);
+            let channel = self.channels.get(&id);
+            if channel.is_some_and(|channel| channel.is_finished && channel.inbox.is_empty()) {
+                self.forget(id);
             }
         }
-        None
+        self.guard.window_opened();
     }
 
-    fn message(&mut self, id: u16, chunks: &Chunks) {
-        let length = chunks.len();
-        self.guard.read(chunks.chunks.len(), length);
-        if length > limits::MESSAGE_MAX {
-            return self.fail_channel(id);
+    fn next_message(&mut self) -> Option<Arrived> {
+        // Data may arrive before the end of the handshake, but answers cannot leave before it.
+        if !self.phase.is_established() {
+            return None;
         }
-        let mut bytes = vec![0; length];
-        if chunks.read(&mut bytes).is_err() {
-            return self.fail_channel(id);
-        }
-        let binary = match chunks.ppi {
+        let paused = self.reliable_paused;
+        let mut channels = self.channels.values_mut();
+        channels.find_map(|channel| match paused && channel.is_reliable() {
+            true => None,
+            false => channel.inbox.pop_front(),
+        })
+    }
+
+    fn message(&mut self, message: Arrived) {
+        let Arrived {
+            stream: id,
+            kind,
+            mut bytes,
+        } = message;
+        let binary = match kind {
             Ppid::Dcep => return self.dcep(id, &bytes),
             Ppid::String => false,
             Ppid::Binary => true,
             Ppid::StringEmpty | Ppid::BinaryEmpty => {
                 bytes.clear();
-                chunks.ppi == Ppid::BinaryEmpty
+                kind == Ppid::BinaryEmpty
             }
             // Of a kind that nobody has in use; 52 and 54 were parts of messages (RFC 8831 6.6).
             Ppid::Unknown => return,

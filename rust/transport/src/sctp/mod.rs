@@ -7,6 +7,8 @@
 //! retransmission timeout.
 
 mod acks;
+#[cfg(any(test, feature = "raw-sctp"))]
+pub mod attacks;
 mod channels;
 mod config;
 mod guard;
@@ -58,6 +60,18 @@ enum Phase {
     Ended,
 }
 
+impl Phase {
+    fn is_established(&self) -> bool {
+        matches!(
+            self,
+            Self::Running {
+                established: true,
+                ..
+            }
+        )
+    }
+}
+
 pub(crate) struct Sctp {
     endpoint: Option<Endpoint>,
     phase: Phase,
@@ -72,6 +86,8 @@ pub(crate) struct Sctp {
     reliable_paused: bool,
     channel_buffer: usize,
     delayed_ack: Option<DelayedAck>,
+    /// A SACK that waits for the peer to have sent as much is sent then.
+    sack_due: Option<Instant>,
     guard: Guard,
     /// The last packet with DATA that was sent.
     #[cfg(any(test, feature = "raw-sctp"))]
@@ -94,6 +110,7 @@ impl Sctp {
             reliable_paused: false,
             channel_buffer,
             delayed_ack: None,
+            sack_due: None,
             guard: Guard::default(),
             #[cfg(any(test, feature = "raw-sctp"))]
             last_data: None,
@@ -179,19 +196,10 @@ impl Sctp {
         if self.is_client.is_none() || matches!(self.phase, Phase::Ended) {
             return;
         }
-        let established = matches!(
-            self.phase,
-            Phase::Running {
-                established: true,
-                ..
-            }
-        );
+        let established = self.phase.is_established();
         // A late copy of the peer's INIT is no reason to end the association.
         if established && config::is_init(&packet) {
             return;
-        }
-        if !self.paused && !self.reliable_paused {
-            self.guard.is_drained();
         }
         let passed = match &mut self.phase {
             // The peer's INIT crosses ours, and the DTLS client's is the one that counts.
@@ -200,23 +208,33 @@ impl Sctp {
                     return;
                 }
                 self.guard.restart();
-                self.guard.inbound(now, packet, false, &mut NoStreams)
+                self.guard.inbound(packet, false, &mut NoStreams)
             }
             Phase::Running { association, .. } => {
                 let streams = &mut Known(association);
-                self.guard.inbound(now, packet, established, streams)
+                self.guard.inbound(packet, established, streams)
             }
             _ => {
                 self.guard.restart();
-                self.guard.inbound(now, packet, false, &mut NoStreams)
+                self.guard.inbound(packet, false, &mut NoStreams)
             }
         };
-        if self.guard.is_hopeless() {
-            return self.abort(now);
+        for message in self.guard.take_messages() {
+            self.arrived(message);
         }
-        let Some(packet) = passed else {
-            return;
-        };
+        for stream_id in self.guard.take_oversized() {
+            self.fail_channel(stream_id);
+        }
+        if let Some(packet) = passed {
+            self.handle_passed(now, packet);
+        }
+        self.drive(now);
+        let timeout = self.association_timeout();
+        self.delayed_ack = DelayedAck::of(now, timeout).or(self.delayed_ack);
+    }
+
+    /// What is left of a packet for the association.
+    fn handle_passed(&mut self, now: Instant, packet: Bytes) {
         let endpoint = self.endpoint.get_or_insert_with(config::new_endpoint);
         match endpoint.handle(now, config::PEER, None, None, packet) {
             Some((handle, DatagramEvent::NewAssociation(association))) => {
@@ -235,12 +253,6 @@ impl Sctp {
             }
             None => {}
         }
-        for stream_id in self.guard.take_oversized() {
-            self.fail_channel(stream_id);
-        }
-        self.drive(now);
-        let timeout = self.association_timeout();
-        self.delayed_ack = DelayedAck::of(now, timeout).or(self.delayed_ack);
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
@@ -258,10 +270,13 @@ impl Sctp {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Idle(at) => *at,
-            Phase::Running { .. } => match self.pending_ack() {
-                Some(ack) => Some(ack.due),
-                None => self.association_timeout(),
-            },
+            Phase::Running { .. } => {
+                let association = match self.pending_ack() {
+                    Some(ack) => Some(ack.due),
+                    None => self.association_timeout(),
+                };
+                [association, self.sack_due].into_iter().flatten().min()
+            }
             Phase::Ended => None,
         }
     }
@@ -300,15 +315,6 @@ impl Sctp {
             .filter(|(_, channel)| channel.state != ChannelState::Announced);
         self.events
             .extend(announced.map(|(stream_id, _)| TransportEvent::ChannelClosed { stream_id }));
-    }
-
-    /// Ends the association because of what the peer does.
-    fn abort(&mut self, now: Instant) {
-        if let Phase::Running { association, .. } = &mut self.phase {
-            let _already_closed = association.close();
-            self.transmit(now);
-        }
-        self.end();
     }
 
     fn connect_if_wanted(&mut self, now: Instant) {
@@ -374,17 +380,25 @@ impl Sctp {
     }
 
     fn drive(&mut self, now: Instant) {
-        loop {
-            let mut progress = self.take_events(now);
-            self.open_waiting();
-            if !self.paused {
-                progress |= self.read();
-            }
-            self.transmit(now);
-            if !progress {
-                break;
-            }
+        self.take_events(now);
+        self.open_waiting();
+        if !self.paused {
+            self.read();
         }
+        self.transmit(now);
+        // What was sent may have made room, or ended something.
+        self.take_events(now);
+        self.send_owed_sack(now);
+    }
+
+    fn send_owed_sack(&mut self, now: Instant) {
+        let is_due = self.sack_due.is_some_and(|at| at <= now);
+        self.packets.extend(self.guard.owed_sack(is_due));
+        self.sack_due = match (self.guard.owes_sack(), self.sack_due) {
+            (false, _) => None,
+            (true, Some(at)) if at > now => Some(at),
+            (true, _) => Some(now + acks::ACK_DELAY),
+        };
     }
 
     fn transmit(&mut self, now: Instant) {
@@ -406,8 +420,7 @@ impl Sctp {
         }
     }
 
-    fn take_events(&mut self, now: Instant) -> bool {
-        let mut progress = false;
+    fn take_events(&mut self, now: Instant) {
         loop {
             let Phase::Running {
                 association,
@@ -415,14 +428,13 @@ impl Sctp {
                 ..
             } = &mut self.phase
             else {
-                return progress;
+                return;
             };
             // The endpoint keeps one association and is dropped with it.
             while association.poll_endpoint_event().is_some() {}
             let Some(event) = association.poll() else {
-                return progress;
+                return;
             };
-            progress = true;
             match event {
                 Event::Connected => *established = true,
                 Event::HandshakeFailed { .. } => self.try_again(now),
@@ -432,9 +444,7 @@ impl Sctp {
                     self.end();
                 }
                 Event::Stream(event) => self.stream_event(event),
-                Event::DataChannelStatsFinal(stream) => {
-                    self.guard.stream_gone(stream.stream_identifier);
-                }
+                Event::DataChannelStatsFinal(_) => self.guard.stream_gone(),
                 _ => {}
             }
         }
@@ -452,6 +462,10 @@ impl guard::Streams for Known<'_> {
     fn has(&mut self, id: u16) -> bool {
         self.0.stream(id).is_ok()
     }
+
+    fn open(&mut self, id: u16) -> bool {
+        self.0.open_stream(id, Ppid::Binary).is_ok()
+    }
 }
 
 /// There is no association.
@@ -463,6 +477,10 @@ impl guard::Streams for NoStreams {
     }
 
     fn has(&mut self, _id: u16) -> bool {
+        false
+    }
+
+    fn open(&mut self, _id: u16) -> bool {
         false
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 
 use super::*;
 
+const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 struct Net {
@@ -193,19 +194,37 @@ fn a_burst_of_losses_in_a_full_window_is_not_refused_anything() {
     assert_eq!(pair.server.refused(), SctpRefused::default());
 }
 
-/// Dozens of messages in a packet: some may have to be sent again, all of them arrive.
+/// How long messages take over a network that loses so many of a thousand packets.
+fn duration_of(len: usize, count: usize, loss: u64, seed: u64) -> (Duration, SctpRefused) {
+    let mut pair = Pair::new(seed);
+    let stream = pair.open("c", true, None);
+    (pair.net.loss, pair.net.jitter) = (loss, Duration::from_millis(5));
+    let began = pair.now;
+    assert!(pair.transfer(stream, len, count));
+    (pair.now - began, pair.server.refused())
+}
+
+/// Messages of one byte and of the greatest length, at no loss and at a tenth, with packets that overtake
+/// each other. Nothing is refused, but for the first of very many small messages, which come before the
+/// peer has heard what it may have on its way; and these take no more than a few times as long as they
+/// do without a guard (20,000 take 0.2, 0.2, 0.7 and 1.4 s).
 #[test]
-fn small_messages_over_a_bad_network_all_arrive() {
-    for (len, count) in [(1, 1_000), (20, 5_000), (200, 5_000)] {
-        let mut pair = Pair::new(5);
-        let stream = pair.open("c", true, None);
-        (pair.net.loss, pair.net.jitter) = (50, Duration::from_millis(15));
-        let began = pair.now;
-        assert!(pair.transfer(stream, len, count));
-        assert!(pair.now - began < MINUTE / 2, "{:?}", pair.now - began);
-        let refused = pair.server.refused();
-        let sequence = (refused.malformed, refused.discarded, refused.disagreed);
-        assert_eq!(sequence, (0, 0, 0));
+fn messages_of_every_length_over_every_network() {
+    for (loss, most) in [(0, 1), (10, 3), (50, 4), (100, 10)] {
+        for (len, count) in [
+            (1, if loss == 50 { 20_000 } else { 6_000 }),
+            (100, 2_000),
+            (1_200, 500),
+            (limits::MESSAGE_MAX, 10),
+        ] {
+            let (took, mut refused) = duration_of(len, count, loss, 1 + loss);
+            println!("{loss:4} {len:6}: {took:?} {refused:?}");
+            if len == 1 {
+                assert!(took < most * SECOND, "{loss}: {took:?}");
+                (refused.too_far, refused.unanswered) = (0, 0);
+            }
+            assert_eq!(refused, SctpRefused::default(), "{len} {loss}");
+        }
     }
 }
 

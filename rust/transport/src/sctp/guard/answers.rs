@@ -1,9 +1,11 @@
-//! What the association answers: learnt from, weighed, and cut to size.
+//! What is answered: SACKs, which tell of what the association has not seen, and all else that the
+//! association says, weighed.
 
 use bytes::Bytes;
 
-use super::Guard;
+use super::order::Order;
 use super::wire::{self, HEADER, kind};
+use super::{AVERAGE_OF, Guard};
 use crate::limits;
 
 /// Length of a packet with a SACK without gaps.
@@ -16,10 +18,11 @@ impl Guard {
             return None;
         }
         let first = packet[HEADER];
-        match first {
-            kind::INIT | kind::INIT_ACK => self.own_tag = Some(wire::u32_at(&packet, 16)),
-            kind::SACK => self.learn(&packet),
-            _ => {}
+        if matches!(first, kind::INIT | kind::INIT_ACK) {
+            self.own_tag = Some(wire::u32_at(&packet, 16));
+        }
+        if first != kind::INIT {
+            self.header = packet[..8].try_into().ok();
         }
         let is_answer = !matches!(
             first,
@@ -30,10 +33,18 @@ impl Guard {
         } else {
             limits::SCTP_PACKET
         };
-        let packet = if packet.len() <= room {
+        let packet = if first == kind::SACK && room >= SACK {
+            // With all gaps, or later.
+            self.owes_sack = self.order.as_ref().is_some_and(|order| order.ahead() > 0);
+            if self.owes_sack {
+                return None;
+            }
+            let sack = self.sack(room);
+            let is_agreed = sack[HEADER + 4..HEADER + 8] == packet[HEADER + 4..HEADER + 8];
+            self.refused.disagreed += u64::from(!is_agreed);
+            sack
+        } else if packet.len() <= room {
             packet
-        } else if first == kind::SACK && room >= SACK {
-            shorten(&packet, room)
         } else {
             self.refused.unanswered += 1;
             return None;
@@ -44,30 +55,64 @@ impl Guard {
         Some(packet)
     }
 
-    /// What the association has, by its own account.
-    fn learn(&mut self, sack: &[u8]) {
-        let blocks = sack[SACK..].chunks_exact(4);
-        let gaps = blocks.map(|block| (wire::u16_at(block, 0), wire::u16_at(block, 2)));
-        let window = wire::u32_at(sack, 20);
-        self.held_bytes = limits::SCTP_RECEIVE_BUFFER.saturating_sub(window) as usize;
-        if self.held_bytes == 0 {
-            self.held = 0;
+    /// A SACK that the peer waits for, and that the association knows nothing of. One that tells of more
+    /// gaps than may be answered yet waits for the peer's next packets, unless it `is_due`.
+    pub(in crate::sctp) fn owed_sack(&mut self, is_due: bool) -> Option<Bytes> {
+        let most = self.credit.min(limits::SCTP_PACKET);
+        if !self.owes_sack || most < SACK || self.header.is_none() {
+            return None;
         }
-        if let Some(order) = &mut self.order
-            && !order.agree(wire::u32_at(sack, 16), gaps)
-        {
-            self.refused.disagreed += 1;
+        let sack = self.sack(if is_due { most } else { limits::SCTP_PACKET });
+        if sack.len() > most {
+            return None;
         }
+        self.owes_sack = false;
+        self.credit -= sack.len();
+        Some(sack)
     }
-}
 
-/// A SACK with as many gaps as go into `room` bytes: the peer hears of the others later.
-fn shorten(sack: &[u8], room: usize) -> Bytes {
-    let blocks = (room - SACK) / 4;
-    let mut short = sack[..SACK + 4 * blocks].to_vec();
-    short[HEADER + 2..HEADER + 4].copy_from_slice(&(16 + 4 * blocks as u16).to_be_bytes());
-    short[24..26].copy_from_slice(&(blocks as u16).to_be_bytes());
-    short[26..28].fill(0);
-    wire::seal(&mut short);
-    short.into()
+    pub(in crate::sctp) fn owes_sack(&self) -> bool {
+        self.owes_sack
+    }
+
+    /// A SACK with as many gaps as go into `room` bytes: the peer hears of the others later.
+    fn sack(&mut self, room: usize) -> Bytes {
+        self.advertised = self.window();
+        let mut sack = Vec::with_capacity(SACK);
+        sack.extend(self.header.unwrap_or_default());
+        sack.extend([0, 0, 0, 0, kind::SACK, 0, 0, 0]);
+        sack.extend(self.told.to_be_bytes());
+        sack.extend((self.advertised as u32).to_be_bytes());
+        sack.extend([0; 4]);
+        if let Some(order) = &self.order {
+            for (start, end) in order.gaps().take((room - SACK) / 4) {
+                sack.extend(start.to_be_bytes());
+                sack.extend(end.to_be_bytes());
+            }
+        }
+        let len = sack.len() - HEADER;
+        sack[HEADER + 2..HEADER + 4].copy_from_slice(&(len as u16).to_be_bytes());
+        let blocks = (len - 16) / 4;
+        sack[24..26].copy_from_slice(&(blocks as u16).to_be_bytes());
+        wire::seal(&mut sack);
+        sack.into()
+    }
+
+    /// Bytes of messages that may come. They count as chunks too: many small ones take more room than
+    /// what they say, and a peer that keeps to its window is never refused one.
+    fn window(&self) -> usize {
+        let ahead = self.order.as_ref().map_or(0, Order::ahead);
+        let chunks = (limits::SCTP_TSN_DISTANCE.saturating_sub(ahead))
+            .min(limits::SCTP_HELD_MESSAGES.saturating_sub(self.unread));
+        let buffer = limits::SCTP_RECEIVE_BUFFER as usize;
+        buffer
+            .saturating_sub(self.used())
+            .min(chunks * self.average / AVERAGE_OF)
+    }
+
+    /// Tells a peer that was held off that it may go on.
+    pub(in crate::sctp) fn window_opened(&mut self) {
+        let most = limits::SCTP_RECEIVE_BUFFER as usize;
+        self.owes_sack |= self.advertised < most / 4 && self.window() >= most / 2;
+    }
 }

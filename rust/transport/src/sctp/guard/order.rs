@@ -1,13 +1,16 @@
-//! What a peer has sent, in order of TSNs: what arrived ahead, and the message that is open.
+//! What a peer has sent, put in order: messages from DATA chunks.
 //!
-//! Fragments have consecutive TSNs and messages of a stream consecutive sequence numbers (RFC 9260
-//! 6.5, 6.9), so that of a peer which keeps to this no more is incomplete than one message and what
-//! arrived ahead. Of one that does not, an association would keep everything.
+//! Fragments have consecutive TSNs (RFC 9260 6.9), so that in the order of TSNs no more than one message
+//! is incomplete. What arrives ahead waits in a ring that is as long as a TSN may be ahead, unless it is
+//! a whole message that nothing has to come before: that is one which is unordered, or its stream's
+//! next. Each chunk costs the same, whatever there is already.
 
 use std::collections::VecDeque;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
+use sctp_proto::PayloadProtocolIdentifier as Ppid;
 
+use super::arrivals::Arrivals;
 use crate::limits;
 
 /// A DATA chunk without its payload.
@@ -15,10 +18,18 @@ use crate::limits;
 pub(super) struct Piece {
     pub stream: u16,
     pub ssn: u16,
-    pub len: u16,
     pub begins: bool,
     pub ends: bool,
     pub unordered: bool,
+    pub kind: Ppid,
+}
+
+/// A message that arrived.
+#[derive(Debug)]
+pub(in crate::sctp) struct Message {
+    pub stream: u16,
+    pub kind: Ppid,
+    pub bytes: Vec<u8>,
 }
 
 /// Where a TSN stands.
@@ -26,61 +37,40 @@ pub(super) struct Piece {
 pub(super) enum Place {
     /// It was received.
     Duplicate,
-    /// It is the next one.
-    Next,
-    /// There is a gap before it.
-    Ahead,
+    /// It is the next one, or there is a gap before it.
+    Fresh,
     /// Too far ahead.
     TooFar,
-    /// One gap too many.
-    TooManyGaps,
+}
+
+/// What is known of a TSN behind the cumulative one.
+#[derive(Debug)]
+enum Slot {
+    Missing,
+    Waiting(Piece, Box<[u8]>),
+    /// Its message was delivered, or is not wanted.
+    Done,
 }
 
 /// The message of which the last piece in order is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Open {
     /// It ended.
     No,
     /// It goes on.
-    Message {
-        stream: u16,
-        ssn: u16,
-        unordered: bool,
-        pieces: usize,
-        bytes: usize,
-    },
+    Message { first: Piece, bytes: Vec<u8> },
     /// It was thrown away and goes on.
     Discarded,
-    /// Nobody knows.
-    Unknown,
 }
 
-/// Messages that must be thrown away when the next TSN arrives: instead of it, the association is
-/// told that the peer went on to `tsn` (RFC 3758).
+/// What came out.
 #[derive(Debug, Default)]
-pub(super) struct Discard {
-    pub tsn: u32,
-    /// The streams of ordered messages, and the last sequence number of each that is lost.
-    pub streams: FxHashMap<u16, u16>,
-    /// Streams with messages that are too large.
+pub(super) struct Output {
+    pub messages: Vec<Message>,
+    /// Streams with a message that is larger than [`limits::MESSAGE_MAX`].
     pub oversized: Vec<u16>,
-}
-
-impl Discard {
-    pub fn lose(&mut self, stream: u16, ssn: u16) {
-        let last = self.streams.entry(stream).or_insert(ssn);
-        if is_before(*last, ssn) {
-            *last = ssn;
-        }
-    }
-
-    /// Takes what is discarded right after it too.
-    pub fn merge(&mut self, after: &Self) {
-        self.tsn = after.tsn;
-        for (&stream, &ssn) in &after.streams {
-            self.lose(stream, ssn);
-        }
-    }
+    /// Chunks of messages that have no beginning, no end, or come twice.
+    pub discarded: u64,
 }
 
 /// Whether a sequence number of a stream is before another (RFC 1982).
@@ -92,17 +82,14 @@ fn is_before(ssn: u16, other: u16) -> bool {
 pub(super) struct Order {
     /// The last TSN before which nothing is missing.
     cumulative: u32,
-    /// What was received after it. The first TSN is missing, the last is not.
-    ahead: VecDeque<Option<Piece>>,
-    /// Runs of TSNs in it: gap blocks of a SACK.
-    gaps: usize,
+    /// What is known of those behind it. The first is missing, the last is not.
+    ahead: VecDeque<Slot>,
+    arrivals: Arrivals,
     open: Open,
-    /// The sequence number of each stream's next message.
+    /// The sequence number of each stream's next message; the first has 0.
     next: FxHashMap<u16, u16>,
-    /// Streams that are not in `next` may begin anywhere.
-    any_ssn: bool,
-    /// Streams whose data nobody wants.
-    unwanted: FxHashSet<u16>,
+    /// Payload that waits here.
+    bytes: usize,
 }
 
 impl Order {
@@ -110,17 +97,24 @@ impl Order {
         Self {
             cumulative: initial_tsn.wrapping_sub(1),
             ahead: VecDeque::new(),
-            gaps: 0,
+            arrivals: Arrivals::default(),
             open: Open::No,
             next: FxHashMap::default(),
-            any_ssn: false,
-            unwanted: FxHashSet::default(),
+            bytes: 0,
         }
     }
 
-    /// Whether nothing is missing up to `tsn`.
-    pub fn has_all_to(&self, tsn: u32) -> bool {
-        self.cumulative.wrapping_sub(tsn) as i32 >= 0
+    pub fn cumulative(&self) -> u32 {
+        self.cumulative
+    }
+
+    /// Payload that waits for what is missing before it, or for the end of its message.
+    pub fn bytes(&self) -> usize {
+        let open = match &self.open {
+            Open::Message { bytes, .. } => bytes.len(),
+            _ => 0,
+        };
+        self.bytes + open
     }
 
     /// TSNs from the first missing one to the highest received.
@@ -128,17 +122,19 @@ impl Order {
         self.ahead.len()
     }
 
-    /// Pieces of the message that is open.
-    pub fn open_pieces(&self) -> usize {
-        match self.open {
-            Open::Message { pieces, .. } => pieces,
-            _ => 0,
-        }
+    /// The gap blocks of a SACK.
+    pub fn gaps(&self) -> impl Iterator<Item = (u16, u16)> {
+        self.arrivals.blocks(self.cumulative, self.ahead.len())
+    }
+
+    /// Whether nothing is missing up to `tsn`.
+    pub fn has_all_to(&self, tsn: u32) -> bool {
+        self.cumulative.wrapping_sub(tsn) as i32 >= 0
     }
 
     /// Whether the message that is open is of this stream.
     pub fn is_open(&self, id: u16) -> bool {
-        matches!(self.open, Open::Message { stream, .. } if stream == id)
+        matches!(&self.open, Open::Message { first, .. } if first.stream == id)
     }
 
     /// Whether all that was received came before `tsn`.
@@ -154,289 +150,260 @@ impl Order {
         if distance as usize > limits::SCTP_TSN_DISTANCE {
             return Place::TooFar;
         }
-        let at = distance as usize - 1;
-        if self.has(at) {
-            return Place::Duplicate;
+        match self.ahead.get(distance as usize - 1) {
+            None | Some(Slot::Missing) => Place::Fresh,
+            Some(_) => Place::Duplicate,
         }
-        if at == 0 {
-            return Place::Next;
-        }
-        let is_new_gap = !self.has(at - 1) && !self.has(at + 1);
-        if is_new_gap && self.gaps >= limits::SCTP_GAPS {
-            return Place::TooManyGaps;
-        }
-        Place::Ahead
     }
 
-    fn has(&self, at: usize) -> bool {
-        self.ahead.get(at).is_some_and(Option::is_some)
-    }
-
-    /// Takes a piece whose place is [`Place::Ahead`].
-    pub fn insert(&mut self, tsn: u32, piece: Piece) {
+    /// Takes a piece whose place is [`Place::Fresh`], with its payload.
+    pub fn receive(&mut self, tsn: u32, piece: Piece, bytes: &[u8], out: &mut Output) {
         let at = tsn.wrapping_sub(self.cumulative) as usize - 1;
-        match (self.has(at - 1), self.has(at + 1)) {
-            (true, true) => self.gaps -= 1,
-            (false, false) => self.gaps += 1,
-            _ => {}
+        if at == 0 {
+            self.ahead.pop_front();
+            self.cumulative = tsn;
+            self.step(piece, bytes, out);
+            self.go_on(out);
+            return self.deliver_next(piece.stream, out);
         }
+        self.arrivals.insert(tsn);
         if self.ahead.len() <= at {
-            self.ahead.resize(at + 1, None);
+            if self.ahead.capacity() <= at {
+                let capacity = (at + 1).next_power_of_two();
+                self.ahead.reserve_exact(capacity - self.ahead.len());
+            }
+            self.ahead.resize_with(at + 1, || Slot::Missing);
         }
-        self.ahead[at] = Some(piece);
+        self.bytes += bytes.len();
+        self.ahead[at] = Slot::Waiting(piece, bytes.into());
+        if let Some((first, last)) = self.whole(at) {
+            self.deliver_early(first, last, out);
+            if !piece.unordered {
+                // Perhaps it is what others of its stream have waited for.
+                self.deliver_next(piece.stream, out);
+            }
+        }
     }
 
-    /// Takes the piece whose place is [`Place::Next`]. If there is something to discard, the
-    /// association must not see the piece. What waits behind it is discarded with it only if no
-    /// protocol would send it: that it is unwanted or too large is no reason to lose a piece that may
-    /// be of another stream. The association has seen it, and the bound holds for what arrives next.
-    pub fn advance(&mut self, piece: Piece) -> Option<Discard> {
-        let mut discard = Discard::default();
-        let mut lost = None;
-        let mut next = Some(piece);
-        let mut strict = true;
-        if self.has(1) {
-            self.gaps -= 1;
+    /// What a stream goes on with, if that waits for nothing but what is missing of others.
+    fn deliver_next(&mut self, stream: u16, out: &mut Output) {
+        let mut from = 0;
+        while let Some((first, last)) = self.next_of(stream, from) {
+            self.deliver_early(first, last, out);
+            from = last + 1;
         }
-        self.ahead.pop_front();
-        while let Some(piece) = next {
+    }
+
+    /// What waits without a gap is in order now.
+    fn go_on(&mut self, out: &mut Output) {
+        while let Some(Slot::Waiting(..) | Slot::Done) = self.ahead.front() {
             self.cumulative = self.cumulative.wrapping_add(1);
-            if !self.step(piece, strict, &mut discard) {
-                lost = Some(self.cumulative);
-            }
-            strict = false;
-            next = self.ahead.front().copied().flatten();
-            if next.is_some() {
-                self.ahead.pop_front();
-            }
-        }
-        discard.tsn = lost?;
-        // The message of this piece cannot be completed without it.
-        if !piece.unordered {
-            discard.lose(piece.stream, piece.ssn);
-        }
-        Some(discard)
-    }
-
-    /// The next piece in order: whether it fits. If not `strict`, one fits that is unwanted, or too
-    /// large with those before it.
-    fn step(&mut self, piece: Piece, strict: bool, discard: &mut Discard) -> bool {
-        let len = usize::from(piece.len);
-        let fits = match &mut self.open {
-            Open::No | Open::Discarded if !piece.begins => false,
-            Open::No | Open::Discarded => self.begins_well(piece),
-            Open::Unknown => true,
-            Open::Message {
-                stream,
-                ssn,
-                unordered,
-                pieces,
-                bytes,
-            } => {
-                let same = (*stream, *unordered) == (piece.stream, piece.unordered)
-                    && (*unordered || *ssn == piece.ssn)
-                    && !piece.begins;
-                *pieces += 1;
-                *bytes += len;
-                let too_large = strict
-                    && (*pieces > limits::SCTP_MESSAGE_PIECES
-                        || *bytes > limits::SCTP_MESSAGE_BYTES);
-                if !same || too_large {
-                    if same {
-                        discard.oversized.push(*stream);
-                    }
-                    if !*unordered {
-                        discard.lose(*stream, *ssn);
-                        self.next.insert(*stream, ssn.wrapping_add(1));
-                    }
+            self.arrivals.remove(self.cumulative);
+            match self.ahead.pop_front() {
+                Some(Slot::Waiting(piece, bytes)) => {
+                    self.bytes -= bytes.len();
+                    self.step(piece, &bytes, out);
                 }
-                same && !too_large
+                _ => self.break_off(out),
             }
-        };
-        let fits = fits && !(strict && self.is_unwanted(piece.stream));
-        if !fits && !piece.unordered {
-            discard.lose(piece.stream, piece.ssn);
         }
-        if !piece.unordered && (piece.ends || !fits) {
-            self.done(piece.stream, piece.ssn);
-        }
-        self.open = match (fits, piece.ends, self.open) {
-            (_, true, _) => Open::No,
-            (false, ..) => Open::Discarded,
-            (true, false, Open::Message { .. }) => self.open,
-            (true, false, _) => Open::Message {
-                stream: piece.stream,
-                ssn: piece.ssn,
-                unordered: piece.unordered,
-                pieces: 1,
-                bytes: len,
-            },
-        };
-        fits
-    }
-
-    /// Whether a message is its stream's next one.
-    fn begins_well(&self, piece: Piece) -> bool {
-        if piece.unordered {
-            return true;
-        }
-        match self.next.get(&piece.stream) {
-            // One that the association has done with costs nothing.
-            Some(&next) => !is_before(next, piece.ssn),
-            None => self.any_ssn || piece.ssn == 0,
+        if self.ahead.is_empty() {
+            self.ahead.shrink_to(limits::SCTP_DATA_CHUNKS);
         }
     }
 
-    fn done(&mut self, stream: u16, ssn: u16) {
-        let next = self.next.entry(stream).or_insert(ssn.wrapping_add(1));
-        if is_before(*next, ssn.wrapping_add(1)) {
-            *next = ssn.wrapping_add(1);
+    /// The message that is open will have no end.
+    fn break_off(&mut self, out: &mut Output) {
+        if let Open::Message { first, .. } = std::mem::replace(&mut self.open, Open::No) {
+            out.discarded += 1;
+            self.done(&first);
         }
     }
 
-    /// The peer gives up everything to `tsn` (RFC 3758 3.6). Returns `None`, and changes nothing, if
-    /// that would leave behind messages that nobody can complete or read; otherwise what has to be
-    /// given up besides.
-    pub fn forward(&mut self, tsn: u32, streams: &FxHashMap<u16, u16>) -> Option<Discard> {
-        let mut discard = Discard {
-            tsn,
-            ..Discard::default()
-        };
-        let distance = tsn.wrapping_sub(self.cumulative) as i32;
-        if distance <= 0 {
-            return Some(discard);
+    /// The next piece in order.
+    fn step(&mut self, piece: Piece, payload: &[u8], out: &mut Output) {
+        if piece.begins {
+            self.break_off(out);
+            self.open = if !piece.unordered && self.is_past(&piece) {
+                out.discarded += 1;
+                Open::Discarded
+            } else {
+                Open::Message {
+                    first: piece,
+                    bytes: Vec::new(),
+                }
+            };
+        } else if !matches!(&self.open, Open::Message { first, .. } if first.goes_on(&piece)) {
+            out.discarded += u64::from(!matches!(self.open, Open::Discarded));
+            self.break_off(out);
+            self.open = Open::Discarded;
         }
-        let is_given_up = |stream, ssn| {
-            let last = streams.get(&stream);
-            last.is_some_and(|&last| !is_before(last, ssn))
-        };
-        if let Open::Message {
-            stream,
-            ssn,
-            unordered: false,
-            ..
-        } = self.open
-            && !is_given_up(stream, ssn)
+        if let Open::Message { first, bytes } = &mut self.open {
+            if bytes.len() + payload.len() > limits::MESSAGE_MAX {
+                out.oversized.push(first.stream);
+                self.break_off(out);
+                self.open = Open::Discarded;
+            } else {
+                bytes.extend_from_slice(payload);
+            }
+        }
+        if piece.ends
+            && let Open::Message { first, bytes } = std::mem::replace(&mut self.open, Open::No)
         {
+            self.done(&first);
+            out.messages.push(Message {
+                stream: first.stream,
+                kind: first.kind,
+                bytes,
+            });
+        }
+    }
+
+    /// Whether the stream has gone on to a later message.
+    fn is_past(&self, piece: &Piece) -> bool {
+        let next = self.next.get(&piece.stream);
+        next.is_some_and(|&next| is_before(piece.ssn, next))
+    }
+
+    fn is_next(&self, piece: &Piece) -> bool {
+        self.next.get(&piece.stream).copied().unwrap_or(0) == piece.ssn
+    }
+
+    fn done(&mut self, piece: &Piece) {
+        if !piece.unordered {
+            self.skip_to(piece.stream, piece.ssn.wrapping_add(1));
+        }
+    }
+
+    fn skip_to(&mut self, stream: u16, ssn: u16) {
+        let next = self.next.entry(stream).or_insert(ssn);
+        if is_before(*next, ssn) {
+            *next = ssn;
+        }
+    }
+
+    fn waiting(&self, at: usize) -> Option<&Piece> {
+        match self.ahead.get(at) {
+            Some(Slot::Waiting(piece, _)) => Some(piece),
+            _ => None,
+        }
+    }
+
+    /// The first and the last piece of the whole message around this one, if it may be delivered.
+    fn whole(&self, at: usize) -> Option<(usize, usize)> {
+        let piece = self.waiting(at)?;
+        if !piece.unordered && !self.is_next(piece) {
             return None;
         }
-        let passed = self.ahead.len().min(distance as usize);
-        let mut next: FxHashMap<u16, u16> = FxHashMap::default();
-        let mut whole = false;
-        for at in 0..passed {
-            let Some(piece) = self.ahead[at] else {
-                whole = false;
-                continue;
-            };
-            whole = piece.begins || (whole && self.has(at.wrapping_sub(1)));
-            let goes_on = at + 1 < passed && self.has(at + 1);
-            let breaks_off = !(piece.ends || goes_on);
-            if piece.unordered || is_given_up(piece.stream, piece.ssn) {
-                continue;
-            }
-            if !whole || breaks_off {
+        let (mut first, mut last) = (at, at);
+        while !self.waiting(first)?.begins {
+            first = first.checked_sub(1)?;
+            let before = self.waiting(first).filter(|before| before.goes_on(piece));
+            if before?.ends || last - first >= limits::SCTP_MESSAGE_PIECES {
                 return None;
             }
-            // Complete, and so to be read, if nothing before it is missing.
-            let known = next.get(&piece.stream).or(self.next.get(&piece.stream));
-            let expected = known
-                .copied()
-                .unwrap_or(if self.any_ssn { piece.ssn } else { 0 });
-            if is_before(expected, piece.ssn)
-                && !is_given_up(piece.stream, piece.ssn.wrapping_sub(1))
-            {
+        }
+        while !self.waiting(last)?.ends {
+            last += 1;
+            let after = self.waiting(last).filter(|after| piece.goes_on(after));
+            if after?.begins || last - first >= limits::SCTP_MESSAGE_PIECES {
                 return None;
             }
-            if piece.ends {
-                next.insert(piece.stream, piece.ssn.wrapping_add(1));
-            }
         }
-        for (stream, next) in next {
-            self.done(stream, next.wrapping_sub(1));
-        }
-        for (&stream, &ssn) in streams {
-            self.done(stream, ssn);
-        }
-        self.skip(passed);
-        self.cumulative = tsn;
-        self.open = Open::Discarded;
-        // What follows without a gap is in order now.
-        if self.has(0) {
-            self.gaps -= 1;
-        }
-        while let Some(piece) = self.ahead.front().copied().flatten() {
-            self.ahead.pop_front();
-            self.cumulative = self.cumulative.wrapping_add(1);
-            if !self.step(piece, true, &mut discard) {
-                discard.tsn = self.cumulative;
-            }
-        }
-        Some(discard)
+        Some((first, last))
     }
 
-    /// Takes out what is first in `ahead`.
-    fn skip(&mut self, count: usize) {
-        let runs = (0..count).filter(|&at| self.has(at) && !(at + 1 < count && self.has(at + 1)));
-        let ended = runs.count();
-        // A run that goes on behind is still one.
-        let goes_on = count > 0 && self.has(count - 1) && self.has(count);
-        self.gaps -= ended - usize::from(goes_on);
-        self.ahead.drain(..count);
+    /// The next message of an ordered stream, if it is whole and among those right behind.
+    fn next_of(&self, stream: u16, from: usize) -> Option<(usize, usize)> {
+        let to = self
+            .ahead
+            .len()
+            .min(from.saturating_add(limits::SCTP_LOOK_AHEAD));
+        let is_next = |&at: &usize| {
+            self.waiting(at).is_some_and(|piece| {
+                piece.stream == stream && piece.begins && !piece.unordered && self.is_next(piece)
+            })
+        };
+        self.whole((from..to).find(is_next)?)
+    }
+
+    fn deliver_early(&mut self, first: usize, last: usize, out: &mut Output) {
+        let mut bytes = Vec::new();
+        let mut head = None;
+        for slot in self.ahead.range_mut(first..=last) {
+            if let Slot::Waiting(piece, payload) = std::mem::replace(slot, Slot::Done) {
+                self.bytes -= payload.len();
+                bytes.extend_from_slice(&payload);
+                head.get_or_insert(piece);
+            }
+        }
+        let Some(head) = head else {
+            return;
+        };
+        self.done(&head);
+        if bytes.len() > limits::MESSAGE_MAX {
+            out.oversized.push(head.stream);
+            return;
+        }
+        out.messages.push(Message {
+            stream: head.stream,
+            kind: head.kind,
+            bytes,
+        });
+    }
+
+    /// The peer gives up everything to `tsn` (RFC 3758 3.6): what arrived whole is delivered.
+    pub fn forward(&mut self, tsn: u32, streams: &FxHashMap<u16, u16>, out: &mut Output) {
+        let distance = tsn.wrapping_sub(self.cumulative) as i32;
+        if distance <= 0 {
+            return;
+        }
+        let mut given_up = Output::default();
+        for _ in 0..self.ahead.len().min(distance as usize) {
+            self.cumulative = self.cumulative.wrapping_add(1);
+            self.arrivals.remove(self.cumulative);
+            match self.ahead.pop_front() {
+                Some(Slot::Waiting(piece, bytes)) => {
+                    self.bytes -= bytes.len();
+                    self.step(piece, &bytes, &mut given_up);
+                }
+                Some(Slot::Done) => self.break_off(&mut given_up),
+                // A message with a piece missing is none.
+                _ => {
+                    self.break_off(&mut given_up);
+                    self.open = Open::Discarded;
+                }
+            }
+        }
+        out.messages.append(&mut given_up.messages);
+        out.oversized.append(&mut given_up.oversized);
+        self.break_off(&mut given_up);
+        self.open = Open::Discarded;
+        self.cumulative = tsn;
+        for (&stream, &ssn) in streams {
+            self.skip_to(stream, ssn.wrapping_add(1));
+        }
+        self.go_on(out);
+        // A stream may go on behind what was given up of it.
+        for &stream in streams.keys().take(limits::SCTP_FORWARDED_AT_ONCE) {
+            self.deliver_next(stream, out);
+        }
     }
 
     /// The peer has reset a stream: its next message is the first.
     pub fn reset(&mut self, stream: u16) {
         self.next.remove(&stream);
-        self.unwanted.remove(&stream);
     }
 
     pub fn reset_all(&mut self) {
         self.next.clear();
-        self.unwanted.clear();
     }
+}
 
-    /// From now on the data of a stream is thrown away.
-    pub fn unwant(&mut self, stream: u16) {
-        self.unwanted.insert(stream);
-    }
-
-    pub fn is_unwanted(&self, stream: u16) -> bool {
-        self.unwanted.contains(&stream)
-    }
-
-    /// Compares with what the association says has arrived. If it is something else, nothing more
-    /// is known than that.
-    pub fn agree(
-        &mut self,
-        cumulative: u32,
-        gaps: impl Iterator<Item = (u16, u16)> + Clone,
-    ) -> bool {
-        let highest = gaps.clone().last().map_or(0, |(_, end)| end);
-        if cumulative == self.cumulative
-            && usize::from(highest) == self.ahead.len()
-            && gaps.clone().count() == self.gaps
-        {
-            return true;
-        }
-        let unknown = Piece {
-            stream: 0,
-            ssn: 0,
-            len: 0,
-            begins: true,
-            ends: true,
-            unordered: true,
-        };
-        *self = Self {
-            open: Open::Unknown,
-            any_ssn: true,
-            unwanted: std::mem::take(&mut self.unwanted),
-            ..Self::new(cumulative.wrapping_add(1))
-        };
-        for (start, end) in gaps.filter(|&(_, end)| usize::from(end) <= limits::SCTP_TSN_DISTANCE) {
-            self.gaps += 1;
-            self.ahead.resize(usize::from(start) - 1, None);
-            self.ahead.resize(usize::from(end), Some(unknown));
-        }
-        false
+impl Piece {
+    /// Whether another is of the same message, if it is of the same run.
+    fn goes_on(&self, other: &Self) -> bool {
+        (self.stream, self.unordered) == (other.stream, other.unordered)
+            && (self.unordered || self.ssn == other.ssn)
     }
 }

@@ -3,29 +3,25 @@
 use rustc_hash::FxHashMap;
 
 use super::wire::{self, Chunk};
-use super::{Guard, Packet, Streams, Verdict};
+use super::{Guard, Packet, Streams};
 use crate::limits;
 
 impl Guard {
-    pub(super) fn judge_forward(
-        &mut self,
-        chunk: Chunk<'_>,
-        packet: &Packet,
-        streams: &mut impl Streams,
-    ) -> Verdict {
+    /// What is given up the association hears of with all else that is in order then.
+    pub(super) fn judge_forward(&mut self, chunk: Chunk<'_>, packet: &Packet) -> bool {
         let tsn = wire::u32_at(chunk.0, 4);
         let mut given_up: FxHashMap<u16, u16> = FxHashMap::default();
         let mut is_closing = false;
         for (stream, ssn) in chunk.forwarded().take(limits::SCTP_LIVE_STREAMS + 1) {
             given_up.insert(stream, ssn);
-            is_closing |= self.closing.contains(&stream) && streams.has(stream);
+            is_closing |= self.closing.contains(&stream);
         }
         // One of the past changes nothing, and its answer is what the peer waits for.
         let order = self.order.as_ref();
         let is_past = order.is_some_and(|order| order.has_all_to(tsn));
         if is_closing && !is_past {
             self.refused.closing += 1;
-            return Verdict::Refuse;
+            return false;
         }
         let is_small = given_up.len() <= limits::SCTP_LIVE_STREAMS
             && given_up.len() == chunk.forwarded().count();
@@ -33,37 +29,36 @@ impl Guard {
             .order
             .as_mut()
             .filter(|_| packet.is_established && self.forwards && is_small);
-        let Some(discard) = order.and_then(|order| order.forward(tsn, &given_up)) else {
+        let Some(order) = order else {
             return self.refuse(false);
         };
-        if discard.tsn == tsn {
-            return Verdict::Keep;
+        if is_past {
+            // The association answers it.
+            return true;
         }
-        let mut discard = discard;
-        for (&stream, &ssn) in &given_up {
-            discard.lose(stream, ssn);
-        }
-        self.discard(discard)
+        self.has_data = true;
+        order.forward(tsn, &given_up, &mut self.out);
+        self.owes_sack |= order.ahead() > 0;
+        false
     }
 
-    /// A request to reset streams is left for later while something sent before is missing (the
-    /// association would keep all that follows apart and go through it for each chunk) and while the
+    /// A request to reset streams is left for later while something sent before is missing, and while the
     /// last generation of a stream was not read yet.
     pub(super) fn judge_reset(
         &mut self,
         chunk: Chunk<'_>,
         packet: &Packet,
         streams: &mut impl Streams,
-    ) -> Verdict {
+    ) -> bool {
         let Some(order) = self.order.as_mut().filter(|_| packet.is_established) else {
             return self.refuse(true);
         };
         let Some(Some(reset)) = chunk.resets() else {
-            return Verdict::Keep;
+            return true;
         };
         if reset.sequence != self.next_reset {
             // An old one is answered again, any other refused.
-            return Verdict::Keep;
+            return true;
         }
         if !order.has_all_to(reset.last_tsn) {
             return self.refuse(true);
@@ -71,7 +66,6 @@ impl Guard {
         if self.resets >= limits::CHANNELS {
             return self.refuse(false);
         }
-        self.closing.retain(|&id| streams.has(id));
         let is_all = reset.streams().next().is_none();
         let ids = if is_all {
             streams.ids()
@@ -83,7 +77,7 @@ impl Guard {
         }
         if ids.iter().any(|id| self.closing.contains(id)) {
             self.refused.closing += 1;
-            return Verdict::Refuse;
+            return false;
         }
         self.next_reset = self.next_reset.wrapping_add(1);
         if is_all {
@@ -95,6 +89,6 @@ impl Guard {
                 self.closing.insert(id);
             }
         }
-        Verdict::Keep
+        true
     }
 }
