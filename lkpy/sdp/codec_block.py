@@ -28,6 +28,8 @@ class Parsed(NamedTuple):
 
     codecs: tuple[Codec, ...]
     """In the order of the m-line's formats."""
+    formats: tuple[str, ...]
+    """The codecs' payload types."""
     header_extensions: tuple[HeaderExtension, ...]
     ignored: tuple[str, ...]
     """What is wrong with the lines that say nothing."""
@@ -93,7 +95,12 @@ def _parse(formats: tuple[str, ...], block: str) -> Parsed:
                 feedback=tuple(dict.fromkeys(feedback.get(number, []) + to_all)),
             )
         )
-    return Parsed(Hashed(codecs), Hashed(extensions.values()), tuple(ignored))
+    return Parsed(
+        Hashed(codecs),
+        tuple([str(codec.payload_type) for codec in codecs]),
+        Hashed(extensions.values()),
+        tuple(ignored),
+    )
 
 
 _parse_cached = lru_cache(maxsize=512)(_parse)

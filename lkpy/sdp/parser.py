@@ -44,6 +44,9 @@ from lkpy.sdp.model import (
 _HEX = re.compile(r"[0-9A-F]{2}(?::[0-9A-F]{2})*")
 _BARE_HEX = re.compile(r"(?:[0-9A-F]{2}){2,}")
 _VISIBLE = re.compile(r"[!-~]{1,256}")
+# Patterns that begin with a character to look for are a third of the work of `in`.
+_BLANK_BEFORE = re.compile(r"\n ")
+_BLANK_AFTER = re.compile(r" \n")
 _TOKEN = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+")
 """RFC 8866 9."""
 
@@ -180,7 +183,7 @@ def _lines(text: str) -> str:
     """``text`` with LF line ends, the last line's among them, and no blanks around lines."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if any(blank in text for blank in (" \n", "\n ", "\t\n", "\n\t")) or text[-1:] in " \t":
+    if "\t" in text or text[-1:] == " " or _BLANK_BEFORE.search(text) or _BLANK_AFTER.search(text):
         text = "\n".join([line.strip(" \t") for line in text.split("\n")])
     return text.rstrip("\n") + "\n"
 
@@ -247,7 +250,7 @@ def _media(block: str, rest: str) -> tuple[MediaDescription, list[str]]:
         parsed = parse_block(media.formats, block)
         media.codecs, media.header_extensions = parsed.codecs, parsed.header_extensions
         if media.codecs:
-            media.formats = tuple([str(codec.payload_type) for codec in media.codecs])
+            media.formats = parsed.formats
         ignored += parsed.ignored
     return media, ignored
 

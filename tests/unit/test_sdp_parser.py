@@ -264,6 +264,10 @@ def test_reasons_kept_are_bounded() -> None:
         HEAD + VIDEO + "y=unknown\r\nk=prompt\r\n",
         HEAD + "m=video  9  UDP/TLS/RTP/SAVPF\t96 \r\n",
         HEAD + " m=video 9 UDP/TLS/RTP/SAVPF 96",
+        HEAD.replace("t=0 0", "t=0 0\t") + VIDEO,
+        HEAD.replace("t=0 0", "\tt=0 0") + VIDEO,
+        HEAD + VIDEO.rstrip() + "\t",
+        HEAD + VIDEO.rstrip() + " ",
     ],
 )
 def test_blanks_and_unknown_lines_change_nothing(text: str) -> None:
