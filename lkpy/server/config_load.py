@@ -46,7 +46,12 @@ class Sources:
 
     def place(self, path: Path) -> str:
         """The flag or variable that gave a key its value, else its place in the file."""
-        override = self.outside.get(".".join(path))
+        dotted = ".".join(path)
+        override = self.outside.get(dotted)
+        if override is None and path not in self.document.marks:
+            # Addresses and port ranges may be given in parts.
+            parts = (o for key, o in self.outside.items() if key.startswith(f"{dotted}."))
+            override = next(parts, None) if model_at(path) is None else None
         return self.document.place(path) if override is None else override.origin
 
 

@@ -52,10 +52,20 @@ class Scalar:
         return "LIVEKIT_" + "_".join(self.path).upper()
 
 
+_PARTS = (
+    Scalar(("rtc", "node_ip", "ipv4"), Kind.TEXT),
+    Scalar(("rtc", "node_ip", "ipv6"), Kind.TEXT),
+    Scalar(("rtc", "udp_port", "start"), Kind.INT),
+    Scalar(("rtc", "udp_port", "end"), Kind.INT),
+)
+"""Flags of LiveKit for parts of what a file has as one text."""
+
+
 @functools.cache
 def scalars() -> tuple[Scalar, ...]:
     """Every key with one value, in the order of their names."""
-    found = {scalar.path: scalar for scalar in (*_of_livekit(), *_of_model(ServerConfig, ()))}
+    scalars = (*_of_livekit(), *_of_model(ServerConfig, ()), *_PARTS)
+    found = {scalar.path: scalar for scalar in scalars}
     return tuple(found[path] for path in sorted(found))
 
 

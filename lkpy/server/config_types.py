@@ -36,9 +36,12 @@ class PortRange:
 
 
 def parse_ports(value: object) -> object:
-    """``7882`` or ``7882-7892``."""
+    """``7882`` or ``7882-7892``, or LiveKit's mapping of ``start`` and ``end``."""
     if isinstance(value, PortRange) or value is None:
         return value
+    if isinstance(value, dict):
+        start = value.get("start") or 0
+        value = f"{start}-{value.get('end') or start}"
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(value))
     if match is None or isinstance(value, bool):
         raise ValueError("expected a port or a range such as 7882-7892")

@@ -167,7 +167,8 @@ def test_every_flag_and_variable_of_the_configuration(command: str) -> None:
             name = scalar.variable
         assert done.returncode == 1, scalar
         is_refused(done)
-        assert done.stderr.startswith(f"error: {name}: '{'.'.join(scalar.path)}': "), done.stderr
+        path = scalar.path[:-1] if scalar.path[-1] in ("start", "end") else scalar.path
+        assert done.stderr.startswith(f"error: {name}: '{'.'.join(path)}': "), done.stderr
 
 
 def test_a_file_that_is_not_there() -> None:

@@ -10,13 +10,14 @@ from pathlib import Path as FilePath
 import pytest
 from pydantic import BaseModel
 
+from lkpy.baseline import LIVEKIT_VERSION
 from lkpy.errors import ConfigError
 from lkpy.server.config import CodecSpec, ServerConfig
 from lkpy.server.config_keys import CHOICES, REFUSED, livekit_keys, livekit_version
 from lkpy.server.config_load import Override, load
-from lkpy.server.config_rtc import TurnServerConfig
+from lkpy.server.config_rtc import RtcConfig, TurnServerConfig
 from lkpy.server.config_schema import Kind, names_at, pending_kind, scalars
-from lkpy.server.config_types import parse_duration
+from lkpy.server.config_types import PortRange, parse_duration
 from lkpy.server.config_yaml import Path
 
 KEYS = f"keys: {{key: {'s' * 32}}}\n"
@@ -43,7 +44,7 @@ HONOURED = dict(fields(ServerConfig, ()))
 
 def test_the_keys_are_those_of_the_version_that_is_measured() -> None:
     keys = livekit_keys()
-    assert livekit_version() == "1.13.11"
+    assert livekit_version() == LIVEKIT_VERSION
     assert len(keys) > 300
     assert {key.kind for key in keys.values()} == {*Kind, "section"}
     measured = FilePath(__file__).parents[2] / "docs" / "differences.md"
@@ -125,6 +126,19 @@ def test_flags_and_variables() -> None:
     assert not {"--keys", "--bind_addresses", "--rtc.turn_servers", "--rtc.ips"} & named.keys()
     assert all(re.fullmatch(r"LIVEKIT_[A-Z0-9_]+", s.variable) for s in named.values())
     assert len(named) > 250
+
+
+def test_parts_of_addresses_and_ports_have_flags() -> None:
+    def rtc(**flags: object) -> RtcConfig:
+        given = {f"rtc.{key.replace('__', '.')}": Override(v, "--") for key, v in flags.items()}
+        return load(config_body=KEYS, overrides=given).config.rtc
+
+    both = rtc(node_ip__ipv4="192.0.2.1", node_ip__ipv6="2001:db8::1")
+    assert both.node_ip == ("192.0.2.1", "2001:db8::1")
+    assert rtc(udp_port__start=7000, udp_port__end=7002).udp_port == PortRange(7000, 7002)
+    assert rtc(udp_port__start=7000).udp_port == PortRange(7000, 7000)
+    with pytest.raises(ConfigError, match=r"'rtc.udp_port': ports are 0 to 65535"):
+        rtc(udp_port__start=7000, udp_port__end=6000)
 
 
 def test_variables_of_keys_without_effect() -> None:
