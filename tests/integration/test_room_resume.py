@@ -133,6 +133,20 @@ async def test_who_left_meanwhile_is_told() -> None:
         assert {p.identity for p in here.participants} == {"alice", "carol"}
 
 
+@pytest.mark.parametrize("state", [IceState.CHECKING, IceState.CONNECTED])
+async def test_who_ends_signalling_before_media_stays_if_ice_is_connected(state: IceState) -> None:
+    async with running(auto_connect=False) as world:
+        alice = await world.join("alice")
+        publisher = alice.participant.transports.publisher.id
+        world.engine.inject(IceStateChanged(publisher, IceState.CHECKING))
+        world.engine.inject(IceStateChanged(publisher, state))
+        await world.settle()
+        alice.source.close()
+        await world.settle()
+        stays = [p.identity for p in world.room.participants()]
+        assert stays == (["alice"] if state is IceState.CONNECTED else [])
+
+
 @pytest.mark.parametrize(("before_s", "told"), [(2.0, True), (4.0, False)])
 async def test_what_was_told_just_before_may_have_been_lost(before_s: float, told: bool) -> None:
     async with running() as world:

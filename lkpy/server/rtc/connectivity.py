@@ -85,6 +85,7 @@ class Connectivity:
         self._lost = False
         self._checking_since: dict[int, float] = {}
         self._ice_connected_at: dict[int, float] = {}
+        self._ice_ever_connected = False
         self._dead = False
         self.began_at = self.last_signal_at = owner.now()
         """When the client last sent a signal request, in monotonic seconds."""
@@ -134,6 +135,7 @@ class Connectivity:
         if event.state is IceState.CHECKING:
             self._checking_since.setdefault(transport.id, now)
         elif event.state is IceState.CONNECTED and transport.id not in self._ice_connected_at:
+            self._ice_ever_connected = True
             self._ice_connected_at[transport.id] = now
             took = now - self._checking_since.get(transport.id, now)
             wait = min(
@@ -188,9 +190,10 @@ class Connectivity:
         self.last_signal_at = self._owner.now()
 
     def signal_closed(self) -> None:
-        """The signal connection ended. A participant that was connected stays until its media
+        """The signal connection ended. A participant that ICE has connected stays until its media
         ends too; one that never was has nothing to stay for."""
-        if not self._owner.closed and not self._transports.ever_connected:
+        ever = self._ice_ever_connected or self._transports.ever_connected
+        if not self._owner.closed and not ever:
             self._owner.give_up(Reason.SIGNAL_CLOSE, None)
 
     def resumed(self, reason: models.ReconnectReason) -> None:
