@@ -56,6 +56,7 @@ impl Core {
             let Some(connection) = core.connections.get_mut(index) else {
                 return;
             };
+            let is_handshake = kind == Kind::Dtls && !connection.can_send;
             let transport = &mut connection.transport;
             let taken = match kind {
                 Kind::Stun => match transport.handle_stun(now, pair, bytes) {
@@ -83,6 +84,11 @@ impl Core {
                 (_, Err(reason)) => core.drops.count(reason),
             }
             core.pump(now, index);
+            // A step of a handshake takes a third of a millisecond and more: its answer does not wait
+            // for the steps of others that came in the same batch.
+            if is_handshake {
+                core.flush();
+            }
         });
         self.attribute_drops(Some(index));
     }

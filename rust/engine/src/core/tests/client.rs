@@ -16,6 +16,7 @@ use transport::{
 use super::world::{IDENTITY, SERVER};
 use crate::api::IceParameters;
 
+#[derive(Clone)]
 pub struct Datagram {
     pub from: SocketAddr,
     pub to: SocketAddr,

@@ -1,9 +1,11 @@
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use transport::{DtlsState, IceState};
 
 use super::MS;
-use super::world::{World, receiver, server_ice};
+use super::world::{SERVER, World, receiver, server_ice};
 use crate::api::{
     Candidate, Code, Command, DtlsParameters, DtlsRole, Event, IceParameters, Id, MediaKind,
 };
@@ -48,6 +50,31 @@ fn lite_and_full_transports_connect() {
             } if srtp_profile.starts_with("AEAD_AES_")
         )));
         assert_eq!(world.failures(), []);
+    }
+}
+
+/// A hundred clients may come in one batch.
+#[test]
+fn a_flight_of_dtls_does_not_wait_for_the_handshakes_of_others() {
+    let mut world = World::new();
+    let hellos = Rc::new(RefCell::new(Vec::new()));
+    let taken = Rc::clone(&hellos);
+    world.loss = Some(Box::new(move |datagram| {
+        let is_hello = datagram.to == SERVER && (20..=63).contains(&datagram.bytes[0]);
+        if is_hello {
+            taken.borrow_mut().push(datagram.clone());
+        }
+        is_hello
+    }));
+    for id in 1..=3 {
+        world.add_client(id, true);
+    }
+    world.settle();
+    let hellos = hellos.take();
+    assert_eq!((hellos.len(), world.under_way()), (3, 0));
+    for (at, mut hello) in hellos.into_iter().enumerate() {
+        world.give_core(hello.from, &mut hello.bytes);
+        assert!(world.under_way() > at);
     }
 }
 

@@ -205,6 +205,11 @@ impl World {
         self.events.extend(self.core.take_events());
     }
 
+    /// Datagrams that were sent and are not delivered.
+    pub fn under_way(&self) -> usize {
+        self.output.0.borrow().datagrams.len()
+    }
+
     /// Gives the core one datagram from anywhere.
     pub fn give_core(&mut self, from: SocketAddr, bytes: &mut [u8]) {
         let pair = CandidatePair {
