@@ -47,7 +47,8 @@ class SetRemoteParameters:
 @dataclass(frozen=True, slots=True)
 class SetMaxMessageSize:
     """Send no data message of more than ``bytes`` on the transport: the remote side takes none
-    (RFC 8841 6). Those that are larger are dropped and counted."""
+    (RFC 8841 6). Those that are larger are dropped and counted. 0: it takes no data at all, and we
+    begin no association, which we otherwise do as DTLS client."""
 
     transport: int
     bytes: int

@@ -24,6 +24,7 @@ from lkpy.engine.api import (
     RtpCodec,
     RtpEncoding,
     RtpHeaderExtension,
+    SetMaxMessageSize,
     SetRemoteParameters,
     TransportClosed,
     UpdateDownTrack,
@@ -277,6 +278,17 @@ def test_down_tracks_follow_the_numbers_of_later_offers() -> None:
     assert (result.bound, result.unsupported) == ((), ())
     (command,) = engine.of(RenegotiateDownTrack)
     assert [(c.payload_type, c.rtx_payload_type) for c in command.codecs] == [(60, 61)]
+
+
+def test_no_data_is_sent_to_who_offers_no_section_for_it() -> None:
+    engine = RecordingEngine()
+    transport = single(engine)
+    head, *sections = JOIN.split("m=")
+    media = [section for section in sections if not section.startswith("application")]
+    offer(transport, "m=".join([head, *media]))
+    assert [command.bytes for command in engine.of(SetMaxMessageSize)] == [0]
+    offer(transport, JOIN)
+    assert [command.bytes for command in engine.of(SetMaxMessageSize)][1:] == [65_535]
 
 
 def test_late_add_track() -> None:

@@ -294,11 +294,11 @@ class IceDtls:
         if commands:
             self._engine.submit(*commands)
 
-    def set_max_message_size(self, size: int | None) -> None:
+    def set_max_message_size(self, size: int | None, *, data: bool = True) -> None:
         """Take what the client's description says of data messages, in bytes; None: nothing, 0: as
-        large as can be (RFC 8841 6)."""
+        large as can be (RFC 8841 6). ``data``: it has a section for them."""
         allowed = _MESSAGE_SIZE if size is None else size or DATA_MESSAGE_MAX
-        allowed = min(allowed, DATA_MESSAGE_MAX)
+        allowed = min(allowed, DATA_MESSAGE_MAX) if data else 0
         if allowed != self._message_size and self.created:
             self._message_size = allowed
             self._engine.submit(SetMaxMessageSize(self.id, allowed))

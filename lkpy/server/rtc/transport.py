@@ -289,6 +289,7 @@ class PeerTransport:
         for media in description.active_media():
             if descriptions.is_data_section(media):
                 return self._transport.set_max_message_size(media.max_message_size)
+        self._transport.set_max_message_size(None, data=False)
 
     # -- subscriber: we offer --------------------------------------------------------------------
 

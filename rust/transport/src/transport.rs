@@ -291,6 +291,13 @@ impl Transport {
         self.sctp.buffered(stream_id)
     }
 
+    /// Whether the remote description has a section for data. Without one no SCTP is sent unasked: some
+    /// peers take it for something else.
+    pub fn expect_data(&mut self, now: Instant, expected: bool) {
+        self.sctp.expect_data(now, expected);
+        self.flush_sctp();
+    }
+
     /// What was refused of the peer's SCTP, by cause.
     pub fn sctp_refused(&self) -> SctpRefused {
         self.sctp.refused()

@@ -205,7 +205,7 @@ pub enum Command {
     SetMaxMessageSize {
         /// The transport.
         transport: Id,
-        /// Bytes of the largest message.
+        /// Bytes of the largest message. 0: no data at all, and no association is begun.
         bytes: usize,
     },
     /// Change the local ICE credentials.

@@ -33,12 +33,19 @@ impl Core {
         self.with_transport(now, id, |transport| transport.open_channel(now, options))
     }
 
-    /// The peer has said how large a message it takes.
-    pub(super) fn set_max_message_size(&mut self, id: Id, bytes: usize) -> Result<(), EngineError> {
+    /// The peer has said how large a message it takes; 0: none.
+    pub(super) fn set_max_message_size(
+        &mut self,
+        now: Instant,
+        id: Id,
+        bytes: usize,
+    ) -> Result<(), EngineError> {
         let index = self.find_connection(id)?;
         if let Some(connection) = self.connections.get_mut(index) {
             connection.max_message = bytes;
+            connection.transport.expect_data(now, bytes > 0);
         }
+        self.pump(now, index);
         Ok(())
     }
 

@@ -368,7 +368,7 @@ impl Core {
                 self.open_data_channel(now, transport, label, ordered, max_retransmits, negotiated)
             }
             Command::SetMaxMessageSize { transport, bytes } => {
-                self.set_max_message_size(transport, bytes)
+                self.set_max_message_size(now, transport, bytes)
             }
             Command::CreateDataTrack {
                 data_track,

@@ -85,6 +85,8 @@ pub(crate) struct Sctp {
     /// Only the reliable channels are.
     reliable_paused: bool,
     channel_buffer: usize,
+    /// The peer takes no data: no association is begun unasked.
+    silent: bool,
     delayed_ack: Option<DelayedAck>,
     /// A SACK that waits for the peer to have sent as much is sent then.
     sack_due: Option<Instant>,
@@ -109,6 +111,7 @@ impl Sctp {
             paused: false,
             reliable_paused: false,
             channel_buffer,
+            silent: false,
             delayed_ack: None,
             sack_due: None,
             guard: Guard::default(),
@@ -122,10 +125,19 @@ impl Sctp {
     /// DTLS is connected.
     pub(crate) fn start(&mut self, now: Instant, is_client: bool) {
         self.is_client = Some(is_client);
-        if is_client {
+        if is_client && !self.silent {
             self.connect();
         }
         self.connect_if_wanted(now);
+    }
+
+    /// Whether the peer takes data at all (RFC 8841). The DTLS client begins the association.
+    pub(crate) fn expect_data(&mut self, now: Instant, expected: bool) {
+        self.silent = !expected;
+        if expected && self.is_client == Some(true) && matches!(self.phase, Phase::Idle(None)) {
+            self.connect();
+            self.drive(now);
+        }
     }
 
     pub(crate) fn send(

@@ -38,6 +38,20 @@ fn options(label: &str) -> ChannelOptions {
     }
 }
 
+#[test]
+fn nothing_is_sent_to_a_peer_that_takes_no_data() {
+    let now = Instant::now();
+    let mut client = Sctp::new(65_536);
+    client.expect_data(now, false);
+    client.start(now, true);
+    assert!(client.packets.is_empty());
+    assert_eq!(client.next_timeout(), None);
+    client.expect_data(now, true);
+    assert_eq!(client.packets.len(), 1, "INIT");
+    client.expect_data(now, true);
+    assert_eq!(client.packets.len(), 1);
+}
+
 /// Two ends with a channel between them, and every packet that the client sent.
 fn connected(now: Instant) -> (Sctp, Sctp, Vec<Bytes>) {
     let (mut server, mut client) = (Sctp::new(65_536), Sctp::new(65_536));
