@@ -178,6 +178,10 @@ class EngineConfig:
     packet_buffer_size_audio: int = 200
     pli_throttle_ms: tuple[int, int, int] = (500, 1000, 1000)
     """Least time between two PLIs upstream per spatial layer."""
+    rtx_budget_audio: tuple[float, int] | None = None
+    """Bytes that a down track of audio may send again, for each byte of media and, after a while
+    without, at once; None: all that is asked for."""
+    rtx_budget_video: tuple[float, int] | None = None
     audio_interval_ms: int = 400
     audio_active_level: int = 35
     """-dBov; a packet counts as active when its level is at or below this number."""

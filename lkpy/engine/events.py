@@ -256,6 +256,8 @@ class DownTrackStats:
     allowed_temporal: int = -1
     deficient: bool = False
     """There is no room for all that the subscriber wants and the publisher sends."""
+    retransmissions_capped: int = 0
+    """Packets that were asked for and not sent again: the budget for that was spent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,38 @@ class PliThrottleConfig(Section):
     high_quality: Duration = 1.0
 
 
+class RtxBudgetLimit(Section):
+    """What may be sent again to one subscriber of one track."""
+
+    max_ratio: float = 0.0
+    """Bytes for each byte of media; 0: as many as are asked for."""
+    burst_bytes: int = 0
+    """At once, after a while without; at least one packet."""
+
+    def to_engine(self) -> tuple[float, int] | None:
+        """The same for the engine."""
+        return (self.max_ratio, max(0, self.burst_bytes)) if self.max_ratio > 0 else None
+
+
+class AudioRtxBudget(RtxBudgetLimit):
+    """Bursts of a quarter of a second."""
+
+    burst_bytes: int = 4_000
+
+
+class VideoRtxBudget(RtxBudgetLimit):
+    """The same."""
+
+    burst_bytes: int = 64_000
+
+
+class RtxBudgetConfig(Section):
+    """Bounds retransmissions (livekit-server ``pkg/sfu/rtxbudget.go``)."""
+
+    audio: AudioRtxBudget = AudioRtxBudget()
+    video: VideoRtxBudget = VideoRtxBudget()
+
+
 class RtcConfig(Section):
     """Media sockets."""
 
@@ -101,6 +133,7 @@ class RtcConfig(Section):
     packet_buffer_size_audio: Annotated[int, Field(ge=16, le=16384)] = 200
     congestion_control: CongestionControlConfig = CongestionControlConfig()
     pli_throttle: PliThrottleConfig = PliThrottleConfig()
+    rtx_budget: RtxBudgetConfig = RtxBudgetConfig()
     datachannel_data_track_target_latency: Duration = 0.1
     datachannel_lossy_target_latency: Duration = 0.0
     datachannel_slow_threshold: Count = 0

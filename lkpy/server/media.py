@@ -65,6 +65,8 @@ def engine_config(config: ServerConfig) -> EngineConfig:
             round(throttle.mid_quality * 1000),
             round(throttle.high_quality * 1000),
         ),
+        rtx_budget_audio=rtc.rtx_budget.audio.to_engine(),
+        rtx_budget_video=rtc.rtx_budget.video.to_engine(),
         congestion_control=rtc.congestion_control.enabled,
         allocator=rtc.congestion_control.to_engine(),
         audio_interval_ms=config.audio.update_interval,

@@ -50,10 +50,13 @@ class Reporting:
 
 
 @contextlib.contextmanager
-def reporting_server(directory: pathlib.Path, *, excluded: str = "") -> Iterator[Reporting]:
-    """Ours; events of the name ``excluded`` are not sent."""
+def reporting_server(
+    directory: pathlib.Path, *, excluded: str = "", more: str = ""
+) -> Iterator[Reporting]:
+    """Ours; events of the name ``excluded`` are not sent. ``more`` is configuration."""
     webhook, prometheus, debug = free_ports(3)
     body = _CONFIG.format(webhook=webhook, prometheus=prometheus, debug=debug, excluded=excluded)
+    body += more
     with run_server(directory, "--config-body", body) as running:
         yield Reporting(
             Target(running.http_url, running.api_key, running.api_secret, ours=True),

@@ -298,6 +298,7 @@ def snapshot(
         retransmissions=again,
         nacks_received=again,
         key_frames=packets // 50,
+        retransmissions_capped=again,
         rtt_ms=-1,
     )
     person = stats_pb2.Participant(
@@ -325,6 +326,7 @@ async def test_packets_are_counted_by_differences() -> None:
     assert media.plis.value("incoming", "") == 3
     assert media.key_frames.value("incoming") == 15
     assert media.key_frames.value("outgoing") == 3
+    assert media.capped.value("video") == 5
     assert media.datagrams.value("incoming") == 150
     assert media.refused.value("events") == 4
     assert media.refused.value("datagram_stun") == 2

@@ -350,6 +350,22 @@ def test_turn_servers_that_say_things_twice_or_too_much() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "audio", "video"),
+    [
+        ("", None, None),
+        ("audio: {max_ratio: 0.5}", (0.5, 4_000), None),
+        ("video: {max_ratio: 1, burst_bytes: 9}, audio: {burst_bytes: 8}", None, (1.0, 9)),
+        ("video: {max_ratio: -1}, audio: {max_ratio: 2, burst_bytes: -5}", (2.0, 0), None),
+    ],
+)
+def test_what_is_sent_again_is_bounded_if_so_configured(
+    text: str, audio: tuple[float, int] | None, video: tuple[float, int] | None
+) -> None:
+    budget = body(f"rtc: {{rtx_budget: {{{text}}}}}").rtc.rtx_budget
+    assert (budget.audio.to_engine(), budget.video.to_engine()) == (audio, video)
+
+
 def test_the_pacer_is_one_that_livekit_has() -> None:
     text = "rtc: {congestion_control: {send_side_bwe_pacer: fast}}"
     with pytest.raises(ConfigError) as refused:

@@ -218,6 +218,7 @@ def _down_track(
         described.packets = counted.packets
         described.bytes = counted.bytes
         described.retransmissions = counted.retransmissions
+        described.retransmissions_capped = counted.retransmissions_capped
         described.packets_lost = counted.packets_lost
         described.fraction_lost = counted.fraction_lost
         described.jitter_ms = counted.jitter_ms

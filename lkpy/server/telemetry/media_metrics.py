@@ -34,8 +34,9 @@ class _Stream:
     direction: str
     source: str
     kind: str
-    totals: tuple[int, int, int, int, int, int, int]
-    """Packets, bytes, retransmitted packets, NACKs, PLIs, packets lost, key frames."""
+    totals: tuple[int, int, int, int, int, int, int, int]
+    """Packets, bytes, retransmitted packets, NACKs, PLIs, packets lost, key frames, packets that
+    were not retransmitted for want of a budget."""
     jitter_ms: float
     rtt_ms: float
 
@@ -58,6 +59,11 @@ class MediaMetrics:
             "livekit_keyframe_total",
             ("direction",),
             "Key frames that publishers sent, and that were sent to subscribers.",
+        )
+        self.capped = Counter(
+            "livekit_rtx_capped_total",
+            ("kind",),
+            "Packets that were asked for and not sent again, as rtc.rtx_budget was spent.",
         )
         self.lost = Counter("livekit_packet_loss_total", stream)
         self.loss = Histogram("livekit_packet_loss_percent", _LOSS_PERCENT, stream)
@@ -102,7 +108,7 @@ class MediaMetrics:
         totals: dict[_Key, tuple[int, ...]] = {}
         async for stream in paced(_streams(snapshot)):
             totals[stream.key] = stream.totals
-            packets, size, again, nacks, plis, lost, keys = _since(self._totals, stream)
+            packets, size, again, nacks, plis, lost, keys, capped = _since(self._totals, stream)
             direction = stream.direction
             self.packets.add(direction, "initial", _COUNTRY, by=packets)
             self.bytes.add(direction, "initial", _COUNTRY, by=size)
@@ -111,6 +117,7 @@ class MediaMetrics:
                 (self.nacks, (direction, _COUNTRY), nacks),
                 (self.plis, (direction, _COUNTRY), plis),
                 (self.key_frames, (direction,), keys),
+                (self.capped, (stream.kind.lower(),), capped),
                 (self.lost, stream.labels, lost),
             ):
                 if by:
@@ -124,7 +131,7 @@ class MediaMetrics:
         totals: dict[_Key, tuple[int, ...]] = {}
         async for stream in paced(_streams(snapshot)):
             totals[stream.key] = stream.totals
-            packets, *_, lost, _ = _since(self._sampled, stream)
+            packets, _, _, _, _, lost, *_ = _since(self._sampled, stream)
             if packets:
                 self.loss.observe(lost / packets * 100, *stream.labels)
                 if stream.jitter_ms > 0:
@@ -193,6 +200,7 @@ def _published(person: stats_pb2.Participant) -> Iterator[_Stream]:
                     layer.plis_sent,
                     layer.packets_lost,
                     layer.key_frames,
+                    0,
                 ),
                 jitter_ms=layer.jitter_ms,
                 rtt_ms=rtt,
@@ -214,6 +222,7 @@ def _subscribed(person: stats_pb2.Participant) -> Iterator[_Stream]:
                 track.plis_received,
                 track.packets_lost,
                 track.key_frames,
+                track.retransmissions_capped,
             ),
             jitter_ms=track.jitter_ms,
             rtt_ms=track.rtt_ms,

@@ -579,6 +579,7 @@ class DownTrack(_message.Message):
     PAUSED_FIELD_NUMBER: _builtins.int
     STALLED_S_FIELD_NUMBER: _builtins.int
     STALL_CAUSE_FIELD_NUMBER: _builtins.int
+    RETRANSMISSIONS_CAPPED_FIELD_NUMBER: _builtins.int
     track_sid: _builtins.str
     publisher_identity: _builtins.str
     kind: _builtins.str
@@ -621,6 +622,8 @@ class DownTrack(_message.Message):
     """Seconds for which nothing has been sent though it should; 0: it flows, or need not."""
     stall_cause: _builtins.str
     """Why: "no_layer", "waiting_for_key_frame" or "not_forwarded"."""
+    retransmissions_capped: _builtins.int
+    """Packets that were asked for and not sent again, as rtc.rtx_budget was spent."""
     def __init__(
         self,
         *,
@@ -653,10 +656,11 @@ class DownTrack(_message.Message):
         paused: _builtins.bool = ...,
         stalled_s: _builtins.float = ...,
         stall_cause: _builtins.str = ...,
+        retransmissions_capped: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "allowed_spatial", b"allowed_spatial", "allowed_temporal", b"allowed_temporal", "bitrate_bps", b"bitrate_bps", "bytes", b"bytes", "deficient", b"deficient", "fraction_lost", b"fraction_lost", "jitter_ms", b"jitter_ms", "key_frames", b"key_frames", "kind", b"kind", "mime_type", b"mime_type", "muted", b"muted", "nacks_received", b"nacks_received", "packets", b"packets", "packets_lost", b"packets_lost", "paused", b"paused", "plis_received", b"plis_received", "publisher_identity", b"publisher_identity", "retransmissions", b"retransmissions", "rtt_ms", b"rtt_ms", "source", b"source", "spatial", b"spatial", "ssrc", b"ssrc", "stall_cause", b"stall_cause", "stalled_s", b"stalled_s", "temporal", b"temporal", "track_sid", b"track_sid", "wanted_spatial", b"wanted_spatial", "wanted_temporal", b"wanted_temporal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "allowed_spatial", b"allowed_spatial", "allowed_temporal", b"allowed_temporal", "bitrate_bps", b"bitrate_bps", "bytes", b"bytes", "deficient", b"deficient", "fraction_lost", b"fraction_lost", "jitter_ms", b"jitter_ms", "key_frames", b"key_frames", "kind", b"kind", "mime_type", b"mime_type", "muted", b"muted", "nacks_received", b"nacks_received", "packets", b"packets", "packets_lost", b"packets_lost", "paused", b"paused", "plis_received", b"plis_received", "publisher_identity", b"publisher_identity", "retransmissions", b"retransmissions", "retransmissions_capped", b"retransmissions_capped", "rtt_ms", b"rtt_ms", "source", b"source", "spatial", b"spatial", "ssrc", b"ssrc", "stall_cause", b"stall_cause", "stalled_s", b"stalled_s", "temporal", b"temporal", "track_sid", b"track_sid", "wanted_spatial", b"wanted_spatial", "wanted_temporal", b"wanted_temporal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

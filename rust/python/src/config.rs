@@ -8,7 +8,7 @@ use pyo3::types::PyTuple;
 
 use crate::commands::{get, milliseconds};
 use crate::{allocation, to_python};
-use engine::api::{Candidate, Code, EngineConfig, EngineError, EngineInfo};
+use engine::api::{Candidate, Code, EngineConfig, EngineError, EngineInfo, RtxBudgetConfig};
 
 pub(crate) fn read(config: &Bound<'_, PyAny>) -> PyResult<EngineConfig> {
     let py = config.py();
@@ -25,6 +25,8 @@ pub(crate) fn read(config: &Bound<'_, PyAny>) -> PyResult<EngineConfig> {
         packet_buffer_video: get(config, "packet_buffer_size_video")?,
         packet_buffer_audio: get(config, "packet_buffer_size_audio")?,
         pli_throttle: [low, middle, high].map(Duration::from_millis),
+        rtx_budget_audio: rtx_budget(config, "rtx_budget_audio")?,
+        rtx_budget_video: rtx_budget(config, "rtx_budget_video")?,
         audio_interval: milliseconds(config, "audio_interval_ms")?,
         audio_active_level: get(config, "audio_active_level")?,
         congestion_control: get(config, "congestion_control")?,
@@ -40,6 +42,11 @@ pub(crate) fn read(config: &Bound<'_, PyAny>) -> PyResult<EngineConfig> {
         worker_stall: milliseconds(config, "worker_stall_ms")?,
         fault_injection: get(config, "fault_injection")?,
     })
+}
+
+fn rtx_budget(config: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<RtxBudgetConfig>> {
+    let budget: Option<(f64, usize)> = get(config, name)?;
+    Ok(budget.map(|(ratio, burst)| RtxBudgetConfig { ratio, burst }))
 }
 
 pub(crate) fn info(py: Python<'_>, info: &EngineInfo) -> PyResult<Py<PyAny>> {

@@ -299,6 +299,7 @@ impl Builder {
         fields.set_item("packets", stats.packets)?;
         fields.set_item("bytes", stats.bytes)?;
         fields.set_item("retransmissions", stats.retransmissions)?;
+        fields.set_item("retransmissions_capped", stats.retransmissions_capped)?;
         fields.set_item("bitrate_bps", stats.bitrate_bps)?;
         fields.set_item("packets_lost", stats.packets_lost)?;
         fields.set_item("fraction_lost", stats.fraction_lost)?;

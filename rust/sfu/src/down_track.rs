@@ -21,6 +21,7 @@ mod numbering;
 mod output;
 mod redundancy;
 mod reports;
+mod rtx_budget;
 pub(crate) mod selector;
 mod sent_log;
 mod silence;
@@ -38,6 +39,7 @@ use std::time::{Duration, Instant};
 use rtp::rtcp::{ReportBlock, RtcpWriter};
 use rtp::seq::ExtSeq;
 
+pub use rtx_budget::RtxBudgetConfig;
 pub use silence::Silence;
 pub use stats::DownTrackStats;
 

@@ -44,7 +44,7 @@ pub use audio_level::AudioWindow;
 pub use bandwidth::{EstimatorConfig, LossConfig, ObserverConfig, RegulatorConfig, TrendConfig};
 pub use clock::PublisherClock;
 pub use data_track::{Backlog, DataTrackCounters, DataTrackHeader, DataTrackStats};
-pub use down_track::{DownTrack, DownTrackStats, Silence};
+pub use down_track::{DownTrack, DownTrackStats, RtxBudgetConfig, Silence};
 pub use params::{
     CodecParameters, DownTrackConfig, Encoding, HeaderExtension, MAX_SPATIAL_LAYERS, MediaKind,
     PlayoutDelayLimits, ReceiverConfig,

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::down_track::RtxBudgetConfig;
+
 /// Spatial layers of a track: 0 lowest.
 pub const MAX_SPATIAL_LAYERS: usize = 3;
 
@@ -138,6 +140,8 @@ pub struct DownTrackConfig {
     pub playout_delay: Option<PlayoutDelayLimits>,
     /// Whether frames end without LiveKit's packet trailer, whose length is at their end.
     pub strip_trailer: bool,
+    /// Bounds what is sent again. None: all that is asked for.
+    pub rtx_budget: Option<RtxBudgetConfig>,
     /// Any moment in the past, the same for all down tracks of a transport: absolute send times
     /// count from it.
     pub epoch: Instant,

@@ -6,7 +6,7 @@ mod common;
 
 use common::call::{Call, DELTA, KEY, SSRC};
 use common::{MS, as_rtx, down_track_config, receive, ssrc_of};
-use lkpy_sfu::DownTrack;
+use lkpy_sfu::{DownTrack, RtxBudgetConfig};
 
 #[test]
 fn a_refused_request_is_repeated_until_the_key_frame_comes() {
@@ -103,6 +103,39 @@ fn resends_go_out_as_rtx_or_as_they_were() {
             (2, 1, 2)
         );
     }
+}
+
+#[test]
+fn a_budget_bounds_what_is_sent_again_and_the_newest_comes_first() {
+    let mut call = Call::with(1, |config| {
+        let (ratio, burst) = (0.5, 0);
+        config.rtx_budget = Some(RtxBudgetConfig { ratio, burst });
+    });
+    call.frames(&[KEY], 1);
+    for _ in 0..199 {
+        call.frames(&[DELTA], 1);
+    }
+    let sent: Vec<u16> = call.sink.sent.iter().map(|s| s.header.sequence).collect();
+    call.nack(&sent);
+    let again: Vec<u16> = call.sink.sent[200..]
+        .iter()
+        .map(|s| s.unwrap_rtx().0)
+        .collect();
+    assert!((2..150).contains(&again.len()), "{}", again.len());
+    let newest: Vec<u16> = sent.iter().rev().take(again.len()).copied().collect();
+    assert_eq!(again, newest);
+    let stats = call.down_track.stats(call.now);
+    assert_eq!(stats.retransmissions, again.len() as u64);
+    assert_eq!(stats.retransmissions_capped, 200 - again.len() as u64);
+    assert_eq!(stats.nacks_received, 200);
+
+    // Media makes room, also for what did not count as sent again.
+    for _ in 0..10 {
+        call.frames(&[DELTA], 1);
+    }
+    let before = call.sink.sent.len();
+    call.nack(&sent[..1]);
+    assert_eq!(call.sink.sent[before].unwrap_rtx().0, sent[0]);
 }
 
 #[test]

@@ -24,6 +24,10 @@ pub struct EngineConfig {
     pub packet_buffer_audio: usize,
     /// Least time between two PLIs upstream, per spatial layer.
     pub pli_throttle: [Duration; sfu::MAX_SPATIAL_LAYERS],
+    /// Bounds what a down track of audio sends again; None: all that is asked for.
+    pub rtx_budget_audio: Option<sfu::RtxBudgetConfig>,
+    /// The same for video.
+    pub rtx_budget_video: Option<sfu::RtxBudgetConfig>,
     /// Observation window of audio levels.
     pub audio_interval: Duration,
     /// A packet counts as active when its audio level (-dBov) is at or below this number.
@@ -80,6 +84,8 @@ impl Default for EngineConfig {
             packet_buffer_video: 500,
             packet_buffer_audio: 200,
             pli_throttle: [500, 1000, 1000].map(Duration::from_millis),
+            rtx_budget_audio: None,
+            rtx_budget_video: None,
             audio_interval: Duration::from_millis(400),
             audio_active_level: 35,
             congestion_control: true,

@@ -19,7 +19,7 @@ pub use error::{Code, EngineError};
 pub use event::{Event, Weight};
 pub use sfu::{
     AllocatorConfig, EstimatorConfig, LossConfig, MediaKind, ObserverConfig, PlayoutDelayLimits,
-    RegulatorConfig, TrendConfig,
+    RegulatorConfig, RtxBudgetConfig, TrendConfig,
 };
 pub use stats::{
     DataDownTrackStats, DataTrackStats, DownTrackStats, LayerStats, StatsCollected, TransportStats,

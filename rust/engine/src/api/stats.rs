@@ -91,6 +91,8 @@ pub struct DownTrackStats {
     pub bytes: u64,
     /// Packets sent again.
     pub retransmissions: u64,
+    /// Packets that were asked for and not sent again, as the budget for that was spent.
+    pub retransmissions_capped: u64,
     /// Over the last second.
     pub bitrate_bps: f64,
     /// As the subscriber reports it.

@@ -282,6 +282,7 @@ fn down_track_stats(
         packets: stats.packets,
         bytes: stats.bytes,
         retransmissions: stats.retransmissions,
+        retransmissions_capped: stats.retransmissions_capped,
         bitrate_bps: stats.bitrate_bps,
         packets_lost: stats.packets_lost,
         fraction_lost: stats.fraction_lost,

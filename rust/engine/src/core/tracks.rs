@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use sfu::{
-    CodecParameters, DownTrack, DownTrackConfig, Encoding, HeaderExtension, Receiver,
-    ReceiverConfig,
+    CodecParameters, DownTrack, DownTrackConfig, Encoding, HeaderExtension, MediaKind, Receiver,
+    ReceiverConfig, RtxBudgetConfig,
 };
 
 use super::connection::RTCP_SSRC;
@@ -178,9 +178,13 @@ impl Core {
             let message = format!("ssrc {ssrc} is in use on transport {}", create.transport);
             return Err(EngineError::new(Code::InvalidArgument, message));
         }
+        let rtx_budget = match source.receiver.kind() {
+            MediaKind::Audio => self.config.rtx_budget_audio,
+            MediaKind::Video => self.config.rtx_budget_video,
+        };
         let track = DownTrack::new(
             now,
-            down_track_config(&create, connection.epoch),
+            down_track_config(&create, rtx_budget, connection.epoch),
             &source.receiver,
         );
         if !track.is_sendable() {
@@ -343,7 +347,11 @@ impl Core {
     }
 }
 
-fn down_track_config(create: &CreateDownTrack, epoch: Instant) -> DownTrackConfig {
+fn down_track_config(
+    create: &CreateDownTrack,
+    rtx_budget: Option<RtxBudgetConfig>,
+    epoch: Instant,
+) -> DownTrackConfig {
     DownTrackConfig {
         mid: create.mid.clone(),
         ssrc: create.ssrc,
@@ -357,6 +365,7 @@ fn down_track_config(create: &CreateDownTrack, epoch: Instant) -> DownTrackConfi
         translate_red: create.translate_red,
         playout_delay: create.playout_delay,
         strip_trailer: create.strip_trailer,
+        rtx_budget,
         epoch,
     }
 }

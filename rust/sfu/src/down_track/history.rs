@@ -182,6 +182,23 @@ impl History {
     /// The packet to send again because `sequence` was asked for, if it is known, still of use,
     /// and was not sent again too often or just now.
     pub(crate) fn request(&mut self, sequence: u16, now_ms: u32, rtt: Duration) -> Option<Sent> {
+        let sent = self.due(sequence, now_ms, rtt)?;
+        sent.resends += 1;
+        sent.resent_ms = now_ms;
+        Some(*sent)
+    }
+
+    /// Whether [`Self::request`] would find the packet. It does not count as sent again.
+    pub(crate) fn is_due(&mut self, sequence: u16, now_ms: u32, rtt: Duration) -> bool {
+        self.due(sequence, now_ms, rtt).is_some()
+    }
+
+    /// The highest outgoing number.
+    pub(crate) fn highest(&self) -> u64 {
+        self.highest
+    }
+
+    fn due(&mut self, sequence: u16, now_ms: u32, rtt: Duration) -> Option<&mut Sent> {
         let back = diff_u16(self.highest as u16, sequence);
         let out = self.highest.checked_sub(u64::try_from(back).ok()?)?;
         if out < self.gate {
@@ -201,9 +218,7 @@ impl History {
         if ignore.is_some_and(|ignore| u128::from(since_ms) <= ignore.as_millis()) {
             return None;
         }
-        sent.resends += 1;
-        sent.resent_ms = now_ms;
-        Some(*sent)
+        Some(sent)
     }
 }
 

@@ -23,6 +23,8 @@ pub struct DownTrackStats {
     pub bytes: u64,
     /// Packets sent again.
     pub retransmissions: u64,
+    /// Packets that were asked for and not sent again, as the budget for that was spent.
+    pub retransmissions_capped: u64,
     /// Packets that found no room in the send batch.
     pub dropped: u64,
     /// Bits per second of packets and retransmissions over the last second.

@@ -9,6 +9,7 @@ use super::history::{History, Patch, Sent};
 use super::numbering::{Numbering, Place};
 use super::output::{Media, Output};
 use super::redundancy::{Body, Redundancy};
+use super::rtx_budget::RtxBudget;
 use super::sent_log::SentLog;
 use super::stats::DownTrackStats;
 use super::svc::{LayerPair, Selected, SvcSelector};
@@ -53,6 +54,7 @@ pub(crate) struct Stream {
     /// Packets of this era that were sent from the redundancy of later ones.
     recovered: SentLog,
     history: History,
+    rtx_budget: Option<RtxBudget>,
     era: Option<Era>,
     /// How far each layer was looked at in its eras: nothing is sent twice.
     done: [ExtSeq; MAX_SPATIAL_LAYERS],
@@ -102,6 +104,7 @@ impl Stream {
             svc: SvcSelector::default(),
             recovered: SentLog::default(),
             history: make_history(&output, source),
+            rtx_budget: config.rtx_budget.map(RtxBudget::new),
             output,
             era: None,
             done: [0; MAX_SPATIAL_LAYERS],
@@ -447,6 +450,11 @@ impl Stream {
         self.bytes += bytes as u64;
         self.payload_bytes += payload as u64;
         self.bitrate.add(self.now, bytes);
+        if let Some(budget) = &mut self.rtx_budget
+            && payload > 0
+        {
+            budget.media(bytes);
+        }
     }
 
     /// What a sender report says now, if the publisher's last one fits what is being sent: its NTP
@@ -483,6 +491,7 @@ impl Stream {
             packets: self.packets,
             bytes: self.bytes,
             retransmissions: self.retransmissions,
+            retransmissions_capped: self.rtx_budget.as_ref().map_or(0, |budget| budget.capped),
             dropped: self.dropped,
             bitrate_bps: self.bitrate.bps(now),
             nacks_received: self.nacks,

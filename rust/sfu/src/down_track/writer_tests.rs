@@ -28,6 +28,7 @@ fn config(own: &[HeaderExtension]) -> DownTrackConfig {
         translate_red: false,
         playout_delay: None,
         strip_trailer: false,
+        rtx_budget: None,
         epoch: std::time::Instant::now(),
     }
 }

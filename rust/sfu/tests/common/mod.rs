@@ -86,6 +86,7 @@ pub fn down_track_config(epoch: Instant, ssrc: u32) -> DownTrackConfig {
         translate_red: true,
         playout_delay: None,
         strip_trailer: false,
+        rtx_budget: None,
         epoch,
     }
 }

@@ -87,7 +87,7 @@ impl Stream {
         }
     }
 
-    /// Sends again the packets with the outgoing `sequences`.
+    /// Sends again the packets with the outgoing `sequences`, within the budget if there is one.
     pub(crate) fn resend<S: PacketSink + ?Sized>(
         &mut self,
         sequences: impl IntoIterator<Item = u16>,
@@ -95,18 +95,49 @@ impl Stream {
         source: &Receiver,
         sink: &mut S,
     ) {
-        let now_ms = self.now.saturating_duration_since(self.created).as_millis() as u32;
-        for sequence in sequences {
-            self.nacks += 1;
-            let Some(sent) = self.history.request(sequence, now_ms, rtt) else {
-                continue;
-            };
-            self.repeated_nacks += u64::from(sent.is_repeat());
-            if let Some(bytes) = self.send_again(&sent, source, sink) {
-                self.retransmissions += 1;
-                self.bitrate.add(self.now, bytes);
+        let Some(mut budget) = self.rtx_budget.take() else {
+            for sequence in sequences {
+                self.resend_one(sequence, rtt, source, sink);
+            }
+            return;
+        };
+        let requested = budget.newest_first(sequences, self.history.highest() as u16);
+        for &sequence in &requested {
+            if budget.has_room() {
+                budget.spend(self.resend_one(sequence, rtt, source, sink));
+            } else {
+                self.nacks += 1;
+                let is_due = self.history.is_due(sequence, self.now_ms(), rtt);
+                budget.capped += u64::from(is_due);
             }
         }
+        budget.done(requested);
+        self.rtx_budget = Some(budget);
+    }
+
+    /// Returns how many bytes were sent.
+    fn resend_one<S: PacketSink + ?Sized>(
+        &mut self,
+        sequence: u16,
+        rtt: Duration,
+        source: &Receiver,
+        sink: &mut S,
+    ) -> usize {
+        self.nacks += 1;
+        let Some(sent) = self.history.request(sequence, self.now_ms(), rtt) else {
+            return 0;
+        };
+        self.repeated_nacks += u64::from(sent.is_repeat());
+        let Some(bytes) = self.send_again(&sent, source, sink) else {
+            return 0;
+        };
+        self.retransmissions += 1;
+        self.bitrate.add(self.now, bytes);
+        bytes
+    }
+
+    fn now_ms(&self) -> u32 {
+        self.now.saturating_duration_since(self.created).as_millis() as u32
     }
 
     /// Sends packets of nothing but padding, about `bytes` in all, as retransmissions of nothing
