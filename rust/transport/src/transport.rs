@@ -456,6 +456,9 @@ impl Transport {
 
     fn flush_dtls(&mut self) {
         if let Some(session) = &mut self.session {
+            if session.take_began_anew() {
+                self.held_transmits.clear();
+            }
             self.held_transmits.append(&mut session.packets);
         }
         match self.send_to() {

@@ -100,3 +100,33 @@ fn dtls_that_has_no_path_is_held_within_a_bound() {
     assert_eq!(transport.held_transmits.len(), limits::HELD_TRANSMITS);
     assert_eq!(transport.held_transmits.back(), Some(&vec![99]));
 }
+
+/// What waits for a path when the handshake begins anew is not sent.
+#[test]
+fn dtls_of_a_handshake_that_began_anew_is_not_sent() {
+    let now = Instant::now();
+    let mut transport = transport(true, now);
+    let remote = remote(true);
+    transport
+        .set_remote(now, credentials("theirs"), &remote)
+        .unwrap();
+    transport.handle_stun(now, pair(1), &check());
+    let hello = || {
+        let identity = DtlsIdentity::generate().unwrap();
+        let role = RemoteDtls {
+            fingerprint: crate::Fingerprint::sha256(b"us"),
+            role_is_client: false,
+        };
+        let mut session = crate::dtls::Session::new(&identity, &role, now);
+        session.start(now);
+        session.packets.pop_front().unwrap()
+    };
+    transport.handle_dtls(now, pair(1), &hello()).unwrap();
+    let first: Vec<_> = transport.held_transmits.drain(..).collect();
+    assert!(!first.is_empty());
+    transport.held_transmits.extend(first.iter().cloned());
+    transport.handle_dtls(now, pair(1), &hello()).unwrap();
+    let held = &transport.held_transmits;
+    assert_eq!(held.len(), first.len());
+    assert!(held.iter().all(|datagram| !first.contains(datagram)));
+}

@@ -11,13 +11,14 @@ use crate::sim::Sim;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A ClientHello record with nothing but a random value in it.
+/// A ClientHello record with nothing but a random value in it. It is not answered: its only suite is for
+/// servers with RSA. An answer would go to the peer, which could not tell whose hello it is for.
 fn hello(seed: u8) -> Vec<u8> {
     let mut packet = vec![22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 1, 0, 0, 0];
     packet.extend([0, 0, 0, 0, 0, 0, 0, 0, 254, 253]);
     packet.extend([seed; 32]);
     // No session, no cookie, one suite, no compression.
-    packet.extend([0, 0, 0, 2, 0xc0, 0x2b, 1, 0]);
+    packet.extend([0, 0, 0, 2, 0xc0, 0x2f, 1, 0]);
     let body = packet.len() - 25;
     packet[12] = (body + 12) as u8;
     packet[16] = body as u8;

@@ -244,6 +244,7 @@ pub use types::{
 mod dtls12;
 mod dtls13;
 
+pub use dtls12::CertificateCheck;
 use dtls12::{Client as Client12, Server as Server12};
 use dtls13::{Client as Client13, Server as Server13};
 
@@ -619,6 +620,22 @@ impl Dtls {
             self.inner,
             Some(Inner::Client12(_) | Inner::Client13(_) | Inner::ClientPending(_))
         )
+    }
+
+    /// Say which certificate is expected of a client (DTLS 1.2, server). Flights with others are
+    /// still verified, up to a bound, and then reported by [`Output::PeerCert`].
+    pub fn set_certificate_check(&mut self, check: CertificateCheck) {
+        if let Some(Inner::Server12(server)) = &mut self.inner {
+            server.set_certificate_check(check);
+        }
+    }
+
+    /// Why the client's last flight was discarded (DTLS 1.2, server). It is waited for again.
+    pub fn rejection(&self) -> Option<&Error> {
+        match &self.inner {
+            Some(Inner::Server12(server)) => server.rejection(),
+            _ => None,
+        }
     }
 
     /// Switch between server and client roles.

@@ -282,6 +282,9 @@ impl HashAlgorithm {
     /// SHA-512 hash.
     pub const SHA512: Self = Self(6);
 
+    /// The scheme names it (RFC 8446 4.2.3, RFC 8422 5.10).
+    pub const INTRINSIC: Self = Self(8);
+
     pub(crate) const UNKNOWN_DERIVED: Self = Self(u8::MAX);
 
     /// Convert a wire format u8 value to a `HashAlgorithm`.
@@ -364,6 +367,15 @@ impl SignatureAlgorithm {
     /// ECDSA signatures.
     pub const ECDSA: Self = Self(3);
 
+    /// RSA-PSS with SHA-256, by a key for any RSA signature.
+    pub const PSS_SHA256: Self = Self(4);
+    /// RSA-PSS with SHA-384, by a key for any RSA signature.
+    pub const PSS_SHA384: Self = Self(5);
+    /// RSA-PSS with SHA-512, by a key for any RSA signature.
+    pub const PSS_SHA512: Self = Self(6);
+    /// Ed25519 signatures.
+    pub const ED25519: Self = Self(7);
+
     pub(crate) const UNKNOWN_DERIVED: Self = Self(u8::MAX);
 
     /// Convert an 8-bit value into a `SignatureAlgorithm`.
@@ -378,7 +390,16 @@ impl SignatureAlgorithm {
 
     /// Returns true if this is not a known DTLS signature algorithm wire value.
     pub const fn is_unknown(&self) -> bool {
-        self.0 > Self::ECDSA.0
+        self.0 > Self::ED25519.0
+    }
+
+    /// What the cipher suite calls a certificate that signs so (RFC 8422 5.10, RFC 8446 4.2.3).
+    pub(crate) fn certificate_kind(self) -> Self {
+        match self {
+            Self::PSS_SHA256 | Self::PSS_SHA384 | Self::PSS_SHA512 => Self::RSA,
+            Self::ED25519 => Self::ECDSA,
+            other => other,
+        }
     }
 
     /// Parse a `SignatureAlgorithm` from network bytes.
@@ -395,6 +416,10 @@ impl fmt::Debug for SignatureAlgorithm {
             SignatureAlgorithm::RSA => f.write_str("RSA"),
             SignatureAlgorithm::DSA => f.write_str("DSA"),
             SignatureAlgorithm::ECDSA => f.write_str("ECDSA"),
+            SignatureAlgorithm::PSS_SHA256 => f.write_str("PSS_SHA256"),
+            SignatureAlgorithm::PSS_SHA384 => f.write_str("PSS_SHA384"),
+            SignatureAlgorithm::PSS_SHA512 => f.write_str("PSS_SHA512"),
+            SignatureAlgorithm::ED25519 => f.write_str("ED25519"),
             _ => f.debug_tuple("Unknown").field(&self.0).finish(),
         }
     }
@@ -1013,8 +1038,8 @@ mod tests {
             assert!(!algorithm.is_unknown());
         }
 
-        let unknown = SignatureAlgorithm::from_u8(4);
-        assert_eq!(unknown.as_u8(), 4);
+        let unknown = SignatureAlgorithm::from_u8(8);
+        assert_eq!(unknown.as_u8(), 8);
         assert!(unknown.is_unknown());
     }
 
@@ -1023,8 +1048,8 @@ mod tests {
         assert_eq!(format!("{:?}", SignatureAlgorithm::Anonymous), "Anonymous");
         assert_eq!(format!("{:?}", SignatureAlgorithm::ECDSA), "ECDSA");
         assert_eq!(
-            format!("{:?}", SignatureAlgorithm::from_u8(4)),
-            "Unknown(4)"
+            format!("{:?}", SignatureAlgorithm::from_u8(8)),
+            "Unknown(8)"
         );
     }
 

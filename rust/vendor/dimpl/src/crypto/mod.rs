@@ -9,9 +9,6 @@ mod keying;
 #[cfg(feature = "aws-lc-rs")]
 pub mod aws_lc_rs;
 
-#[cfg(feature = "rust-crypto")]
-pub mod rust_crypto;
-
 #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
 pub(crate) mod ccm_cipher;
 

@@ -73,6 +73,9 @@ pub struct Client {
     /// Whether we requested a CertificateVerify
     certificate_verify: bool,
 
+    /// Whether the server takes the Extended Master Secret (RFC 7627)
+    extended_master_secret: bool,
+
     /// Captured session hash for Extended Master Secret (RFC 7627)
     /// This is captured after ServerHelloDone to include the correct handshake messages
     captured_session_hash: Option<Buf>,
@@ -113,6 +116,7 @@ impl Client {
             server_certificates: Vec::with_capacity(3),
             defragment_buffer,
             certificate_verify: false,
+            extended_master_secret: false,
             captured_session_hash: None,
             last_now: now,
             local_events: VecDeque::new(),
@@ -172,6 +176,7 @@ impl Client {
             server_certificates: Vec::with_capacity(3),
             defragment_buffer,
             certificate_verify: false,
+            extended_master_secret: false,
             captured_session_hash: None,
             last_now: now,
             local_events: VecDeque::new(),
@@ -211,6 +216,12 @@ impl Client {
     pub fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> Output<'a> {
         if self.state == State::SendClientHello {
             return Output::Timeout(self.last_now);
+        }
+        if let Some(LocalEvent::PeerCert) = self.local_events.front()
+            && let Some(needed) = self.server_certificates.first().map(|leaf| leaf.len())
+            && needed > buf.len()
+        {
+            return Output::BufferTooSmall { needed };
         }
         if let Some(event) = self.local_events.pop_front() {
             return event.into_output(buf, &self.server_certificates);
@@ -493,11 +504,8 @@ impl State {
             .into());
         }
 
-        // Enforce cipher suite is compatible with our private key and allowed by config
-        let is_compatible = client
-            .engine
-            .crypto_context()
-            .is_cipher_suite_compatible(cs);
+        // Enforce cipher suite is one that we may have offered and allowed by config
+        let is_compatible = client.engine.crypto_context().may_offer_cipher_suite(cs);
 
         if !is_compatible {
             return Err(Error::SecurityError(
@@ -531,19 +539,13 @@ impl State {
             client.negotiated_srtp_profile = Some((*profile).into());
         }
 
-        // Without extended master secret, in DTLS1.2 a security attack
-        // reusing the same master secret is possible.
-        if !extended_master_secret {
-            return Err(Error::SecurityError(
-                crate::SecurityError::ExtendedMasterSecretNotNegotiated,
-            )
-            .into());
-        }
+        // Without it sessions that are resumed can be confused; there are none.
+        client.extended_master_secret = extended_master_secret;
 
         if let Some(profile) = client.negotiated_srtp_profile {
             debug!("Negotiated SRTP profile: {:?}", profile);
         }
-        trace!("Extended Master Secret enabled");
+        trace!("Extended Master Secret: {}", extended_master_secret);
 
         client.hybrid = None;
 
@@ -701,7 +703,7 @@ impl State {
 
         // Ensure the signature algorithm is compatible with the cipher suite
         if let Some(expected_sig) = cipher_suite.signature_algorithm()
-            && signature_algorithm.signature != expected_sig
+            && signature_algorithm.signature.certificate_kind() != expected_sig
         {
             return Err(
                 Error::CryptoError(crate::CryptoError::SignatureAlgorithmMismatch {
@@ -999,17 +1001,21 @@ impl State {
             .ok_or(Error::InvalidState(
                 crate::InvalidStateError::ExtendedMasterSecretSessionHashMissing,
             ))?;
-        trace!(
-            "Using captured session hash for Extended Master Secret (length: {})",
-            session_hash.len()
-        );
         let mut out = client.engine.pop_buffer();
         let mut scratch = client.engine.pop_buffer();
-        client
-            .engine
-            .crypto_context_mut()
-            .derive_extended_master_secret(session_hash, suite_hash, &mut out, &mut scratch)
-            .map_err(Error::CryptoError)?;
+        let context = client.engine.crypto_context_mut();
+        if client.extended_master_secret {
+            context.derive_extended_master_secret(session_hash, suite_hash, &mut out, &mut scratch)
+        } else {
+            context.derive_plain_master_secret(
+                &client_random_buf,
+                &server_random_buf,
+                suite_hash,
+                &mut out,
+                &mut scratch,
+            )
+        }
+        .map_err(Error::CryptoError)?;
 
         // Derive the encryption/decryption keys
         client
@@ -1250,7 +1256,7 @@ fn handshake_create_client_hello(
         .config()
         .dtls12_cipher_suites()
         .map(|cs| cs.suite())
-        .filter(|suite| engine.crypto_context().is_cipher_suite_compatible(*suite))
+        .filter(|suite| engine.crypto_context().may_offer_cipher_suite(*suite))
         .take(Dtls12CipherSuite::supported().len())
         .collect();
 

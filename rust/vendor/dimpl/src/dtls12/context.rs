@@ -249,6 +249,41 @@ impl CryptoContext {
         Ok(())
     }
 
+    /// Derive the master secret of RFC 5246 8.1, with a peer that has not the extended one.
+    pub fn derive_plain_master_secret(
+        &mut self,
+        client_random: &[u8],
+        server_random: &[u8],
+        hash: HashAlgorithm,
+        out: &mut Buf,
+        scratch: &mut Buf,
+    ) -> Result<(), CryptoError> {
+        let Some(pms) = &self.pre_master_secret else {
+            return Err(CryptoError::PreMasterSecretNotAvailable);
+        };
+        let mut seed = ArrayVec::<u8, 64>::new();
+        seed.try_extend_from_slice(client_random)
+            .and_then(|()| seed.try_extend_from_slice(server_random))
+            .map_err(|_| CryptoError::MasterSecretTooLong)?;
+        crypto::prf_hkdf::prf_tls12(
+            self.provider().hmac_provider,
+            pms,
+            "master secret",
+            &seed,
+            out,
+            48,
+            scratch,
+            hash,
+        )?;
+        let mut master_secret = ArrayVec::new();
+        master_secret
+            .try_extend_from_slice(out)
+            .map_err(|_| CryptoError::MasterSecretTooLong)?;
+        self.master_secret = Some(master_secret);
+        self.pre_master_secret = None;
+        Ok(())
+    }
+
     /// Derive keys for encryption/decryption
     pub fn derive_keys(
         &mut self,
@@ -580,6 +615,13 @@ impl CryptoContext {
             // Mismatch: cert context + PSK suite, or PSK context + cert suite
             _ => false,
         }
+    }
+
+    /// Whether a client may offer a cipher suite. It says how the *server* authenticates: a client's
+    /// own key is for CertificateVerify, whatever the suite (RFC 5246 7.4.6, RFC 8422 5.3).
+    pub fn may_offer_cipher_suite(&self, cipher_suite: Dtls12CipherSuite) -> bool {
+        let is_psk = cipher_suite.signature_algorithm().is_none();
+        is_psk == matches!(self.auth, AuthMode::Psk)
     }
 
     /// Get the client write IV if derived.

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use super::flight::ClientFlight;
 use super::queue::{QueueRx, QueueTx};
 use crate::buffer::{Buf, BufferPool, TmpBuf};
 use crate::crypto::{Aad, Iv, Nonce};
@@ -38,7 +39,10 @@ pub struct Engine {
     sequence_epoch_n: Sequence,
 
     /// Queue of incoming packets.
-    queue_rx: QueueRx,
+    pub(super) queue_rx: QueueRx,
+
+    /// The flight with a client's certificate, before it is authenticated.
+    pub(super) client_flight: ClientFlight,
 
     /// Queue of outgoing packets.
     queue_tx: QueueTx,
@@ -142,6 +146,7 @@ impl Engine {
             sequence_epoch_0: Sequence::new(0),
             sequence_epoch_n: Sequence::new(1),
             queue_rx: QueueRx::new(),
+            client_flight: ClientFlight::default(),
             queue_tx: QueueTx::new(),
             cipher_suite: None,
             explicit_nonce_len: 0,
@@ -264,8 +269,26 @@ impl Engine {
         self.purge_handled_queue_rx();
     }
 
+    pub(super) fn peer_handshake_seq_no(&self) -> u16 {
+        self.peer_handshake_seq_no
+    }
+
+    /// Forget what was received and not yet consumed.
+    pub(super) fn discard_queue(&mut self) {
+        for incoming in self.queue_rx.split_off(0) {
+            self.recycle_incoming(incoming);
+        }
+    }
+
     /// Insert a parsed datagram into the receive queue.
     fn insert_incoming(&mut self, incoming: Incoming) -> Result<bool, Error> {
+        if self.awaits_client_flight() && self.queue_rx.len() >= self.config.max_queue_rx() {
+            self.discard_queue();
+        }
+        if self.has_read_client_flight() && !self.peer_encryption_enabled {
+            self.insert_behind_client_flight(incoming);
+            return Ok(false);
+        }
         // Capacity guard before iterating records.
         if self.queue_rx.len() >= self.config.max_queue_rx() {
             warn!(
@@ -337,6 +360,15 @@ impl Engine {
             return Err(Error::RenegotiationAttempt);
         }
 
+        if self.awaits_client_flight() && !self.admit_to_client_flight(&incoming) {
+            self.recycle_incoming(incoming);
+            return Ok(false);
+        }
+
+        let first_record = incoming.first();
+        let handshake = first_record
+            .first_handshake()
+            .expect("caller ensures handshake");
         let is_client_hello = first_record.record().sequence.epoch == 0
             && handshake.header.msg_type == MessageType::ClientHello
             && handshake.header.message_seq == self.peer_handshake_seq_no;
@@ -413,7 +445,7 @@ impl Engine {
         Ok(())
     }
 
-    fn recycle_incoming(&mut self, incoming: Incoming) {
+    pub(super) fn recycle_incoming(&mut self, incoming: Incoming) {
         for record in incoming.into_records() {
             self.push_buffer(record.into_buffer());
         }
@@ -1436,8 +1468,9 @@ impl RecordHandler for Engine {
         Engine::decrypt_data(self, ciphertext, aad, nonce)
     }
 
+    // Always: RFC 6347 4.1.2.7. Anybody can send what does not decrypt.
     fn can_discard_bad_protected_record(&self) -> bool {
-        self.release_app_data
+        true
     }
 }
 

@@ -10,6 +10,10 @@ use crate::crypto::{Aad, Nonce};
 use crate::dtls12::message::{ContentType, DTLSRecord, Dtls12CipherSuite, Handshake, Sequence};
 use crate::{Error, InternalError};
 
+/// Records of one datagram. OpenSSL over a memory BIO cuts messages at 200 bytes, and its users send what
+/// it wrote as one datagram: a flight with an RSA certificate is nine records and more.
+const MAX_RECORDS: usize = 32;
+
 /// Holds both the UDP packet and the parsed result of that packet.
 pub struct Incoming {
     // Box is here to reduce the size of the Incoming struct
@@ -64,7 +68,7 @@ impl Incoming {
 /// A number of records parsed from a single UDP packet.
 #[derive(Debug)]
 pub struct Records {
-    pub records: ArrayVec<Record, 8>,
+    pub records: ArrayVec<Record, MAX_RECORDS>,
 }
 
 impl Records {
@@ -73,7 +77,7 @@ impl Records {
         decrypt: &mut dyn RecordHandler,
         cs: Option<Dtls12CipherSuite>,
     ) -> Result<Records, InternalError> {
-        let mut parsed_records: ArrayVec<Record, 8> = ArrayVec::new();
+        let mut parsed_records: ArrayVec<Record, MAX_RECORDS> = ArrayVec::new();
         if let Err(error) = Self::parse_records(packet, decrypt, cs, &mut parsed_records) {
             for record in parsed_records {
                 decrypt.push_buffer(record.into_buffer());
@@ -97,7 +101,7 @@ impl Records {
         mut packet: &[u8],
         decrypt: &mut dyn RecordHandler,
         cs: Option<Dtls12CipherSuite>,
-        parsed_records: &mut ArrayVec<Record, 8>,
+        parsed_records: &mut ArrayVec<Record, MAX_RECORDS>,
     ) -> Result<(), InternalError> {
         // Find record boundaries and copy each record ONCE from the packet
         while !packet.is_empty() {
@@ -756,7 +760,7 @@ mod tests {
     fn oversized_datagram_recycles_all_pooled_records() {
         let mut handler = TestHandler::default();
         let mut packet = Vec::new();
-        for sequence in 0..9 {
+        for sequence in 0..=MAX_RECORDS as u64 {
             packet.extend_from_slice(&build_record(
                 ContentType::ApplicationData,
                 1,

@@ -29,10 +29,12 @@
 mod client;
 mod context;
 mod engine;
+mod flight;
 pub mod incoming;
 pub mod message;
 mod queue;
 mod server;
 
 pub use client::Client;
+pub use flight::CertificateCheck;
 pub use server::Server;

@@ -81,6 +81,12 @@ pub struct Server {
     /// Buffer for defragmenting handshakes
     defragment_buffer: Buf,
 
+    /// What the client's verified signature covers.
+    signed_flight: Buf,
+
+    /// Whether the client offered the Extended Master Secret (RFC 7627)
+    extended_master_secret: bool,
+
     /// Captured session hash for Extended Master Secret (RFC 7627)
     captured_session_hash: Option<Buf>,
 
@@ -173,6 +179,8 @@ impl Server {
             client_random: None,
             client_certificates: Vec::with_capacity(3),
             defragment_buffer,
+            signed_flight: Buf::new(),
+            extended_master_secret: false,
             captured_session_hash: None,
             psk_valid: None,
             last_now: now,
@@ -191,6 +199,16 @@ impl Server {
 
     pub(crate) fn state_name(&self) -> &'static str {
         self.state.name()
+    }
+
+    /// Say which certificate is expected of the client.
+    pub fn set_certificate_check(&mut self, check: super::CertificateCheck) {
+        self.engine.set_certificate_check(check);
+    }
+
+    /// Why the client's last flight was discarded.
+    pub fn rejection(&self) -> Option<&Error> {
+        self.engine.rejection()
     }
 
     pub fn is_closing(&self) -> bool {
@@ -221,6 +239,12 @@ impl Server {
     }
 
     pub fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> Output<'a> {
+        if let Some(LocalEvent::PeerCert) = self.local_events.front()
+            && let Some(needed) = self.client_certificates.first().map(|leaf| leaf.len())
+            && needed > buf.len()
+        {
+            return Output::BufferTooSmall { needed };
+        }
         if let Some(event) = self.local_events.pop_front() {
             return event.into_output(buf, &self.client_certificates);
         }
@@ -443,13 +467,8 @@ impl State {
         let client_supported_groups = ch.supported_groups().cloned();
         let client_signature_algorithms = ch.signature_algorithms().cloned();
 
-        // EMS is mandatory
-        if !client_offers_ems {
-            return Err(Error::SecurityError(
-                crate::SecurityError::ExtendedMasterSecretNotNegotiated,
-            )
-            .into());
-        }
+        // Without it sessions that are resumed can be confused; there are none.
+        server.extended_master_secret = client_offers_ems;
 
         // Select SRTP profile according to server priority: AES256GCM, AES128GCM, then SHA1
         if let Some(profiles) = client_srtp_profiles {
@@ -476,7 +495,7 @@ impl State {
         server.client_signature_algorithms = client_signature_algorithms;
 
         // Proceed to send the server flight
-        trace!("Extended Master Secret enabled");
+        trace!("Extended Master Secret: {}", client_offers_ems);
         Ok(Self::SendServerHello)
     }
 
@@ -490,6 +509,7 @@ impl State {
         // unwrap: is ok because we set the random in handle_timeout
         let random = server.random.unwrap();
         let negotiated_srtp_profile = server.negotiated_srtp_profile;
+        let extended_master_secret = server.extended_master_secret;
         let extension_data = &mut server.extension_data;
 
         // Send ServerHello
@@ -502,6 +522,7 @@ impl State {
                     random,
                     session_id,
                     negotiated_srtp_profile,
+                    extended_master_secret,
                     extension_data,
                 )
             })?;
@@ -638,18 +659,10 @@ impl State {
 
     fn send_certificate_request(self, server: &mut Server) -> Result<Self, InternalError> {
         debug!("Sending CertificateRequest");
-        // Select CertificateRequest.signature_algorithms as intersection of client's list and our supported
-        let sig_algs =
-            select_certificate_request_sig_algs(server.client_signature_algorithms.as_ref());
-        debug!(
-            "CertificateRequest will advertise {} signature algorithms",
-            sig_algs.len()
-        );
-
         server
             .engine
             .create_handshake(MessageType::CertificateRequest, move |body, _| {
-                handshake_serialize_certificate_request(body, &sig_algs)
+                handshake_serialize_certificate_request(body)
             })?;
 
         Ok(Self::SendServerHelloDone)
@@ -672,6 +685,7 @@ impl State {
         }
 
         if server.engine.config().require_client_certificate() {
+            server.engine.await_client_flight();
             Ok(Self::AwaitCertificate)
         } else {
             Ok(Self::AwaitClientKeyExchange)
@@ -679,6 +693,14 @@ impl State {
     }
 
     fn await_certificate(self, server: &mut Server) -> Result<Self, InternalError> {
+        let mut signed = std::mem::take(&mut server.signed_flight);
+        let is_verified = server.engine.verify_client_flight(&mut signed);
+        server.signed_flight = signed;
+        if !is_verified {
+            // Stay in same state
+            return Ok(self);
+        }
+
         let maybe = server
             .engine
             .next_handshake(MessageType::Certificate, &mut server.defragment_buffer)?;
@@ -853,11 +875,19 @@ impl State {
 
         let mut out = server.engine.pop_buffer();
         let mut scratch = server.engine.pop_buffer();
-        server
-            .engine
-            .crypto_context_mut()
-            .derive_extended_master_secret(session_hash, suite_hash, &mut out, &mut scratch)
-            .map_err(Error::CryptoError)?;
+        let context = server.engine.crypto_context_mut();
+        if server.extended_master_secret {
+            context.derive_extended_master_secret(session_hash, suite_hash, &mut out, &mut scratch)
+        } else {
+            context.derive_plain_master_secret(
+                &client_random_buf,
+                &server_random_buf,
+                suite_hash,
+                &mut out,
+                &mut scratch,
+            )
+        }
+        .map_err(Error::CryptoError)?;
 
         server
             .engine
@@ -915,6 +945,13 @@ impl State {
 
         // Drop maybe to release buffer borrow
         drop(maybe);
+
+        server.engine.end_client_flight();
+        if *data == *server.signed_flight {
+            // It was verified before anything of the flight was consumed.
+            server.signed_flight = Buf::new();
+            return Ok(Self::AwaitChangeCipherSpec);
+        }
 
         // Now access the buffer
         let signature_bytes = &server.defragment_buffer[signature_range];
@@ -1208,6 +1245,7 @@ fn handshake_create_server_hello(
     random: Random,
     session_id: SessionId,
     negotiated_srtp_profile: Option<SrtpProfile>,
+    extended_master_secret: bool,
     extension_data: &mut Buf,
 ) -> Result<(), Error> {
     let server_version = ProtocolVersion::DTLS1_2;
@@ -1230,7 +1268,7 @@ fn handshake_create_server_hello(
         CompressionMethod::Null,
         None,
     )
-    .with_extensions(extension_data, srtp_pid);
+    .with_extensions(extension_data, srtp_pid, extended_master_secret);
 
     sh.serialize(extension_data, body);
     Ok(())
@@ -1317,31 +1355,13 @@ fn handshake_create_server_key_exchange(
     }
 }
 
-fn handshake_serialize_certificate_request(
-    body: &mut Buf,
-    sig_algs: &SignatureAndHashAlgorithmVec,
-) -> Result<(), Error> {
-    // Only advertise ECDSA_SIGN (the only supported client cert type)
-    let mut cert_types = CertificateTypeVec::new();
-    cert_types.push(ClientCertificateType::ECDSA_SIGN);
-
-    // If intersection is empty (e.g., client didn't advertise), fall back to our supported set
-    // Build the selected list with the capacity expected by CertificateRequest
-    let mut selected = SignatureAndHashAlgorithmVec::new();
-    if sig_algs.is_empty() {
-        let fallback = SignatureAndHashAlgorithm::supported();
-        for alg in fallback.iter() {
-            selected.push(*alg);
-        }
-    } else {
-        for alg in sig_algs.iter() {
-            selected.push(*alg);
-        }
-    }
-
+/// What we verify, whatever the client said that *it* verifies (RFC 5246 7.4.4).
+fn handshake_serialize_certificate_request(body: &mut Buf) -> Result<(), Error> {
+    let cert_types = CertificateTypeVec::from(*ClientCertificateType::supported());
+    let sig_algs = SignatureAndHashAlgorithmVec::from(*SignatureAndHashAlgorithm::supported());
     let cert_auths: ArrayVec<DistinguishedName, 32> = ArrayVec::new();
 
-    let cr = CertificateRequest::new(cert_types, selected, cert_auths);
+    let cr = CertificateRequest::new(cert_types, sig_algs, cert_auths);
     cr.serialize(&[], body);
     Ok(())
 }
@@ -1397,27 +1417,6 @@ fn select_ske_signature_algorithm(
     SignatureAndHashAlgorithm::new(our_hash, our_sig)
 }
 
-fn select_certificate_request_sig_algs(
-    client_algs: Option<&SignatureAndHashAlgorithmVec>,
-) -> SignatureAndHashAlgorithmVec {
-    // Only select algorithms supported by dimpl's signature verifiers.
-    let ours = SignatureAndHashAlgorithm::supported();
-
-    // Build intersection preserving client preference order
-    let mut out = ArrayVec::new();
-    if let Some(list) = client_algs {
-        for alg in list.iter() {
-            if ours
-                .iter()
-                .any(|a| a.hash == alg.hash && a.signature == alg.signature)
-            {
-                out.push(*alg);
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -1471,37 +1470,5 @@ mod tests {
         let selected = select_named_group(Some(&client), &provider);
 
         assert_eq!(selected, None);
-    }
-
-    #[test]
-    fn certificate_request_does_not_select_rsa_signatures() {
-        let mut client = SignatureAndHashAlgorithmVec::new();
-        client.push(SignatureAndHashAlgorithm::new(
-            HashAlgorithm::SHA256,
-            SignatureAlgorithm::ECDSA,
-        ));
-        client.push(SignatureAndHashAlgorithm::new(
-            HashAlgorithm::SHA256,
-            SignatureAlgorithm::RSA,
-        ));
-
-        let selected = select_certificate_request_sig_algs(Some(&client));
-
-        assert_eq!(selected.len(), 1);
-        assert_eq!(selected[0].signature, SignatureAlgorithm::ECDSA);
-        assert_eq!(selected[0].hash, HashAlgorithm::SHA256);
-    }
-
-    #[test]
-    fn certificate_request_rejects_rsa_only_signatures() {
-        let mut client = SignatureAndHashAlgorithmVec::new();
-        client.push(SignatureAndHashAlgorithm::new(
-            HashAlgorithm::SHA256,
-            SignatureAlgorithm::RSA,
-        ));
-
-        let selected = select_certificate_request_sig_algs(Some(&client));
-
-        assert!(selected.is_empty());
     }
 }

