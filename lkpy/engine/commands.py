@@ -110,15 +110,18 @@ class UpdateReceiver:
 
 @dataclass(frozen=True, slots=True)
 class RenegotiateReceiver:
-    """Take what the publisher has described anew: payload types, feedback and header extension ids.
+    """Take what the publisher has described anew: payload types, feedback, header extension ids,
+    rids and ssrcs.
 
     Codecs are known by their mime types. Numbers of before mean what they meant unless they are
-    used again, as packets with them are on their way.
+    used again, as packets with them are on their way. A signalled ssrc takes the place of another
+    when its first packet comes.
     """
 
     receiver: int
     codecs: tuple[RtpCodec, ...]
     header_extensions: tuple[RtpHeaderExtension, ...]
+    encodings: tuple[RtpEncoding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +185,8 @@ class UpdateDownTrack:
 
 @dataclass(frozen=True, slots=True)
 class RenegotiateDownTrack:
-    """Take what the subscriber has described anew; the stream goes on with it."""
+    """Take what the subscriber has described anew; the stream goes on with it, under its ssrc. What
+    was sent before is not sent again."""
 
     down_track: int
     codecs: tuple[RtpCodec, ...]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from lkpy.engine.api import (
@@ -38,6 +39,8 @@ from lkpy.engine.api import (
     IceStateChanged,
     LayerStats,
     OpenDataChannel,
+    RenegotiateDownTrack,
+    RenegotiateReceiver,
     SetRemoteParameters,
     StatsCollected,
     TransportStats,
@@ -170,10 +173,23 @@ class FakeEngine:
                 _drop(self.data_down_tracks, transport)
             case CreateReceiver():
                 self.receivers.setdefault(command.receiver, command)
+            case RenegotiateReceiver(receiver=changed) if changed in self.receivers:
+                self.receivers[changed] = replace(
+                    self.receivers[changed],
+                    codecs=command.codecs,
+                    header_extensions=command.header_extensions,
+                    encodings=command.encodings,
+                )
             case CloseReceiver(receiver=closed):
                 self.receivers.pop(closed, None)
             case CreateDownTrack():
                 self.down_tracks.setdefault(command.down_track, command)
+            case RenegotiateDownTrack(down_track=changed) if changed in self.down_tracks:
+                self.down_tracks[changed] = replace(
+                    self.down_tracks[changed],
+                    codecs=command.codecs,
+                    header_extensions=command.header_extensions,
+                )
             case CloseDownTrack(down_track=closed):
                 self.down_tracks.pop(closed, None)
             case CreateDataTrack():

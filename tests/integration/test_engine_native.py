@@ -142,10 +142,13 @@ class Peer:
         await self._dtls.start(RTCDtlsParameters(fingerprints=[print_]))
         assert self._dtls.state == "connected"
 
-    async def publish(self, track: MediaStreamTrack, mid: str) -> int:
-        """Send a track; returns the receiver's id."""
+    async def publish(self, track: MediaStreamTrack, mid: str, layers: int = 1) -> int:
+        """Send a track, as the highest of ``layers``; returns the receiver's id."""
         kind = api.MediaKind(track.kind)
         receiver = self.driver.new_id()
+        sender = RTCRtpSender(track, self._dtls)
+        ssrcs = [*range(1, layers), sender._ssrc]
+        encodings = tuple(api.RtpEncoding(i, ssrc=ssrc) for i, ssrc in enumerate(ssrcs))
         self.driver.submit(
             api.CreateReceiver(
                 receiver,
@@ -154,11 +157,10 @@ class Peer:
                 kind,
                 (CODECS[kind],),
                 EXTENSIONS,
-                (api.RtpEncoding(0),),
+                encodings if layers > 1 else (api.RtpEncoding(0),),
                 clock_group=self.transport,
             )
         )
-        sender = RTCRtpSender(track, self._dtls)
         self._senders.append(sender)
         parameters = RTCRtpSendParameters(
             codecs=aiortc_codecs(kind), headerExtensions=aiortc_extensions(), muxId=mid
@@ -167,8 +169,11 @@ class Peer:
         await sender.send(parameters)
         return receiver
 
-    async def subscribe(self, receiver: int, kind: api.MediaKind, mid: str) -> MediaStreamTrack:
+    async def subscribe(
+        self, receiver: int, kind: api.MediaKind, mid: str, max_spatial: int = 2
+    ) -> MediaStreamTrack:
         """Receive a track by a down track of the engine."""
+        self.down_track = self.driver.new_id()
         ssrc, rtx_ssrc = secrets.randbits(32), secrets.randbits(32)
         is_video = kind is api.MediaKind.VIDEO
         consumer = RTCRtpReceiver(kind.value, self._dtls)
@@ -187,7 +192,7 @@ class Peer:
         )
         self.driver.submit(
             api.CreateDownTrack(
-                self.driver.new_id(),
+                self.down_track,
                 self.transport,
                 receiver,
                 mid,
@@ -196,6 +201,7 @@ class Peer:
                 "publisher",
                 (CODECS[kind],),
                 EXTENSIONS,
+                max_spatial=max_spatial,
             )
         )
         return consumer.track
@@ -306,6 +312,48 @@ async def test_audio_and_video_pass_from_one_peer_to_the_other(
     assert all(down_track.packets > 0 for down_track in stats.down_tracks)
     assert sum(transport.srtp_errors for transport in stats.transports) == 0
     assert stats.worker.panics == 0
+
+
+async def test_the_only_layer_that_lives_is_seen_by_who_wants_the_lowest(
+    driver: Driver, peers: tuple[Peer, Peer]
+) -> None:
+    publisher, subscriber = peers
+    video = await publisher.publish(VideoStreamTrack(), "0", layers=3)
+    track = await subscriber.subscribe(video, api.MediaKind.VIDEO, "a", max_spatial=0)
+    async with asyncio.timeout(PATIENCE_S):
+        await track.recv()
+    begun = await driver.expect(api.ReceiverLayersChanged)
+    assert begun.layers == (2,)
+    (down_track,) = (await driver.stats()).down_tracks
+    assert down_track.spatial == 2
+
+
+async def test_media_goes_on_while_everything_is_negotiated_anew(
+    driver: Driver, peers: tuple[Peer, Peer]
+) -> None:
+    publisher, subscriber = peers
+    video = await publisher.publish(VideoStreamTrack(), "0")
+    track = await subscriber.subscribe(video, api.MediaKind.VIDEO, "a")
+    async with asyncio.timeout(PATIENCE_S):
+        await track.recv()
+        others = (replace(VP8, mime_type="video/vp9", payload_type=98, rtx_payload_type=99), VP8)
+        encodings = (api.RtpEncoding(0), api.RtpEncoding(1, ssrc=7))
+        ids = (api.RtpHeaderExtension(9, MID),)
+        driver.submit(
+            api.RenegotiateReceiver(video, others, EXTENSIONS, encodings),
+            api.RenegotiateDownTrack(
+                subscriber.down_track, (replace(VP8, rtx_payload_type=None),), ids
+            ),
+        )
+        before = (await driver.stats()).down_tracks[0]
+        for _ in range(40):
+            await track.recv()
+    stats = await driver.stats()
+    (after,) = stats.down_tracks
+    assert after.packets > before.packets
+    assert after.packets_lost == 0
+    assert (stats.layers[0].packets_lost, stats.worker.panics) == (0, 0)
+    assert not any(isinstance(event, api.CommandFailed) for event in driver.events)
 
 
 async def test_a_publisher_who_stops_sending_is_said(

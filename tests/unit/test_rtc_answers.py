@@ -17,6 +17,7 @@ from lkpy.sdp import (
     Setup,
     Simulcast,
 )
+from lkpy.server.rtc.media_sections import encodings
 from tests.transport_kit import (
     FINGERPRINT,
     RecordingEngine,
@@ -163,7 +164,7 @@ def test_origin_keeps_its_session_and_counts_versions() -> None:
             ["str-aud", "str-vid"],
             [
                 (RtpEncoding(0, ssrc=905637214),),
-                (RtpEncoding(0, rid="hi"), RtpEncoding(1, rid="lo")),
+                (RtpEncoding(0, rid="lo"), RtpEncoding(1, rid="hi")),
             ],
         ),
     ],
@@ -172,6 +173,27 @@ def test_published_tracks(name: str, cids: list[str], encodings: list[object]) -
     result = offer(single(RecordingEngine()), sample(name))
     assert [track.cid for track in result.tracks] == cids
     assert [track.encodings for track in result.tracks] == encodings
+
+
+@pytest.mark.parametrize(
+    ("offered", "expected"),
+    [
+        ("f,h,q", "q,h,f"),
+        ("0,1,2", "2,1,0"),
+        ("h,m,l", "l,m,h"),
+        ("hi,lo", "lo,hi"),
+        ("large,small", "small,large"),
+        ("x,a,b", "x,a,b"),
+        ("f", "f"),
+        ("b,b,a", "b,a"),
+        ("a,b,c,d", "a,b,c"),
+    ],
+)
+def test_layers_are_in_the_order_of_their_rids_names(offered: str, expected: str) -> None:
+    media = MediaDescription("video", simulcast=Simulcast(send=tuple(offered.split(","))))
+    found = encodings(media)
+    assert [e.rid for e in found] == expected.split(",")
+    assert [e.spatial for e in found] == list(range(len(found)))
 
 
 def test_simulcast_is_answered_with_the_rids_as_offered() -> None:

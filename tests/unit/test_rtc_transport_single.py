@@ -463,12 +463,14 @@ def test_a_section_that_stops_receiving_gives_its_track_back() -> None:
     handle = add(transport, AUDIO, "a")
     offer(transport, JOIN)
     assert handle.mid == "0"
+    known = handle.id, handle.ssrc
     quiet = JOIN.replace("a=mid:0\r\n", "a=mid:0\r\na=x-quiet\r\n").split("m=")
     quiet[1] = quiet[1].replace("a=recvonly", "a=inactive")
     offer(transport, "m=".join(quiet))
-    assert engine.of(CloseDownTrack) == [CloseDownTrack(handle.id)]
+    assert engine.of(CloseDownTrack) == [CloseDownTrack(known[0])]
     assert handle.bound
     assert handle.mid == "1"
+    assert handle.ssrc != known[1], "another stream's numbers begin"
     assert [c.mid for c in engine.of(CreateDownTrack)] == ["0", "1"]
 
 

@@ -70,6 +70,7 @@ class Answer:
 
     description: SessionDescription
     tracks: list[MediaSectionTrack] = field(default_factory=list)
+    changed: list[MediaSectionTrack] = field(default_factory=list)
     closed: list[ClosedSection] = field(default_factory=list)
     bound: list[DownTrackHandle] = field(default_factory=list)
     unsupported: list[DownTrackHandle] = field(default_factory=list)
@@ -198,8 +199,10 @@ class Answerer:
             self._end_track(section, answer)
             return
         stream, cid = track_id(media)
-        arriving = encodings(media)
         before = section.track
+        if before is not None and not cid:
+            # What goes on need not be named again.
+            stream, cid = before.stream_id, before.cid
         if before is not None and not self._goes_on(before, section, media, cid):
             self._end_track(section, answer)
             before = None
@@ -217,22 +220,24 @@ class Answerer:
             header_extensions=engine_extensions(
                 self._extensions(kind, media), self._config.receive.extensions(kind)
             ),
-            encodings=arriving,
+            encodings=encodings(media),
         )
         if before is None:
             answer.tracks.append(track)
-        elif section.receiver is not None and _numbers(before) != _numbers(track):
+        elif section.receiver is not None and before != track:
+            answer.changed.append(track)
             self._engine.submit(
-                RenegotiateReceiver(section.receiver, track.codecs, track.header_extensions)
+                RenegotiateReceiver(
+                    section.receiver, track.codecs, track.header_extensions, track.encodings
+                )
             )
 
     def _goes_on(
         self, before: MediaSectionTrack, section: Section, media: MediaDescription, cid: str
     ) -> bool:
-        """Whether it is the same track in the same streams, and in a codec that it had."""
+        """Whether it is the same track, in a codec that it had."""
         mimes = {codec_rules.mime_type(before.kind, c) for c in self._codecs(section, media, cid)}
-        same = (before.cid, before.encodings) == (cid, encodings(media))
-        return same and not mimes.isdisjoint(before.mime_types)
+        return before.cid == cid and not mimes.isdisjoint(before.mime_types)
 
     def _end_track(self, section: Section, answer: Answer) -> None:
         track, receiver = section.track, section.receiver
@@ -339,11 +344,6 @@ class Answerer:
             return codec_rules.prefer(kind, accepted, wanted, only=only)
         accepted = codec_rules.prefer_audio(accepted, section.info, cid)
         return codec_rules.publisher_opus(accepted, section.info)
-
-
-def _numbers(track: MediaSectionTrack) -> tuple[object, object]:
-    """What may change while the track goes on."""
-    return track.codecs, track.header_extensions
 
 
 def _named(media: MediaDescription) -> str:

@@ -112,7 +112,8 @@ class DownTracks:
         handle = section.sender
         section.sender = None
         if handle is not None and not handle.removed:
-            self._unbind(handle)
+            # Its numbers would begin again under its ssrc.
+            self.renew(handle)
             handle.mid = ""
             self._waiting.append(handle)
 

@@ -16,8 +16,17 @@ from lkpy.sdp import MediaDescription, Msid, SsrcGroup
 
 MAX_SPATIAL_LAYERS = 3
 _KINDS = {str(kind): kind for kind in MediaKind}
-_RID_SPACES = (("q", "h", "f"), ("2", "1", "0"))
-"""Rids of LiveKit's clients, lowest layer first (``pkg/sfu/buffer/videolayerutils.go``)."""
+_RID_SPACES = (
+    ("q", "h", "f"),
+    ("2", "1", "0"),
+    ("l", "m", "h"),
+    ("lo", "mid", "hi"),
+    ("low", "mid", "high"),
+    ("low", "medium", "high"),
+    ("small", "medium", "large"),
+)
+"""Rids whose names say their order, lowest layer first: those of LiveKit's clients
+(``pkg/sfu/buffer/videolayerutils.go``), and words. Others are in the order of the description."""
 
 
 @dataclass(frozen=True, slots=True)

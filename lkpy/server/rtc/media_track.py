@@ -116,6 +116,24 @@ class MediaTrack:
         if self.info.backup_codec_policy != models.BackupCodecPolicy.SIMULCAST and len(others) > 1:
             self.regression_target = others[1]
 
+    def renegotiated(self, section: MediaSectionTrack) -> bool:
+        """A later offer describes the section of a source otherwise. Returns whether that concerns
+        others: numbers of payload types and header extensions do not."""
+        for source in self.sources:
+            if source.mid != section.mid:
+                continue
+            before = self.info.SerializeToString(), _formats(source.codecs), source.encodings
+            mimes = {codec.mime_type for codec in source.codecs}
+            codecs = tuple(c for c in section.codecs if c.mime_type in mimes)
+            source.codecs = codecs or source.codecs
+            source.negotiated, source.encodings = section.codecs, len(section.encodings)
+            known = (codec for codec in self.info.codecs if codec.mid == section.mid)
+            codec = next(known, self.info.codecs[0])
+            describe_section(self.info, codec, section, mime_name(source.mime_type))
+            after = self.info.SerializeToString(), _formats(source.codecs), source.encodings
+            return before != after
+        return False
+
     def regress(self, may_regress: Callable[[], bool]) -> list[str]:
         """A source has begun. Returns the mime types whose subscribers are given the regression
         target's media from now on. ``may_regress`` decides where the policy leaves it open."""
@@ -196,3 +214,7 @@ class MediaTrack:
         order = {c.mime_type.lower(): index for index, c in enumerate(self.info.codecs)}
         ranked = sorted(codecs, key=lambda mime: order.get(mime, len(order)))
         return tuple(codec for mime in ranked for codec in codecs[mime]), receivers
+
+
+def _formats(codecs: tuple[RtpCodec, ...]) -> list[tuple[str, str]]:
+    return [(codec.mime_type, codec.fmtp) for codec in codecs]

@@ -184,10 +184,17 @@ class Publishing:
                 self._changed(track)
             else:
                 self._unpublished(track)
+        for changed in result.changed:
+            self._renegotiated(changed)
         for refused in result.refused:
             self._refused(refused)
         for begun in result.tracks:
             self._publish(begun)
+
+    def _renegotiated(self, section: MediaSectionTrack) -> None:
+        for track in self.tracks:
+            if track.renegotiated(section):
+                self._changed(track)
 
     def _refused(self, section: RefusedSection) -> None:
         """The client learns from the answer that the section is rejected, and from this why."""

@@ -233,6 +233,7 @@ class PeerTransport:
                 mid_to_track_id=self.mid_to_track_id(),
             ),
             tracks=tuple(answer.tracks),
+            changed=tuple(answer.changed),
             closed=tuple(answer.closed),
             bound=tuple(answer.bound),
             unsupported=tuple(answer.unsupported),

@@ -48,6 +48,8 @@ class OfferResult:
     answer: rtc.SessionDescription
     tracks: tuple[MediaSectionTrack, ...]
     """Tracks that begin with this offer."""
+    changed: tuple[MediaSectionTrack, ...]
+    """Tracks that go on under other payload types, rids or ssrcs."""
     closed: tuple[ClosedSection, ...]
     """Tracks that end with this offer."""
     bound: tuple[DownTrackHandle, ...]

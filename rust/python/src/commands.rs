@@ -143,6 +143,7 @@ fn read_fields(class: &str, command: &Bound<'_, PyAny>) -> PyResult<Command> {
             receiver: get(command, "receiver")?,
             codecs: each(command, "codecs", codec)?,
             header_extensions: each(command, "header_extensions", header_extension)?,
+            encodings: each(command, "encodings", encoding)?,
         },
         "CloseReceiver" => Command::CloseReceiver {
             receiver: get(command, "receiver")?,

@@ -12,6 +12,7 @@
 //! | [`allocated`] | how much of what the subscriber wants there is room for |
 //! | [`silence`] | why nothing is sent |
 //! | [`source`] | what happens to the source: it pauses, its layers change, its publisher begins anew |
+//! | [`renegotiate`] | what is negotiated anew, on either side |
 //! | [`reports`] | sender reports, and what the subscriber's reports say |
 
 mod allocated;
@@ -20,6 +21,7 @@ mod keyframes;
 mod numbering;
 mod output;
 mod redundancy;
+mod renegotiate;
 mod reports;
 mod rtx_budget;
 pub(crate) mod selector;
@@ -98,6 +100,7 @@ pub struct DownTrack {
     /// The receiver's pause and layer generations that were seen last.
     source_pauses: u32,
     layers_generation: u32,
+    negotiations: u32,
     /// How often the publisher had begun each layer anew.
     incarnations: [u32; MAX_SPATIAL_LAYERS],
     /// The source is paused, or was since the last packet was sent.
@@ -125,6 +128,7 @@ impl DownTrack {
             seeking_since: None,
             source_pauses: source.pauses(),
             layers_generation: source.layers_generation(),
+            negotiations: source.negotiations(),
             incarnations: source.layers().incarnations,
             source_muted: source.is_muted(),
             source_paused: false,

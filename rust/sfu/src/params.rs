@@ -16,6 +16,9 @@ pub enum MediaKind {
     Video,
 }
 
+/// The payload type of a codec that is not sent any more.
+pub(crate) const NO_PAYLOAD_TYPE: u8 = 0xff;
+
 /// One negotiated codec of a media section.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CodecParameters {

@@ -10,6 +10,7 @@ mod inspect;
 mod key_frame;
 mod layer;
 mod layer_sets;
+mod renegotiate;
 mod spatial;
 mod stats;
 mod temporal;
@@ -48,9 +49,6 @@ const REPLACED_SILENCE: Duration = Duration::from_secs(3);
 
 /// After this many packets of one turn the caller should forward before it reads on.
 const BATCH_LIMIT: usize = 128;
-
-/// Codecs of a receiver, those of all negotiations together.
-const MAX_CODECS: usize = 128;
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +89,8 @@ pub struct Receiver {
     layer_sets: Layers,
     layers_generation: u32,
     layers_reported: bool,
+    /// Changes with what was negotiated.
+    negotiations: u32,
     /// Codec of the first packet, or of video that of the newest, and when the first came.
     codec: Option<u8>,
     began: Option<Instant>,
@@ -102,22 +102,14 @@ pub struct Receiver {
 impl Receiver {
     /// A receiver that has received nothing.
     pub fn new(now: Instant, mut config: ReceiverConfig) -> Self {
-        config
-            .encodings
-            .retain(|encoding| usize::from(encoding.spatial) < MAX_SPATIAL_LAYERS);
-        if config.encodings.is_empty() {
-            config.encodings.push(Encoding::default());
-        }
-        let clock_rate = config
-            .codecs
-            .first()
-            .map_or(90_000, |codec| codec.clock_rate);
+        config.encodings = usable(config.encodings);
+        let clock_rate = clock_rate(&config);
         let audio_level = (config.kind == MediaKind::Audio)
             .then(|| AudioLevelMeter::new(config.audio_active_level, clock_rate));
         let mut receiver = Self {
             inspector: Inspector::new(&config),
             bindings: Bindings::new(&config.encodings),
-            layers: make_layers(now, &config, clock_rate),
+            layers: make_layers(now, &config),
             spatial_layers: None,
             audio_level,
             muted: false,
@@ -125,6 +117,7 @@ impl Receiver {
             layer_sets: Layers::default(),
             layers_generation: 0,
             layers_reported: false,
+            negotiations: 0,
             codec: None,
             began: None,
             batched: 0,
@@ -188,7 +181,7 @@ impl Receiver {
                 };
                 let layers = &self.layers;
                 let active = |layer| layers[usize::from(layer)].is_active(now, REPLACED_SILENCE);
-                match self.bindings.learn(header.ssrc, hints, active) {
+                match self.bindings.learn(now, header.ssrc, hints, active) {
                     Ok(binding) => binding,
                     Err(Unbound::Unknown) => return RtpOutcome::UnknownSource,
                     Err(Unbound::Replaced) => return RtpOutcome::Refused,
@@ -263,40 +256,6 @@ impl Receiver {
             layer: binding.layer,
             ext_seq,
         }
-    }
-
-    /// The publisher has described the track once more. Codecs of the same name take their new
-    /// numbers and feedback, others are added; header extensions take their new ids. Follow with
-    /// [`crate::DownTrack::follow_negotiation`] for each down track.
-    pub fn renegotiate(
-        &mut self,
-        codecs: Vec<CodecParameters>,
-        header_extensions: Vec<HeaderExtension>,
-    ) {
-        let mut taken = vec![false; self.config.codecs.len()];
-        for codec in codecs {
-            // The index of a codec is what packets that are stored know it by.
-            let same = |exactly: bool| {
-                let mut known = self.config.codecs.iter().zip(&taken);
-                known.position(|(known, &taken)| {
-                    let same = known.mime_type.eq_ignore_ascii_case(&codec.mime_type);
-                    !taken && same && (!exactly || known.fmtp == codec.fmtp)
-                })
-            };
-            match same(true).or_else(|| same(false)) {
-                Some(index) => {
-                    taken[index] = true;
-                    self.config.codecs[index] = codec;
-                }
-                None if self.config.codecs.len() < MAX_CODECS => {
-                    taken.push(true);
-                    self.config.codecs.push(codec);
-                }
-                None => {}
-            }
-        }
-        self.config.header_extensions = header_extensions;
-        self.inspector.renegotiate(&self.config);
     }
 
     /// Whether so much has come in that it should be forwarded before more is taken.
@@ -490,32 +449,47 @@ impl Receiver {
     }
 }
 
-fn make_layers(now: Instant, config: &ReceiverConfig, clock_rate: u32) -> Vec<Layer> {
-    let highest = config
-        .encodings
-        .iter()
-        .map(|encoding| encoding.spatial)
-        .max();
-    let layer = |spatial: u8| {
-        let encoding = config
-            .encodings
-            .iter()
-            .find(|encoding| encoding.spatial == spatial);
-        let video = config.kind == MediaKind::Video;
-        let config = LayerConfig {
-            spatial,
-            encoding: encoding.cloned(),
-            clock_rate,
-            screen_share: config.screen_share,
-            ring_capacity: if video {
-                config.packet_buffer_video
-            } else {
-                config.packet_buffer_audio
-            },
-            pli_throttle: config.pli_throttle[usize::from(spatial)],
-            tracker: video.then(|| TrackerConfig::of(spatial, config.screen_share)),
-        };
-        Layer::new(now, config)
+/// Those encodings that have a layer; at least one.
+fn usable(mut encodings: Vec<Encoding>) -> Vec<Encoding> {
+    encodings.retain(|encoding| usize::from(encoding.spatial) < MAX_SPATIAL_LAYERS);
+    if encodings.is_empty() {
+        encodings.push(Encoding::default());
+    }
+    encodings
+}
+
+fn make_layers(now: Instant, config: &ReceiverConfig) -> Vec<Layer> {
+    let spatial = config.encodings.iter().map(|encoding| encoding.spatial);
+    let highest = spatial.max().unwrap_or(0);
+    let layer = |spatial| make_layer(now, config, spatial);
+    (0..=highest).map(layer).collect()
+}
+
+fn make_layer(now: Instant, config: &ReceiverConfig, spatial: u8) -> Layer {
+    let video = config.kind == MediaKind::Video;
+    let config = LayerConfig {
+        spatial,
+        encoding: encoding_of(&config.encodings, spatial).cloned(),
+        clock_rate: clock_rate(config),
+        screen_share: config.screen_share,
+        ring_capacity: if video {
+            config.packet_buffer_video
+        } else {
+            config.packet_buffer_audio
+        },
+        pli_throttle: config.pli_throttle[usize::from(spatial)],
+        tracker: video.then(|| TrackerConfig::of(spatial, config.screen_share)),
     };
-    (0..=highest.unwrap_or(0)).map(layer).collect()
+    Layer::new(now, config)
+}
+
+fn encoding_of(encodings: &[Encoding], spatial: u8) -> Option<&Encoding> {
+    encodings
+        .iter()
+        .find(|encoding| encoding.spatial == spatial)
+}
+
+fn clock_rate(config: &ReceiverConfig) -> u32 {
+    let first = config.codecs.first();
+    first.map_or(90_000, |codec| codec.clock_rate)
 }

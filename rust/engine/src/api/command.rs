@@ -244,6 +244,8 @@ pub enum Command {
         codecs: Vec<RtpCodec>,
         /// The publisher's header extensions.
         header_extensions: Vec<HeaderExtension>,
+        /// The expected encodings.
+        encodings: Vec<Encoding>,
     },
     /// Forget a published track.
     CloseReceiver {

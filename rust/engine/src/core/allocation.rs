@@ -86,7 +86,8 @@ impl Core {
             return;
         };
         let ours = |ssrc| connection.ssrcs_out.contains_key(&ssrc);
-        if remb.ssrcs.iter().any(ours) {
+        // Small receivers name no stream.
+        if remb.ssrcs.iter().next().is_none() || remb.ssrcs.iter().any(ours) {
             self.allocate(now, index, Samples::All, |allocator| {
                 allocator.handle_estimate(now, remb.bitrate);
             });

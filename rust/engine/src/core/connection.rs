@@ -24,6 +24,12 @@ pub(super) const RTCP_SSRC: u32 = 1;
 /// Addresses remembered per transport: its paths, and where answers to its checks may come from.
 pub(super) const MAX_TUPLES: usize = 128;
 
+/// Ssrcs of one transport that are mapped to receivers.
+const MAX_SSRCS: usize = 2048;
+
+/// Least time between two requests for the pictures of all tracks of a transport.
+const UNADDRESSED_PLI_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Packets held for a receiver that is still to be created: a key frame and what follows it.
 const MAX_HELD: usize = 128;
 
@@ -73,6 +79,8 @@ pub(super) struct Connection {
     pub(super) down_tracks: Vec<Index>,
     /// Receivers by the ssrcs that arrive.
     pub(super) ssrcs_in: FxHashMap<u32, Index>,
+    /// When a request that names no stream may be taken again.
+    next_unaddressed_pli: Option<Instant>,
     /// Down tracks by the ssrcs that are sent, retransmissions included.
     pub(super) ssrcs_out: FxHashMap<u32, Index>,
     /// Divides what the connection carries among its down tracks of video.
@@ -140,6 +148,7 @@ impl Connection {
             receivers: Vec::new(),
             down_tracks: Vec::new(),
             ssrcs_in: FxHashMap::default(),
+            next_unaddressed_pli: None,
             ssrcs_out: FxHashMap::default(),
             allocator,
             held: Held::default(),
@@ -170,6 +179,24 @@ impl Connection {
 
     /// Counts a datagram of the peer.
     #[inline]
+    /// Whether a request for pictures that names no stream is taken: it is work for all of them.
+    pub(super) fn allows_unaddressed_pli(&mut self, now: Instant) -> bool {
+        let allowed = self.next_unaddressed_pli.is_none_or(|at| at <= now);
+        if allowed {
+            self.next_unaddressed_pli = Some(now + UNADDRESSED_PLI_INTERVAL);
+        }
+        allowed
+    }
+
+    /// Packets of these ssrcs are for the receiver at `place`.
+    pub(super) fn learn_ssrcs(&mut self, place: Index, ssrcs: impl IntoIterator<Item = u32>) {
+        for ssrc in ssrcs {
+            if self.ssrcs_in.len() < MAX_SSRCS || self.ssrcs_in.contains_key(&ssrc) {
+                self.ssrcs_in.insert(ssrc, place);
+            }
+        }
+    }
+
     pub(super) fn count_received(&mut self, len: usize) {
         self.packets_received += 1;
         self.bytes_received += len as u64;

@@ -59,8 +59,10 @@ impl Core {
             Packet::Nack(nack) => self.handle_nack(now, index, nack),
             Packet::Pli { media_ssrc, .. } => self.handle_pli(now, index, media_ssrc),
             Packet::Fir(fir) => {
-                for entry in fir.entries() {
-                    self.handle_pli(now, index, entry.ssrc);
+                let named = fir.entries().map(|entry| entry.ssrc);
+                let unnamed = fir.entries().next().is_none().then_some(fir.media_ssrc);
+                for ssrc in named.chain(unnamed) {
+                    self.handle_pli(now, index, ssrc);
                 }
             }
             Packet::Remb(remb) => self.handle_remb(now, index, remb),
@@ -137,10 +139,25 @@ impl Core {
         }
     }
 
+    /// A request for a picture. Small receivers name no stream (ssrc 0): all of them are meant.
     fn handle_pli(&mut self, now: Instant, index: Index, media_ssrc: u32) {
-        let Some(at) = self.find_outgoing(index, media_ssrc) else {
+        if let Some(at) = self.find_outgoing(index, media_ssrc) {
+            return self.request_picture(now, at);
+        }
+        if media_ssrc != 0 {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(index) else {
             return;
         };
+        if connection.allows_unaddressed_pli(now) {
+            for at in connection.down_tracks.clone() {
+                self.request_picture(now, at);
+            }
+        }
+    }
+
+    fn request_picture(&mut self, now: Instant, at: Index) {
         let Some(subscription) = self.subscriptions.get_mut(at) else {
             return;
         };

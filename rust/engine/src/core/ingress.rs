@@ -21,9 +21,6 @@ const TWCC_INTERVAL: Duration = Duration::from_millis(100);
 /// Arrivals after which feedback does not wait.
 const TWCC_BATCH: usize = 512;
 
-/// Ssrcs of one transport that are mapped to receivers.
-const MAX_SSRCS: usize = 2048;
-
 impl Core {
     /// Takes an SRTP packet of a transport.
     pub(super) fn handle_rtp(
@@ -148,8 +145,8 @@ impl Core {
             RtpOutcome::Refused => self.drops.count(Drop::MediaRefused),
             RtpOutcome::Stored { .. } | RtpOutcome::Duplicate | RtpOutcome::Probe => {}
         }
-        if known.is_none() && connection.ssrcs_in.len() < MAX_SSRCS {
-            connection.ssrcs_in.insert(header.ssrc, place);
+        if known.is_none() {
+            connection.learn_ssrcs(place, [header.ssrc]);
         }
         if !source.touched {
             source.touched = true;

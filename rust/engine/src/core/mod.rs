@@ -331,7 +331,11 @@ impl Core {
                 receiver,
                 codecs,
                 header_extensions,
-            } => self.renegotiate_receiver(now, receiver, &codecs, &header_extensions),
+                encodings,
+            } => {
+                let extensions = &header_extensions;
+                self.renegotiate_receiver(now, receiver, &codecs, extensions, &encodings)
+            }
             Command::CloseReceiver { receiver } => {
                 self.close_receiver(now, receiver);
                 Ok(())
@@ -348,7 +352,7 @@ impl Core {
                 down_track,
                 codecs,
                 header_extensions,
-            } => self.renegotiate_down_track(down_track, &codecs, &header_extensions),
+            } => self.renegotiate_down_track(now, down_track, &codecs, &header_extensions),
             Command::CloseDownTrack { down_track } => {
                 self.close_down_track(now, down_track);
                 Ok(())

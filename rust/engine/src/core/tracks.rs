@@ -50,9 +50,7 @@ impl Core {
         let ssrcs: Vec<_> = source.receiver.ssrcs().collect();
         let at = self.sources.insert(create.receiver, source);
         connection.receivers.push(at);
-        connection
-            .ssrcs_in
-            .extend(ssrcs.into_iter().map(|ssrc| (ssrc, at)));
+        connection.learn_ssrcs(at, ssrcs);
         self.clocks.entry(create.clock_group).or_default().receivers += 1;
         self.schedule_audio_levels(now);
         self.schedule_watch(now);
@@ -77,27 +75,30 @@ impl Core {
         id: Id,
         numbered: &[RtpCodec],
         extensions: &[api::HeaderExtension],
+        expected: &[api::Encoding],
     ) -> Outcome {
         let at = self.find_source(id)?;
         let Some(source) = self.sources.get_mut(at) else {
             return Err(not_found("receiver", id));
         };
         let (codecs, header_extensions) = (codecs(numbered), header_extensions(extensions));
-        source.receiver.renegotiate(codecs, header_extensions);
-        if let Some(connection) = self.connections.get_mut(source.connection) {
+        let (index, receiver) = (source.connection, &mut source.receiver);
+        let ssrcs = receiver.renegotiate(now, codecs, header_extensions, encodings(expected));
+        let ssrcs: Vec<_> = ssrcs.collect();
+        if let Some(connection) = self.connections.get_mut(index) {
             connection.expect_feedback(now, numbered);
             connection.add_extensions(extensions);
+            connection.learn_ssrcs(at, ssrcs);
+            let transport = connection.id;
+            self.guard(now, transport, |core| core.release_held(now, index));
         }
-        for &at in &source.down_tracks {
-            if let Some(subscription) = self.subscriptions.get_mut(at) {
-                subscription.track.follow_negotiation(&source.receiver);
-            }
-        }
+        self.follow_source(now, at);
         Ok(())
     }
 
     pub(super) fn renegotiate_down_track(
         &mut self,
+        now: Instant,
         id: Id,
         numbered: &[RtpCodec],
         extensions: &[api::HeaderExtension],
@@ -110,8 +111,10 @@ impl Core {
         if let Some(source) = subscription.source.and_then(|at| self.sources.get(at)) {
             let (codecs, header_extensions) = (codecs(numbered), header_extensions(extensions));
             let track = &mut subscription.track;
-            track.renegotiate(codecs, header_extensions, &source.receiver);
+            track.renegotiate(now, codecs, header_extensions, &source.receiver);
         }
+        self.follow_down_track(at);
+        self.reallocate(now, at);
         Ok(())
     }
 
@@ -326,17 +329,11 @@ impl Core {
     }
 
     fn receiver_config(&self, create: &CreateReceiver) -> ReceiverConfig {
-        let encodings = create.encodings.iter().map(|encoding| Encoding {
-            spatial: encoding.spatial,
-            rid: encoding.rid.clone(),
-            ssrc: encoding.ssrc,
-            rtx_ssrc: encoding.rtx_ssrc,
-        });
         ReceiverConfig {
             kind: create.kind,
             codecs: codecs(&create.codecs),
             header_extensions: header_extensions(&create.header_extensions),
-            encodings: encodings.collect(),
+            encodings: encodings(&create.encodings),
             screen_share: create.screen_share,
             packet_buffer_video: self.config.packet_buffer_video,
             packet_buffer_audio: self.config.packet_buffer_audio,
@@ -345,6 +342,16 @@ impl Core {
             rtcp_ssrc: RTCP_SSRC,
         }
     }
+}
+
+fn encodings(encodings: &[api::Encoding]) -> Vec<Encoding> {
+    let encoding = |encoding: &api::Encoding| Encoding {
+        spatial: encoding.spatial,
+        rid: encoding.rid.clone(),
+        ssrc: encoding.ssrc,
+        rtx_ssrc: encoding.rtx_ssrc,
+    };
+    encodings.iter().map(encoding).collect()
 }
 
 fn down_track_config(

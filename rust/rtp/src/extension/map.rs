@@ -105,16 +105,18 @@ impl ExtensionMap {
         map
     }
 
-    /// Adds `id` for `kind`, replacing what either meant before. Id 0 is refused: it is padding on
-    /// the wire.
+    /// Adds `id` for `kind`, replacing what `id` meant before. Media sections of one bundle may give one
+    /// kind several ids (RFC 8285 6), and packets with the id of before a renegotiation may be on their
+    /// way: [`Self::id`] is the last one, the others stay. Id 0 is refused: it is padding on the wire.
     pub fn insert(&mut self, id: u8, kind: ExtensionKind) -> bool {
         if id == 0 {
             return false;
         }
-        if let Some(replaced) = self.by_id[usize::from(id)] {
+        if let Some(replaced) = self.by_id[usize::from(id)]
+            && self.ids[replaced as usize] == id
+        {
             self.ids[replaced as usize] = 0;
         }
-        self.by_id[usize::from(self.ids[kind as usize])] = None;
         self.by_id[usize::from(id)] = Some(kind);
         self.ids[kind as usize] = id;
         true
@@ -201,13 +203,15 @@ mod tests {
     }
 
     #[test]
-    fn inserting_replaces_both_ways() {
+    fn an_id_has_one_meaning_and_a_kind_may_have_several_ids() {
         let mut map = ExtensionMap::new();
         assert!(map.insert(1, ExtensionKind::Mid));
         assert!(map.insert(2, ExtensionKind::Mid));
-        assert_eq!((map.kind(1), map.kind(2)), (None, Some(ExtensionKind::Mid)));
+        let mid = Some(ExtensionKind::Mid);
+        assert_eq!((map.kind(1), map.kind(2)), (mid, mid));
+        assert_eq!(map.id(ExtensionKind::Mid), Some(2));
         assert!(map.insert(2, ExtensionKind::Rid));
-        assert_eq!(map.id(ExtensionKind::Mid), None);
+        assert_eq!((map.id(ExtensionKind::Mid), map.kind(1)), (None, mid));
         assert_eq!(map.id(ExtensionKind::Rid), Some(2));
         assert!(!map.insert(0, ExtensionKind::Mid));
         assert_eq!(map.kind(0), None);

@@ -115,6 +115,18 @@ impl Output {
         self.has_nack = has_nack;
     }
 
+    /// Writes packets as `config` says from now on.
+    pub(crate) fn renegotiate(
+        &mut self,
+        config: &DownTrackConfig,
+        playout_delay: Option<PlayoutDelay>,
+        source: &Receiver,
+    ) {
+        self.writer = HeaderWriter::new(config);
+        self.writer.set_playout_delay(config, playout_delay);
+        self.set_source(config, source);
+    }
+
     /// The packets that follow carry this playout delay, or none.
     pub(crate) fn set_playout_delay(
         &mut self,

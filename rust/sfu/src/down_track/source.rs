@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::DownTrack;
-use crate::params::{CodecParameters, HeaderExtension};
 use crate::receiver::Receiver;
 
 impl DownTrack {
@@ -16,25 +15,9 @@ impl DownTrack {
         self.kind = source.kind();
         self.source_pauses = source.pauses();
         self.incarnations = source.layers().incarnations;
+        self.negotiations = source.negotiations();
         self.stream.set_source(&self.config, source);
         self.settle(now, source);
-    }
-
-    /// The subscriber has described the track once more. What is sent goes on with these numbers.
-    pub fn renegotiate(
-        &mut self,
-        codecs: Vec<CodecParameters>,
-        header_extensions: Vec<HeaderExtension>,
-        source: &Receiver,
-    ) {
-        self.config.codecs = codecs;
-        self.config.header_extensions = header_extensions;
-        self.follow_negotiation(source);
-    }
-
-    /// The numbers of the source's codecs or header extensions have changed.
-    pub fn follow_negotiation(&mut self, source: &Receiver) {
-        self.stream.follow_negotiation(&self.config, source);
     }
 
     /// Notices what happened to the source.
@@ -44,6 +27,9 @@ impl DownTrack {
             self.source_pauses = source.pauses();
             self.source_paused = true;
             self.stop_era();
+        }
+        if source.negotiations() != self.negotiations {
+            self.follow_negotiation(now, source);
         }
         if source.layers_generation() != self.layers_generation {
             self.retarget(now, source);

@@ -45,8 +45,8 @@ struct Era {
 /// The stream of one down track.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    output: Output,
-    playout_delay: Option<PlayoutDelayController>,
+    pub(super) output: Output,
+    pub(super) playout_delay: Option<PlayoutDelayController>,
     numbering: Numbering,
     timeline: Timeline,
     vp8: Vp8Munger,
@@ -130,15 +130,6 @@ impl Stream {
         }
     }
 
-    /// Codecs or header extensions of the source or of the subscriber have other numbers.
-    pub(crate) fn follow_negotiation(&mut self, config: &DownTrackConfig, source: &Receiver) {
-        let had_nack = self.output.has_nack();
-        self.output.set_source(config, source);
-        if self.output.has_nack() != had_nack {
-            self.history = make_history(&self.output, source);
-        }
-    }
-
     /// Reads from `source` from now on.
     pub(crate) fn set_source(&mut self, config: &DownTrackConfig, source: &Receiver) {
         self.output.set_source(config, source);
@@ -146,6 +137,11 @@ impl Stream {
         self.timeline.forget_source();
         self.era = None;
         self.done = [0; MAX_SPATIAL_LAYERS];
+    }
+
+    /// Nothing of what was sent is sent again.
+    pub(super) fn forget_history(&mut self, source: &Receiver) {
+        self.history = make_history(&self.output, source);
     }
 
     /// The publisher began `layer` anew. If it is the one being sent, nothing is until another era

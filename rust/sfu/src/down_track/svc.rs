@@ -90,13 +90,15 @@ impl SvcSelector {
         };
         self.lowest = source.lowest_spatial().unwrap_or(0);
         self.highest = source.highest_spatial().unwrap_or(0);
-        let wanted = self.within_reach(wanted);
         let selected = match svc {
             Svc::Described(frame) => {
                 self.described
                     .select(frame, arrival, wanted, source.structure())?
             }
-            Svc::Vp9(frame) => self.vp9.select(frame, arrival, info.key_frame, wanted)?,
+            Svc::Vp9(frame) => {
+                let wanted = self.within_reach(wanted);
+                self.vp9.select(frame, arrival, info.key_frame, wanted)?
+            }
             Svc::Unknown => return None,
         };
         let sent = self.sent.get_or_insert_default();
@@ -125,7 +127,8 @@ impl SvcSelector {
         current.is_some_and(|current| current.spatial < wanted.spatial.min(self.highest))
     }
 
-    /// What is wanted, or the lowest layer if all that come are above.
+    /// What is wanted, or the lowest layer if all that come are above. Descriptors tell which there are,
+    /// where there are descriptors.
     fn within_reach(&self, wanted: LayerPair) -> LayerPair {
         LayerPair {
             spatial: wanted.spatial.max(self.lowest),

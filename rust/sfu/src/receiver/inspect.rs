@@ -11,7 +11,7 @@ use rtp::vp9::Vp9Descriptor;
 use super::descriptors::{CurrentStructure, DescriptorReader};
 use super::temporal::{TemporalPlace, TemporalReader};
 use crate::packet::{ExtensionRef, MAX_PASSED_EXTENSIONS, PacketInfo, Svc, Vp9Frame, is_passed_on};
-use crate::params::{MAX_SPATIAL_LAYERS, ReceiverConfig};
+use crate::params::{MAX_SPATIAL_LAYERS, NO_PAYLOAD_TYPE, ReceiverConfig};
 
 /// What a payload type means; `codec` is an index into the receiver's codecs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +54,10 @@ impl Inspector {
     pub(crate) fn new(config: &ReceiverConfig) -> Self {
         let mut payload_kinds = [None; 128];
         for (codec, parameters) in (0..).zip(&config.codecs) {
-            let slot = &mut payload_kinds[usize::from(parameters.payload_type & 0x7f)];
-            *slot = Some(PayloadKind::Media { codec });
+            if parameters.payload_type != NO_PAYLOAD_TYPE {
+                let slot = &mut payload_kinds[usize::from(parameters.payload_type & 0x7f)];
+                *slot = Some(PayloadKind::Media { codec });
+            }
             if let Some(rtx) = parameters.rtx_payload_type {
                 payload_kinds[usize::from(rtx & 0x7f)] = Some(PayloadKind::Rtx { codec });
             }
@@ -84,21 +86,21 @@ impl Inspector {
         }
     }
 
-    /// Payload types and header extensions have further numbers from now on; those before mean what
-    /// they meant, unless they are used again: packets with them are on their way.
+    /// Takes what was negotiated anew. Payload types and ids of before mean what they did, unless they mean
+    /// something else now: packets with them are on their way.
     pub(crate) fn renegotiate(&mut self, config: &ReceiverConfig) {
-        let renegotiated = Self::new(config);
-        let further = renegotiated.payload_kinds.into_iter();
-        for (kind, further) in self.payload_kinds.iter_mut().zip(further) {
-            *kind = further.or(*kind);
+        let now = Self::new(config);
+        for (known, kind) in self.payload_kinds.iter_mut().zip(now.payload_kinds) {
+            *known = kind.or(*known);
         }
         for extension in &config.header_extensions {
             let id = usize::from(extension.id);
-            self.passed_on[id] = renegotiated.passed_on[id];
+            self.passed_on[id] = now.passed_on[id];
         }
-        self.codecs = renegotiated.codecs;
-        self.capture_time_id = renegotiated.capture_time_id;
-        self.descriptor_id = renegotiated.descriptor_id;
+        self.codecs = now.codecs;
+        self.capture_time_id = now.capture_time_id;
+        self.descriptor_id = now.descriptor_id;
+        self.single_stream = now.single_stream;
     }
 
     /// The structure that dependency descriptors refer to now.

@@ -145,6 +145,14 @@ impl Layer {
         self.config.encoding.is_some()
     }
 
+    /// What was negotiated for it from now on; none: nothing.
+    pub(crate) fn set_encoding(&mut self, encoding: Option<Encoding>) {
+        if !self.is_seen() {
+            self.ssrc = encoding.as_ref().and_then(|encoding| encoding.ssrc);
+        }
+        self.config.encoding = encoding;
+    }
+
     pub(crate) fn is_live(&self) -> bool {
         match &self.tracker {
             Some(tracker) => tracker.is_live(),

@@ -174,6 +174,10 @@ impl Client {
     pub fn send_rtcp(&mut self, write: impl FnOnce(&mut RtcpWriter<'_>)) {
         let mut packet = Vec::new();
         write(&mut RtcpWriter::new(&mut packet));
+        self.send_rtcp_bytes(packet);
+    }
+
+    pub fn send_rtcp_bytes(&mut self, mut packet: Vec<u8>) {
         let plain = packet.len();
         packet.resize(plain + MAX_RTCP_OVERHEAD, 0);
         let srtp = self.transport.srtp_tx().expect("keys");

@@ -270,6 +270,7 @@ fn a_publisher_may_number_anew() {
         receiver: 10,
         codecs: vec![other, numbered(VP8 + 5)],
         header_extensions: moved.collect(),
+        encodings: Vec::new(),
     });
     let mut send = |payload_type, sequence, extensions: &[(u8, &[u8])]| {
         let fields = HeaderFields {

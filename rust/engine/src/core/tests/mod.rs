@@ -14,6 +14,7 @@ mod media;
 mod panics;
 mod paths;
 mod reports;
+mod small_receivers;
 mod sources;
 mod srtp;
 mod watch;

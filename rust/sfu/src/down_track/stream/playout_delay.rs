@@ -108,7 +108,7 @@ impl PlayoutDelayController {
     }
 
     /// What packets carry now.
-    pub(super) fn value(&self) -> Option<PlayoutDelay> {
+    pub(in crate::down_track) fn value(&self) -> Option<PlayoutDelay> {
         (!self.acknowledged).then_some(PlayoutDelay {
             min: (self.current_ms / 10) as u16,
             max: self.limits.max_ms / 10,
