@@ -90,5 +90,13 @@ pub const SCTP_PAYLOAD: u32 = 1_112;
 /// Largest SCTP packet that is sent: as long as `sctp-proto` makes them of one-byte messages, whose
 /// padding it does not count. The DTLS record has 37 bytes more.
 pub const SCTP_PACKET: usize = 1_360;
+/// Chunks of ours that the association has and the peer has not acknowledged; a message may exceed it.
+pub const SCTP_IN_FLIGHT: usize = 1_024;
+/// With no more than so many on their way the association is asked for packets at any time.
+pub const SCTP_UNPACED: usize = 64;
+/// With more it is asked that much less often for each: it takes a twentieth of that for one of them.
+pub const SCTP_PACE: Duration = Duration::from_micros(2);
+/// What a message takes besides its bytes while it is not acknowledged.
+pub const MESSAGE_OVERHEAD: usize = 128;
 /// Bytes one channel may hold unsent by default.
 pub const CHANNEL_BUFFER: usize = 4 * 1024 * 1024;

@@ -86,4 +86,13 @@ fn what_is_kept_is_bounded_by_what_was_sent() {
             assert!(besides <= BESIDES, "{name}, {count} of {len}: {besides}");
         }
     }
+    // Row T16: nobody acknowledges what is sent.
+    for len in [1, 100, 1_000, 60_000] {
+        let mut raw = Raw::connected(now);
+        let before = KEPT.load(Ordering::Relaxed);
+        while raw.send(now, 0, &vec![7; len]).is_ok() {}
+        let kept = KEPT.load(Ordering::Relaxed).saturating_sub(before);
+        println!("messages of {len}: {kept} kept");
+        assert!(kept <= 2 * Raw::CHANNEL_BUFFER, "{len}: {kept}");
+    }
 }

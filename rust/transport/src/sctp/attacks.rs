@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::raw::{BEGINS, ENDS, Raw, UNORDERED, chunk, data, forward_tsn, reset};
+use super::raw::{BEGINS, ENDS, Raw, UNORDERED, chunk, data, forward_tsn, reset, sack};
 
 const WHOLE: u8 = BEGINS | ENDS;
 
@@ -234,6 +234,59 @@ pub fn attacks() -> Vec<(&'static str, Attack)> {
     attacks
 }
 
+/// Takes what is sent for as long as that makes its end send more, then acknowledges nothing any more.
+fn fill(raw: &mut Raw, len: usize) {
+    let mut now = Instant::now();
+    for _ in 0..40 {
+        while raw.send(now, 0, &vec![7; len]).is_ok() {}
+        now += Duration::from_millis(20);
+        raw.handle_timeout(now);
+        raw.give(now, &sack(raw.last_sent, 1 << 20, &[]));
+        now += Duration::from_millis(20);
+        raw.handle_timeout(now);
+    }
+    while raw.send(now, 0, &vec![7; len]).is_ok() {}
+    raw.handle_timeout(now + Duration::from_millis(20));
+}
+
+/// What is tried with messages on their way to the peer, each by its name.
+pub fn withholders() -> Vec<(&'static str, Attack)> {
+    type Make = fn(&Raw, u32) -> Vec<u8>;
+    fn acked(raw: &Raw) -> u32 {
+        raw.last_sent.wrapping_sub(raw.in_flight() as u32)
+    }
+    let all: [(&'static str, Make); 5] = [
+        ("no acknowledgements", |_, _| {
+            chunk(4, 0, &[0, 1, 0, 8, 1, 2, 3, 4])
+        }),
+        ("acknowledgements that go backwards", |raw, round| {
+            sack(acked(raw).wrapping_sub(round % 1_000), 1 << 20, &[])
+        }),
+        ("a window that is closed", |raw, _| sack(acked(raw), 0, &[])),
+        ("all but the first acknowledged, in blocks", |raw, round| {
+            let blocks = (raw.in_flight().min(500) / 2) as u16;
+            let gaps: Vec<_> = (1..blocks.max(2)).map(|at| (2 * at, 2 * at)).collect();
+            sack(acked(raw), 1 << (round % 20), &gaps)
+        }),
+        ("all but the first acknowledged at once", |raw, _| {
+            let last = raw.in_flight().max(2) as u16;
+            sack(acked(raw), 1 << 20, &[(2, last)])
+        }),
+    ];
+    let lengths = |(name, make): (&'static str, Make)| {
+        [1, 1_100].map(|len| {
+            let made = attack(move |raw, round| {
+                if round == 0 {
+                    fill(raw, len);
+                }
+                make(raw, round)
+            });
+            (name, made)
+        })
+    };
+    all.into_iter().flat_map(lengths).collect()
+}
+
 /// Messages of one packet each, as any application sends them.
 pub fn ordinary() -> Attack {
     attack(|raw, round| {
@@ -259,6 +312,7 @@ pub fn cost_of(mut attack: Attack, packets: u32) -> Cost {
     let start = Instant::now();
     let mut raw = Raw::connected(start);
     let mut made: Vec<_> = (0..packets).map(|round| attack(&mut raw, round)).collect();
+    let start = start + Duration::from_secs(60);
     let before = cpu();
     for (round, chunks) in made.drain(..).enumerate() {
         let now = start + Duration::from_micros(100 * round as u64);

@@ -6,6 +6,7 @@ use std::time::Instant;
 use sctp_proto::{PayloadProtocolIdentifier as Ppid, StreamEvent};
 
 use super::guard::{Message as Arrived, SINK};
+use super::outbox::Outbox;
 use super::{Phase, Sctp, config};
 use crate::dcep::{Message, Open, Reliability};
 use crate::limits;
@@ -29,6 +30,7 @@ pub(super) struct Channel {
     pub(super) inbox: VecDeque<Arrived>,
     /// The peer has reset the stream: the channel ends when its messages were read.
     pub(super) is_finished: bool,
+    pub(super) outbox: Outbox,
 }
 
 impl Channel {
@@ -39,6 +41,7 @@ impl Channel {
             negotiated: false,
             inbox: VecDeque::new(),
             is_finished: false,
+            outbox: Outbox::default(),
         }
     }
 

@@ -70,12 +70,15 @@ pub(super) struct Guard {
     unread_bytes: usize,
     /// Bytes of a DATA chunk of late, times [`AVERAGE_OF`].
     average: usize,
-    /// The window that the peer knows.
-    advertised: usize,
     /// The peer waits for a SACK.
     owes_sack: bool,
     /// Bytes that may be answered.
     credit: usize,
+    /// The last TSN that was sent, and the last that the peer acknowledged with all before it.
+    sent: u32,
+    acked: u32,
+    /// A packet with an acknowledgement that the association has not seen yet.
+    held_sack: Option<Bytes>,
     out: Output,
     scratch: Vec<u8>,
     pub(super) refused: SctpRefused,
@@ -95,7 +98,6 @@ impl Guard {
         *self = Self {
             credit: limits::SCTP_ANSWER_CREDIT,
             average: limits::SCTP_PAYLOAD as usize * AVERAGE_OF,
-            advertised: limits::SCTP_RECEIVE_BUFFER as usize,
             refused: self.refused,
             ..Self::default()
         };
@@ -131,7 +133,7 @@ impl Guard {
                 changed = true;
                 break;
             };
-            if self.judge(chunk, &mut state, streams) {
+            if self.judge(chunk, &packet, &mut state, streams) {
                 changed |= self.tell(&mut out, streams);
                 wire::push(&mut out, chunk.0);
             } else {
@@ -201,7 +203,13 @@ impl Guard {
     }
 
     /// Whether the association may see a chunk.
-    fn judge(&mut self, chunk: Chunk<'_>, packet: &mut Packet, streams: &mut impl Streams) -> bool {
+    fn judge(
+        &mut self,
+        chunk: Chunk<'_>,
+        bytes: &[u8],
+        packet: &mut Packet,
+        streams: &mut impl Streams,
+    ) -> bool {
         if !chunk.is_exact() {
             return self.refuse(chunk.may_be_skipped());
         }
@@ -229,7 +237,8 @@ impl Guard {
                 packet.is_established = true;
                 true
             }
-            kind::SACK => chunk.has_ascending_gaps(),
+            kind::SACK if chunk.has_ascending_gaps() => return self.judge_sack(chunk, bytes),
+            kind::SACK => false,
             // It is not fatal in itself (RFC 9260 3.3.10), but the association would end, and not
             // read what follows.
             kind::ERROR => return self.refuse(true),
@@ -288,6 +297,38 @@ impl Guard {
         order.receive(tsn, piece, payload, &mut self.out);
         let wants_sack = chunk.flags() & 8 != 0;
         self.owes_sack |= wants_sack || order.ahead() > 0;
+    }
+
+    /// With much on its way an acknowledgement with gaps waits until the association is asked for packets;
+    /// a later one takes its place.
+    fn judge_sack(&mut self, chunk: Chunk<'_>, bytes: &[u8]) -> bool {
+        let cumulative = wire::u32_at(chunk.0, 4);
+        let progress = cumulative.wrapping_sub(self.acked) as i32;
+        if progress < 0 || progress as usize > self.in_flight() {
+            // Of the past, or of nothing that was sent.
+            return true;
+        }
+        self.acked = cumulative;
+        self.held_sack = None;
+        let has_gaps = wire::u16_at(chunk.0, 12) > 0;
+        if has_gaps && self.in_flight() > limits::SCTP_UNPACED {
+            self.held_sack = Some(only(bytes, chunk));
+        }
+        self.held_sack.is_none()
+    }
+
+    /// TSNs from the first that the peer has not acknowledged to the last that was sent.
+    pub fn in_flight(&self) -> usize {
+        self.sent.wrapping_sub(self.acked) as usize
+    }
+
+    #[cfg(any(test, feature = "raw-sctp"))]
+    pub fn last_sent(&self) -> u32 {
+        self.sent
+    }
+
+    pub fn take_held_sack(&mut self) -> Option<Bytes> {
+        self.held_sack.take()
     }
 
     /// Whether a DATA chunk is taken.

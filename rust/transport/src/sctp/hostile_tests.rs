@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::attacks::{attacks, cost_of, ordinary};
+use super::attacks::{attacks, cost_of, ordinary, withholders};
 use super::raw::{BEGINS, ENDS, Raw, UNORDERED, chunk, data};
 use crate::limits;
 
@@ -38,6 +38,31 @@ fn what_a_peer_sends_costs_no_more_than_it_is_worth() {
             cost.answered
         );
         assert_eq!(cost.raw.refused().disagreed, 0, "{name}");
+    }
+}
+
+/// Rows T11 and T16: a peer that acknowledges nothing, or in a way that makes work, has as little of ours on
+/// its way as there may be, and its packets cost no more than any others.
+#[test]
+fn what_a_peer_does_not_acknowledge_costs_no_more_than_it_is_worth() {
+    let packets = 3_000;
+    let usual = cost_of(ordinary(), packets);
+    for (name, attack) in withholders() {
+        let cost = cost_of(attack, packets);
+        println!(
+            "{name:42} {:8.1?} per packet (usual {:.1?}); {} on their way",
+            cost.per_packet,
+            usual.per_packet,
+            cost.raw.in_flight(),
+        );
+        assert!(
+            cost.per_packet < 8 * usual.per_packet + Duration::from_micros(20),
+            "{name}: {:?} per packet, usual {:?}",
+            cost.per_packet,
+            usual.per_packet
+        );
+        assert!(cost.raw.is_alive(), "{name}");
+        assert!(cost.raw.in_flight() <= 2 * limits::SCTP_IN_FLIGHT, "{name}");
     }
 }
 

@@ -41,7 +41,6 @@ impl Sctp {
                 self.forget(id);
             }
         }
-        self.guard.window_opened();
     }
 
     fn next_message(&mut self) -> Option<Arrived> {

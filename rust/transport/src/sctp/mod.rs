@@ -19,6 +19,7 @@ mod messages;
 mod negotiated_tests;
 #[cfg(test)]
 mod ordinary_tests;
+mod outbox;
 #[cfg(any(test, feature = "raw-sctp"))]
 pub mod raw;
 #[cfg(test)]
@@ -40,6 +41,7 @@ use sctp_proto::{
 use acks::DelayedAck;
 use channels::{Channel, ChannelState};
 use guard::Guard;
+use outbox::Pace;
 
 use crate::limits;
 use crate::types::{ChannelOptions, DataError, SctpRefused, TransportEvent};
@@ -90,6 +92,7 @@ pub(crate) struct Sctp {
     delayed_ack: Option<DelayedAck>,
     /// A SACK that waits for the peer to have sent as much is sent then.
     sack_due: Option<Instant>,
+    pace: Pace,
     guard: Guard,
     /// The last packet with DATA that was sent.
     #[cfg(any(test, feature = "raw-sctp"))]
@@ -114,6 +117,7 @@ impl Sctp {
             silent: false,
             delayed_ack: None,
             sack_due: None,
+            pace: Pace::default(),
             guard: Guard::default(),
             #[cfg(any(test, feature = "raw-sctp"))]
             last_data: None,
@@ -150,18 +154,21 @@ impl Sctp {
         if bytes.len() > limits::MESSAGE_MAX {
             return Err(DataError::TooLarge);
         }
-        let channel = self.channels.get(&stream_id).ok_or(DataError::Unknown)?;
+        let channel = self.channels.get_mut(&stream_id);
+        let channel = channel.ok_or(DataError::Unknown)?;
         if channel.state != ChannelState::Open {
             return Err(DataError::NotReady);
         }
         let Phase::Running { association, .. } = &mut self.phase else {
             return Err(DataError::NotReady);
         };
-        let mut stream = association
-            .stream(stream_id)
-            .map_err(|_gone| DataError::Unknown)?;
-        let buffered = stream.buffered_amount().unwrap_or(0);
-        if buffered + bytes.len() > self.channel_buffer {
+        let stream = association.stream(stream_id);
+        if !stream.map_err(|_gone| DataError::Unknown)?.is_writable() {
+            return Err(DataError::NotReady);
+        }
+        channel.outbox.settle(association, stream_id);
+        if channel.outbox.size() + bytes.len() > self.channel_buffer {
+            let buffered = channel.outbox.bytes();
             return Err(DataError::Full { buffered });
         }
         // SCTP cannot carry an empty message: it is one byte under a protocol identifier that says
@@ -172,9 +179,8 @@ impl Sctp {
             (true, true) => (&[0], Ppid::BinaryEmpty),
             (true, false) => (&[0], Ppid::StringEmpty),
         };
-        stream
-            .write_with_ppi(payload, ppid)
-            .map_err(|_refused| DataError::NotReady)?;
+        channel.outbox.push(ppid, payload);
+        self.feed();
         self.transmit(now);
         Ok(())
     }
@@ -189,7 +195,9 @@ impl Sctp {
         let Phase::Running { association, .. } = &mut self.phase else {
             return None;
         };
-        association.stream(stream_id).ok()?.buffered_amount().ok()
+        let given = association.stream(stream_id).ok()?.buffered_amount().ok()?;
+        let channel = self.channels.get(&stream_id);
+        Some(given + channel.map_or(0, |channel| channel.outbox.waiting_bytes()))
     }
 
     /// While paused, messages stay in SCTP, whose receive window closes as they fill it.
@@ -287,7 +295,10 @@ impl Sctp {
                     Some(ack) => Some(ack.due),
                     None => self.association_timeout(),
                 };
-                [association, self.sack_due].into_iter().flatten().min()
+                [association, self.sack_due, self.pace.due]
+                    .into_iter()
+                    .flatten()
+                    .min()
             }
             Phase::Ended => None,
         }
@@ -309,7 +320,7 @@ impl Sctp {
     pub(crate) fn close(&mut self, now: Instant) {
         if let Phase::Running { association, .. } = &mut self.phase {
             let _already_closing = association.shutdown();
-            self.transmit(now);
+            self.flush(now);
         }
         self.phase = Phase::Ended;
         self.channels.clear();
@@ -397,6 +408,7 @@ impl Sctp {
         if !self.paused {
             self.read();
         }
+        self.feed();
         self.transmit(now);
         // What was sent may have made room, or ended something.
         self.take_events(now);
@@ -413,22 +425,24 @@ impl Sctp {
         };
     }
 
-    fn transmit(&mut self, now: Instant) {
+    /// Takes what the association has to send.
+    fn flush(&mut self, now: Instant) {
         let Phase::Running { association, .. } = &mut self.phase else {
             return;
         };
-        while let Some(transmit) = association.poll_transmit(now) {
-            if let Payload::RawEncode(packets) = transmit.payload {
-                let packets = packets.into_iter();
-                let passed = packets.filter_map(|packet| self.guard.outbound(packet));
-                #[cfg(any(test, feature = "raw-sctp"))]
-                let passed = passed.inspect(|packet| {
-                    if packet[12] == 0 {
-                        self.last_data = Some(packet.clone());
-                    }
-                });
-                self.packets.extend(passed);
-            }
+        // All of it at once: asking again costs as much.
+        if let Some(transmit) = association.poll_transmit(now)
+            && let Payload::RawEncode(packets) = transmit.payload
+        {
+            let packets = packets.into_iter();
+            let passed = packets.filter_map(|packet| self.guard.outbound(packet));
+            #[cfg(any(test, feature = "raw-sctp"))]
+            let passed = passed.inspect(|packet| {
+                if packet[12] == 0 {
+                    self.last_data = Some(packet.clone());
+                }
+            });
+            self.packets.extend(passed);
         }
     }
 
@@ -452,7 +466,7 @@ impl Sctp {
                 Event::HandshakeFailed { .. } => self.try_again(now),
                 Event::AssociationLost { .. } => {
                     // An ABORT may be waiting to be sent.
-                    self.transmit(now);
+                    self.flush(now);
                     self.end();
                 }
                 Event::Stream(event) => self.stream_event(event),

@@ -45,6 +45,19 @@ pub fn forward_tsn(tsn: u32, streams: &[(u16, u16)]) -> Vec<u8> {
     chunk(192, 0, &value)
 }
 
+/// A SACK chunk.
+pub fn sack(cumulative: u32, window: u32, gaps: &[(u16, u16)]) -> Vec<u8> {
+    let mut value = cumulative.to_be_bytes().to_vec();
+    value.extend(window.to_be_bytes());
+    value.extend((gaps.len() as u16).to_be_bytes());
+    value.extend([0; 2]);
+    for (start, end) in gaps {
+        value.extend(start.to_be_bytes());
+        value.extend(end.to_be_bytes());
+    }
+    chunk(3, 0, &value)
+}
+
 /// A RE-CONFIG chunk with a request to reset outgoing streams.
 pub fn reset(sequence: u32, last_tsn: u32, streams: &[u16]) -> Vec<u8> {
     let mut value = 13_u16.to_be_bytes().to_vec();
@@ -82,20 +95,28 @@ pub struct Raw {
     pub next_tsn: u32,
     /// The sequence number of the next request to reset streams.
     pub next_reset: u32,
+    /// TSN of the last DATA chunk that was sent for the first time.
+    pub last_sent: u32,
     /// Messages received: stream and length.
     pub messages: Vec<(u16, usize)>,
     /// Channels that were closed.
     pub closed: Vec<u16>,
-    /// Bytes given to this end, and taken from it.
+    /// Bytes given to this end, and taken from it but for its own messages.
     pub sent: usize,
     /// See `sent`.
     pub answered: usize,
 }
 
 impl Raw {
+    /// Bytes that its channels hold unsent.
+    pub const CHANNEL_BUFFER: usize = 1 << 20;
+
     /// Connects an association and opens its channel.
     pub fn connected(now: Instant) -> Self {
-        let (mut sctp, mut peer) = (Sctp::new(1 << 20), Sctp::new(1 << 20));
+        let [mut sctp, mut peer] = [
+            Sctp::new(Self::CHANNEL_BUFFER),
+            Sctp::new(Self::CHANNEL_BUFFER),
+        ];
         sctp.start(now, false);
         peer.start(now, true);
         let options = ChannelOptions {
@@ -129,6 +150,7 @@ impl Raw {
             header,
             next_tsn: tsn.wrapping_add(1),
             next_reset: initial_tsn,
+            last_sent: 0,
             messages: Vec::new(),
             closed: Vec::new(),
             sent: 0,
@@ -165,6 +187,11 @@ impl Raw {
         self.sctp.send(now, stream, bytes, true)
     }
 
+    /// Chunks that are on their way.
+    pub fn in_flight(&self) -> usize {
+        self.sctp.guard.in_flight()
+    }
+
     /// Leaves what arrives in the association, or takes it out again.
     pub fn pause(&mut self, now: Instant, paused: bool) {
         self.sctp.pause(now, paused);
@@ -191,7 +218,11 @@ impl Raw {
             }
         }
         let packets: Vec<_> = self.sctp.packets.drain(..).collect();
-        self.answered += packets.iter().map(Bytes::len).sum::<usize>();
+        self.last_sent = self.sctp.guard.last_sent();
+        let answers = packets
+            .iter()
+            .filter(|packet| packet[12] != wire::kind::DATA);
+        self.answered += answers.map(Bytes::len).sum::<usize>();
         packets
     }
 }

@@ -333,7 +333,8 @@ fn a_channels_buffer_is_bounded_and_drains() {
                 Ok(()) => sent += 1,
                 Err(DataError::Full { buffered }) => {
                     assert!(buffered <= limits::CHANNEL_BUFFER);
-                    assert!(buffered + 16_384 > limits::CHANNEL_BUFFER);
+                    let messages = sent * (16_384 + limits::MESSAGE_OVERHEAD);
+                    assert!(messages + 16_384 > limits::CHANNEL_BUFFER);
                     return true;
                 }
                 Err(error) => panic!("{error}"),

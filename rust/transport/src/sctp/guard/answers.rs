@@ -20,6 +20,17 @@ impl Guard {
         let first = packet[HEADER];
         if matches!(first, kind::INIT | kind::INIT_ACK) {
             self.own_tag = Some(wire::u32_at(&packet, 16));
+            self.sent = wire::u32_at(&packet, 28).wrapping_sub(1);
+            self.acked = self.sent;
+        }
+        if first == kind::DATA {
+            let chunks = wire::Chunks::of(&packet).flatten();
+            for chunk in chunks.filter(|chunk| chunk.kind() == kind::DATA && chunk.is_exact()) {
+                let tsn = wire::u32_at(chunk.0, 4);
+                if tsn.wrapping_sub(self.sent) as i32 > 0 {
+                    self.sent = tsn;
+                }
+            }
         }
         if first != kind::INIT {
             self.header = packet[..8].try_into().ok();
@@ -76,13 +87,13 @@ impl Guard {
     }
 
     /// A SACK with as many gaps as go into `room` bytes: the peer hears of the others later.
-    fn sack(&mut self, room: usize) -> Bytes {
-        self.advertised = self.window();
+    fn sack(&self, room: usize) -> Bytes {
+        let window = self.window() as u32;
         let mut sack = Vec::with_capacity(SACK);
         sack.extend(self.header.unwrap_or_default());
         sack.extend([0, 0, 0, 0, kind::SACK, 0, 0, 0]);
         sack.extend(self.told.to_be_bytes());
-        sack.extend((self.advertised as u32).to_be_bytes());
+        sack.extend(window.to_be_bytes());
         sack.extend([0; 4]);
         if let Some(order) = &self.order {
             for (start, end) in order.gaps().take((room - SACK) / 4) {
@@ -108,11 +119,5 @@ impl Guard {
         buffer
             .saturating_sub(self.used())
             .min(chunks * self.average / AVERAGE_OF)
-    }
-
-    /// Tells a peer that was held off that it may go on.
-    pub(in crate::sctp) fn window_opened(&mut self) {
-        let most = limits::SCTP_RECEIVE_BUFFER as usize;
-        self.owes_sack |= self.advertised < most / 4 && self.window() >= most / 2;
     }
 }

@@ -4,7 +4,7 @@
 pub(super) const HEADER: usize = 12;
 
 /// Chunk types (RFC 9260 3.2, RFC 6525 3.1, RFC 3758 3.2).
-pub(super) mod kind {
+pub(in crate::sctp) mod kind {
     pub const DATA: u8 = 0;
     pub const INIT: u8 = 1;
     pub const INIT_ACK: u8 = 2;
