@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.browser.chromium import Chromium
@@ -14,11 +12,11 @@ pytestmark = [pytest.mark.browser, needs_whip]
 
 
 async def test_a_page_plays_what_ffmpeg_publishes(
-    server: RunningServer, chromium: Chromium, room_name: str, topology: str, tmp_path: Path
+    server: RunningServer, chromium: Chromium, room_name: str, topology: str
 ) -> None:
     async with chromium.pages(1) as (bob,):
         await bob.join(server, room_name, "bob", topology)
         token = server.token(room_name, "ffmpeg")
-        async with publishing(server.http_url, token, "baseline", tmp_path):
+        async with publishing(server.http_url, token, "baseline"):
             await bob.sees_width(320)
             await bob.hears()

@@ -1,4 +1,4 @@
-"""FFmpeg's own WHIP client, through PyAV: ``ffmpeg_whip.py URL TOKEN PROFILE CERTIFICATE KEY``.
+"""FFmpeg's own WHIP client, through PyAV: ``ffmpeg_whip.py URL TOKEN PROFILE``.
 
 Publishes H.264 and Opus until it is killed.
 """
@@ -15,9 +15,9 @@ import numpy as np
 RATE, AUDIO_RATE, FRAME = 25, 48_000, 960
 
 
-def publish(url: str, token: str, profile: str, certificate: str, key: str) -> None:
+def publish(url: str, token: str, profile: str) -> None:
     """Open the session and send in real time."""
-    options = {"authorization": token, "cert_file": certificate, "key_file": key}
+    options = {"authorization": token}
     with av.open(url, "w", format="whip", options=options) as output:
         video = output.add_stream("libx264", rate=RATE)
         video.width, video.height, video.pix_fmt = 320, 240, "yuv420p"

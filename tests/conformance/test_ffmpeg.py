@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.conformance import media
@@ -14,10 +12,10 @@ pytestmark = [pytest.mark.row(17), needs_whip]
 
 
 @pytest.mark.parametrize("profile", ["baseline", "main", "high"])
-async def test_ffmpeg_publishes(lobby: Lobby, profile: str, tmp_path: Path) -> None:
+async def test_ffmpeg_publishes(lobby: Lobby, profile: str) -> None:
     bob = await media.join(lobby, "bob", single=False)
     token = lobby.target.token("alice", lobby.room)
-    async with publishing(lobby.target.url, token, profile, tmp_path):
+    async with publishing(lobby.target.url, token, profile):
         info = await bob.signal.expect_participant("alice", lambda p: len(p.tracks) == 2)
         assert {t.mime_type for t in info.tracks} == {"audio/opus", "video/H264"}
         for track in info.tracks:

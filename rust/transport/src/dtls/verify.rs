@@ -4,15 +4,19 @@
 //! 6.5). Its dates, issuer, version, extensions and the signature on it are nobody's business, and
 //! small stacks write them as they like.
 //!
-//! Taken is what pion takes in DTLS 1.2: ECDSA on P-256, P-384 and P-521, Ed25519, RSA in PKCS #1 v1.5
+//! Taken is what pion takes in DTLS 1.2: ECDSA on P-224, P-256, P-384 and P-521, Ed25519, RSA in PKCS #1 v1.5
 //! and PSS, each with SHA-256, SHA-384 or SHA-512.
 
+use aws_lc_rs::digest;
 use aws_lc_rs::signature::{self as aws, UnparsedPublicKey, VerificationAlgorithm};
 use dimpl::CryptoError;
 use dimpl::crypto::{HashAlgorithm, SignatureAlgorithm, SignatureVerifier};
+use p224::ecdsa::signature::hazmat::PrehashVerifier;
+use p224::ecdsa::{DerSignature, VerifyingKey};
 
 const RSA_ENCRYPTION: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x01];
 const EC_PUBLIC_KEY: &[u8] = &[0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01];
+const P224: &[u8] = &[0x2B, 0x81, 0x04, 0x00, 0x21];
 const P256: &[u8] = &[0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07];
 const P384: &[u8] = &[0x2B, 0x81, 0x04, 0x00, 0x22];
 const P521: &[u8] = &[0x2B, 0x81, 0x04, 0x00, 0x23];
@@ -34,6 +38,9 @@ impl SignatureVerifier for Verifier {
         scheme: SignatureAlgorithm,
     ) -> Result<(), CryptoError> {
         let key = PublicKey::of(certificate).ok_or(CryptoError::CertificateParseFailed)?;
+        if key.kind == EC_PUBLIC_KEY && key.curve == Some(P224) {
+            return verify_p224(key.bits, data, signature, hash, scheme);
+        }
         let algorithm = key.algorithm(hash, scheme)?;
         UnparsedPublicKey::new(algorithm, key.bits)
             .verify(data, signature)
@@ -106,6 +113,31 @@ impl<'a> PublicKey<'a> {
         };
         Ok(algorithm)
     }
+}
+
+fn verify_p224(
+    key: &[u8],
+    data: &[u8],
+    signature: &[u8],
+    hash: HashAlgorithm,
+    scheme: SignatureAlgorithm,
+) -> Result<(), CryptoError> {
+    let algorithm = match (scheme, hash) {
+        (SignatureAlgorithm::ECDSA, HashAlgorithm::SHA256) => &digest::SHA256,
+        (SignatureAlgorithm::ECDSA, HashAlgorithm::SHA384) => &digest::SHA384,
+        (SignatureAlgorithm::ECDSA, HashAlgorithm::SHA512) => &digest::SHA512,
+        _ => return Err(CryptoError::UnsupportedSignatureAlgorithm(scheme)),
+    };
+    let key =
+        VerifyingKey::from_sec1_bytes(key).map_err(|_| CryptoError::CertificateParseFailed)?;
+    let signature =
+        DerSignature::from_bytes(signature).map_err(|_| CryptoError::InvalidSignatureFormat)?;
+    let signature = signature
+        .try_into()
+        .map_err(|_| CryptoError::InvalidSignatureFormat)?;
+    let signature: p224::ecdsa::Signature = signature;
+    key.verify_prehash(digest::digest(algorithm, data).as_ref(), &signature)
+        .map_err(|_| CryptoError::InvalidSignatureFormat)
 }
 
 /// Values in DER, one after the other (X.690 8.1).
@@ -182,8 +214,8 @@ mod tests {
     fn signatures_of_openssl_are_verified() {
         let mut count = 0;
         for (name, scheme, certificate, mut signature) in vectors() {
-            // AWS-LC has no SHA-384 for a key so small, and no P-224.
-            let is_taken = name != "p224" && (name, scheme) != ("rsa1024", 0x0501);
+            // AWS-LC has no SHA-384 for a key so small.
+            let is_taken = (name, scheme) != ("rsa1024", 0x0501);
             let seen = verify(&certificate, scheme, DATA, &signature);
             assert_eq!(seen, is_taken, "{name} {scheme:04x}");
             assert!(!verify(&certificate, scheme, b"something else", &signature));
