@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use sctp_proto::Error::ErrStreamResetPending;
 use sctp_proto::{PayloadProtocolIdentifier as Ppid, StreamEvent};
 
 use super::guard::{Message as Arrived, SINK};
@@ -122,8 +123,6 @@ impl Sctp {
                 return;
             };
             match options.negotiated {
-                // The stream had another channel, which has not ended yet.
-                Some(id) if self.resetting.contains(&id) => self.waiting.push_back(options),
                 Some(id) => self.open_negotiated(id, options),
                 None => self.open_in_band(options),
             }
@@ -157,9 +156,15 @@ impl Sctp {
         }
     }
 
-    /// Opens a channel that the peer knows of. Its first messages may be here already.
+    /// Opens a channel that the peer knows of. Its first messages may be here already. It waits while the
+    /// stream has another that has not ended yet.
     fn open_negotiated(&mut self, id: u16, options: ChannelOptions) {
-        match self.channels.get(&id).map(|channel| channel.state) {
+        let channel = self.channels.get(&id);
+        let is_unread = channel.is_some_and(|channel| channel.is_finished);
+        if is_unread || self.resetting.contains(&id) {
+            return self.waiting.push_back(options);
+        }
+        match channel.map(|channel| channel.state) {
             None | Some(ChannelState::Announced) => {}
             // The peer, or we, had it first.
             Some(ChannelState::Opening | ChannelState::Open) => return,
@@ -167,13 +172,16 @@ impl Sctp {
         let Phase::Running { association, .. } = &mut self.phase else {
             return;
         };
-        let open = Open::from(options);
         if association.stream(id).is_err() {
-            if association.open_stream(id, Ppid::Binary).is_err() {
-                return;
+            match association.open_stream(id, Ppid::Binary) {
+                Ok(_) => self.guard.stream_made(),
+                // When both sides reset it at once the association sends a second request, and tells of
+                // the end of the first.
+                Err(ErrStreamResetPending) => return self.waiting.push_back(options),
+                Err(_) => return,
             }
-            self.guard.stream_made();
         }
+        let open = Open::from(options);
         if let Ok(mut stream) = association.stream(id) {
             config::configure(&mut stream, &open);
         }

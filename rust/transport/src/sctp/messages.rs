@@ -39,6 +39,8 @@ impl Sctp {
             let channel = self.channels.get(&id);
             if channel.is_some_and(|channel| channel.is_finished && channel.inbox.is_empty()) {
                 self.forget(id);
+                // Perhaps for its stream.
+                self.open_waiting();
             }
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::Sctp;
+use super::{Phase, Sctp};
 use crate::limits;
 use crate::types::{ChannelOptions, TransportEvent};
 
@@ -95,6 +95,55 @@ impl Pair {
                     .push(u32::from_be_bytes(rest[12..16].try_into().unwrap()));
             }
             rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        }
+    }
+
+    fn end(&mut self, is_client: bool) -> &mut Sctp {
+        if is_client {
+            &mut self.client
+        } else {
+            &mut self.server
+        }
+    }
+
+    fn close(&mut self, is_client: bool, stream_id: u16) {
+        let now = self.now;
+        let end = self.end(is_client);
+        end.fail_channel(stream_id);
+        end.drive(now);
+    }
+
+    /// Nobody resets a stream in answer that it never had.
+    fn both_have(&mut self, stream_id: u16) -> bool {
+        [&mut self.server, &mut self.client]
+            .into_iter()
+            .all(|end| match &mut end.phase {
+                Phase::Running { association, .. } => association.stream(stream_id).is_ok(),
+                _ => false,
+            })
+    }
+
+    fn open_again(&mut self, stream_id: u16) {
+        for is_client in [true, false] {
+            let now = self.now;
+            let again = options("again", None, Some(stream_id));
+            self.end(is_client).open_channel(now, again).unwrap();
+        }
+        self.exchange();
+    }
+
+    /// Messages go both ways.
+    fn check(&mut self, stream_id: u16, context: &str) {
+        self.server.events.clear();
+        self.client.events.clear();
+        for is_client in [true, false] {
+            let now = self.now;
+            let sent = self.end(is_client).send(now, stream_id, b"x", true);
+            sent.unwrap_or_else(|error| panic!("{context}: {stream_id} {error:?}"));
+        }
+        self.exchange();
+        for end in [&self.server, &self.client] {
+            assert_eq!(end.events, [data(stream_id, "x")], "{context}");
         }
     }
 
@@ -213,6 +262,43 @@ fn a_stream_that_is_being_reset_is_waited_for() {
     assert_eq!(pair.server.events, [opened(100, "_reliable", None)]);
 }
 
+/// The requests of both sides cross (RFC 6525 5.2), and each answers the other's with one more.
+#[test]
+fn a_stream_that_both_sides_reset_at_once_is_free_again() {
+    let mut pair = Pair::connected(true, true);
+    for _ in 0..3 {
+        pair.close(true, 100);
+        pair.close(false, 100);
+        // Before, and after.
+        pair.open_again(100);
+        pair.check(100, "crossing");
+    }
+    pair.close(true, 100);
+    pair.close(false, 100);
+    pair.exchange();
+    pair.open_again(100);
+    pair.check(100, "crossed");
+}
+
+/// The peer has closed it while its messages wait.
+#[test]
+fn a_stream_whose_last_messages_are_not_read_is_waited_for() {
+    let mut pair = Pair::connected(true, true);
+    pair.server.events.clear();
+    pair.server.pause(pair.now, true);
+    pair.send(100, "last");
+    pair.close(true, 100);
+    pair.exchange();
+    let again = options("again", None, Some(100));
+    pair.server.open_channel(pair.now, again).unwrap();
+    pair.exchange();
+    assert_eq!(pair.server.events, []);
+    pair.server.pause(pair.now, false);
+    let closed = TransportEvent::ChannelClosed { stream_id: 100 };
+    let expected = [data(100, "last"), closed, opened(100, "again", None)];
+    assert_eq!(pair.server.events, expected);
+}
+
 #[test]
 fn messages_that_came_first_are_read_once_the_channel_is_open() {
     let mut pair = Pair::connected(false, true);
@@ -262,4 +348,69 @@ fn a_stream_is_opened_once_and_has_to_exist() {
     assert_eq!(pair.server.events, []);
     let beyond = options("c", None, Some(limits::SCTP_STREAMS));
     assert!(pair.server.open_channel(pair.now, beyond).is_err());
+}
+
+/// Whatever both sides open and close, and whenever: a stream is opened, closed, opened, and never opened
+/// twice; and an agreed channel that both have at the end carries messages.
+#[test]
+fn any_order_of_opening_and_closing_is_told_in_pairs() {
+    for seed in 1..=200_u64 {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut below = |bound: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) % bound
+        };
+        let mut pair = Pair::connected(below(2) == 0, below(2) == 0);
+        for _ in 0..30 {
+            let (now, is_client) = (pair.now, below(2) == 0);
+            let id = 100 + below(3) as u16;
+            match below(5) {
+                kind @ 0..=2 => {
+                    let agreed = (kind != 2).then_some(id);
+                    let asked = options("any", None, agreed);
+                    pair.end(is_client).open_channel(now, asked).unwrap();
+                }
+                3 => {
+                    let id = [id, below(6) as u16][below(2) as usize];
+                    if pair.both_have(id) {
+                        pair.close(is_client, id);
+                    }
+                }
+                _ => {
+                    let _not_open = pair.end(is_client).send(now, id, b"x", true);
+                }
+            }
+            if below(3) == 0 {
+                pair.exchange();
+            }
+        }
+        pair.exchange();
+        for end in [&mut pair.server, &mut pair.client] {
+            let mut open = std::collections::BTreeSet::new();
+            for event in end.events.drain(..) {
+                match event {
+                    TransportEvent::ChannelOpened { stream_id, .. } => {
+                        assert!(open.insert(stream_id), "{seed}: {stream_id} opened twice");
+                    }
+                    TransportEvent::ChannelClosed { stream_id } => {
+                        assert!(open.remove(&stream_id), "{seed}: {stream_id} closed twice");
+                    }
+                    _ => {}
+                }
+            }
+        }
+        for (id, ..) in AGREED {
+            pair.open_again(id);
+            pair.check(id, &format!("{seed}"));
+            pair.close(true, id);
+            pair.close(false, id);
+            if below(2) == 0 {
+                pair.exchange();
+            }
+            pair.open_again(id);
+            pair.check(id, &format!("{seed}, again"));
+        }
+    }
 }
