@@ -74,6 +74,7 @@ check: check-rust check-python ## formatting, lint, types and the direction of i
 check-rust: setup
 	cd rust && cargo fmt --all --check
 	cd rust && cargo clippy --locked --workspace --all-targets -- -D warnings
+	cd rust/fuzz && cargo metadata --locked --format-version 1 >/dev/null # its Cargo.lock is of its own
 
 check-python: setup
 	$(BIN)/ruff format --check .
