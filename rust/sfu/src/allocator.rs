@@ -14,6 +14,7 @@
 mod layers;
 mod probe;
 mod track;
+mod tracks;
 
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ pub use track::{Allocation, StreamState, TrackSample};
 use crate::bandwidth::{Estimator, EstimatorConfig, ProbeResult, UNLIMITED};
 use probe::Probe;
 use track::Track;
+use tracks::Tracks;
 
 /// Time between two looks at what can be done for tracks that fall short.
 const TICK: Duration = Duration::from_millis(100);
@@ -74,7 +76,7 @@ pub struct StreamAllocator {
     config: AllocatorConfig,
     enabled: bool,
     allow_pause: bool,
-    tracks: Vec<Track>,
+    tracks: Tracks,
     deficient: bool,
     estimator: Estimator,
     /// Takes the place of the estimator's capacity, for tests of applications.
@@ -107,7 +109,7 @@ impl StreamAllocator {
             config,
             enabled,
             allow_pause,
-            tracks: Vec::new(),
+            tracks: Tracks::default(),
             deficient: false,
             estimator: Estimator::new(now, config.estimator),
             overridden: None,
@@ -167,17 +169,16 @@ impl StreamAllocator {
 
     /// A track is not sent any more.
     pub fn remove_track(&mut self, now: Instant, key: u64) {
-        self.tracks.retain(|track| track.key != key);
+        self.tracks.remove(key);
         self.adjust_state(now);
         self.raise_deficient(now);
     }
 
     /// What a track is like now. To be told of every track before each of the calls below.
     pub fn observe(&mut self, now: Instant, key: u64, sample: TrackSample) {
-        let Some(track) = self.tracks.iter_mut().find(|track| track.key == key) else {
+        let Some(before) = self.tracks.observe(key, sample) else {
             return;
         };
-        let before = std::mem::replace(&mut track.sample, sample);
         let packets = sample.packets.saturating_sub(before.packets);
         self.packets += packets;
         self.repeated_nacks += sample.repeated_nacks.saturating_sub(before.repeated_nacks);
@@ -188,7 +189,7 @@ impl StreamAllocator {
 
     /// What is wanted of a track, or what comes from its publisher, may have changed.
     pub fn track_changed(&mut self, now: Instant, key: u64) {
-        let Some(at) = self.tracks.iter().position(|track| track.key == key) else {
+        let Some(at) = self.tracks.find(key) else {
             return;
         };
         if !self.tracks[at].has_changed() {
@@ -206,11 +207,10 @@ impl StreamAllocator {
 
     /// Packets of a track are sent, after none were.
     pub fn resumed(&mut self, key: u64) {
-        let track = self.tracks.iter_mut().find(|track| track.key == key);
-        if let Some(track) = track
-            && track.state != StreamState::Active
+        if let Some(at) = self.tracks.find(key)
+            && self.tracks[at].state != StreamState::Active
         {
-            track.state = StreamState::Active;
+            self.tracks[at].state = StreamState::Active;
             self.states.push((key, StreamState::Active));
         }
     }
@@ -253,11 +253,7 @@ impl StreamAllocator {
 
     /// What tracks may send, where that changed since the last call.
     pub fn take_changes(&mut self) -> impl Iterator<Item = (u64, Allocation)> + '_ {
-        self.tracks.iter_mut().filter_map(|track| {
-            let allocation = track.allocation();
-            let told = std::mem::replace(&mut track.told, allocation);
-            (told != allocation).then_some((track.key, allocation))
-        })
+        self.tracks.take_changes()
     }
 
     /// The tracks that were paused for want of room, or are sent again, in order.
@@ -457,7 +453,7 @@ impl StreamAllocator {
     }
 
     fn note_pauses(&mut self) {
-        for track in &mut self.tracks {
+        for track in self.tracks.iter_mut() {
             let paused = track.allocation() == Allocation::Paused;
             if paused && track.state != StreamState::Paused {
                 track.state = StreamState::Paused;
@@ -470,7 +466,7 @@ impl StreamAllocator {
     fn adjust_state(&mut self, now: Instant) {
         let deficient = self.tracks.iter().any(|track| track.deficient);
         if !deficient {
-            for track in &mut self.tracks {
+            for track in self.tracks.iter_mut() {
                 track.allocate_optimal();
             }
         }
