@@ -64,6 +64,8 @@ pub const SCTP_LIVE_STREAMS: usize = 2 * CHANNELS;
 /// How far a TSN may be ahead of the first missing one. Peers begin with a window of 4,900 bytes, each of
 /// which may be a message. The receive window does not let them have more than this at a time.
 pub const SCTP_TSN_DISTANCE: usize = 8_192;
+/// TSNs that a FORWARD-TSN may go on by: those of one packet stay less than half of all apart.
+pub const SCTP_FORWARD_DISTANCE: u32 = 1 << 30;
 /// DATA chunks looked at in one packet: more do not go into [`SCTP_PACKET`].
 pub const SCTP_DATA_CHUNKS: usize = 68;
 /// Chunks of other types looked at in one packet; each may be answered with a packet.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::attacks::{attacks, cost_of, ordinary, withholders};
-use super::raw::{BEGINS, ENDS, Raw, UNORDERED, chunk, data};
+use super::raw::{BEGINS, ENDS, Raw, UNORDERED, chunk, data, forward_tsn};
 use crate::limits;
 
 const WHOLE: u8 = BEGINS | ENDS;
@@ -153,4 +153,22 @@ fn what_waits_to_be_read_is_bounded() {
     raw.pause(now + Duration::from_secs(60), false);
     raw.give(now + Duration::from_secs(60), &chunk(11, 0, &[]));
     assert_eq!(raw.messages.len(), limits::SCTP_HELD_MESSAGES);
+}
+
+/// Steps forward that add up to more than half of all TSNs are a step back to who hears of the last alone.
+#[test]
+fn steps_forward_in_one_packet_are_no_step_back() {
+    let now = Instant::now();
+    let mut raw = Raw::connected(now);
+    let first = raw.next_tsn;
+    let mut step = |steps: [u32; 2]| {
+        let chunks = steps.map(|step| forward_tsn(first.wrapping_add(step), &[]));
+        raw.give(now, &chunks.concat());
+        // It is of the past, and so acknowledged at once.
+        raw.give(now, &forward_tsn(first, &[]));
+        (raw.refused().too_far, raw.refused().disagreed)
+    };
+    assert_eq!(step([0x5000_0000, 0xA000_0000]), (1, 0));
+    assert_eq!(step([0x3000_0000, 0x6000_0000]), (2, 0));
+    assert_eq!(step([0x6000_0000, 0x6000_0000]), (2, 0));
 }

@@ -36,6 +36,11 @@ impl Guard {
             // The association answers it.
             return true;
         }
+        // The association hears of the last one of a packet, and would take it for one of the past.
+        if tsn.wrapping_sub(self.told) > limits::SCTP_FORWARD_DISTANCE {
+            self.refused.too_far += 1;
+            return false;
+        }
         self.has_data = true;
         order.forward(tsn, &given_up, &mut self.out);
         self.owes_sack |= order.ahead() > 0;
