@@ -1,7 +1,9 @@
-"""What real clients offer, and what each is answered: files of ``tests/data/sdp/answers``.
+"""What clients offer, and what each is answered: files of ``tests/data/sdp/answers``.
 
-Every answer was compared with livekit-server 1.13.11's to the same offer; docs/differences.md has
-what is otherwise. ``python -m tests.unit.test_rtc_answer_samples`` writes the files anew.
+Most offers were taken from the wire. Those of OBS, ESP32 and GStreamer's whipsink are what their
+code writes, put together by hand. Every answer but Safari's and webrtcbin's was compared with
+livekit-server 1.13.11's to the same offer; docs/differences.md has what is otherwise. ``python -m
+tests.unit.test_rtc_answer_samples`` writes the files anew.
 """
 
 from __future__ import annotations

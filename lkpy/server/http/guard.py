@@ -167,9 +167,9 @@ class Connection(asyncio.BufferedProtocol):
         self._ahead = bytearray()
         """Read and not given to aiohttp."""
         self._body: int | None = 0
+        """Bytes of the body to come; None: as many as aiohttp finds in its chunks."""
         self.request: web.BaseRequest | None = None
         """The last that a handler of ours had; others are answered by aiohttp itself."""
-        """Bytes of the body to come; None: as many as aiohttp finds in its chunks."""
         self._owned = False
         """Who sends this is known, or has said everything."""
         self._header_timer: asyncio.TimerHandle | None = None
