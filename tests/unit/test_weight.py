@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,6 +23,16 @@ JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=30,
 )
+
+
+def cheapest(action: Callable[[], None]) -> float:
+    """CPU seconds of the cheapest of five runs: others slow a shared processor down for a while."""
+    costs = []
+    for _ in range(5):
+        began = time.thread_time()
+        action()
+        costs.append(time.thread_time() - began)
+    return min(costs)
 
 
 def values_in(value: Any) -> int:
@@ -86,15 +97,18 @@ def test_any_bytes_are_counted_or_left_to_the_parser(data: bytes) -> None:
     ids=["escapes", "quotes", "empties", "brackets"],
 )
 def test_row_w4_counting_is_cheap(text: bytes) -> None:
-    began = time.thread_time()
-    with contextlib.suppress(TooMuchError):
-        check_json(text, max_values=API_VALUES_MAX)
-    assert time.thread_time() - began < 0.04
+    def count() -> None:
+        with contextlib.suppress(TooMuchError):
+            check_json(text, max_values=API_VALUES_MAX)
+
+    assert cheapest(count) < 0.04
 
 
 def test_row_w4_counting_stops_at_the_bound() -> None:
     empties = b"\x62\x80\x80\x80\x05" + b"\x1a\x00" * 5_000_000
-    began = time.thread_time()
-    with pytest.raises(TooMuchError):
-        check_protobuf(empties, rtc.SignalRequest(), max_values=API_VALUES_MAX)
-    assert time.thread_time() - began < 0.02
+
+    def count() -> None:
+        with pytest.raises(TooMuchError):
+            check_protobuf(empties, rtc.SignalRequest(), max_values=API_VALUES_MAX)
+
+    assert cheapest(count) < 0.02
