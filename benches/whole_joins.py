@@ -24,21 +24,12 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benches.idle import call  # noqa: E402
+from benches.idle import active  # noqa: E402
 from benches.server_process import Cpu, Server, livekit, started  # noqa: E402
 
 JOINING = 100
 WINDOW_S = 5.0
 JOIN_S = 90.0
-
-
-def active(server: Server) -> int:
-    """Participants whose connections are there."""
-    return sum(
-        participant["state"] == "ACTIVE"
-        for room in call(server, "ListRooms")["rooms"]
-        for participant in call(server, "ListParticipants", room["name"])["participants"]
-    )
 
 
 def until(server: Server, count: int) -> float:
