@@ -61,7 +61,7 @@ def ours() -> Counter[str]:
 async def test_of_somebody_who_left(
     monkeypatch: pytest.MonkeyPatch, no_search: None, comes_twice: bool
 ) -> None:
-    monkeypatch.setattr("lkpy.server.rtc.room.PARTICIPANT_FORGET_S", 0.05)
+    monkeypatch.setattr("lkpy.server.rtc.leavers.PARTICIPANT_FORGET_S", 0.05)
     plane = EnginePlane(config_of(), engine=FakeEngine(auto_connect=True))
     async with serving(Server(config_of(), plane), MediaDouble()) as harness:
         stays = await join(harness, "stays")
@@ -81,7 +81,7 @@ async def test_of_somebody_who_left(
         async def settled(ended: int) -> None:
             room = server._manager.rooms[0]
             async with asyncio.timeout(PATIENCE_S):
-                while server.ended < ended or server.present > 1 or room._gone:  # noqa: ASYNC110
+                while server.ended < ended or server.present > 1 or len(room._leavers):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
 
         # What is made once only.

@@ -17,11 +17,12 @@ from lkpy.engine.api import AudioLevels, DataReceived, Event, StatsCollected
 from lkpy.engine.hub import EngineHub
 from lkpy.errors import LkpyError
 from lkpy.ids import ParticipantIdentity, RoomID, RoomName
-from lkpy.limits import PARTICIPANT_FORGET_S, TOKEN_REFRESH_S
+from lkpy.limits import TOKEN_REFRESH_S
 from lkpy.server.rtc.active_speakers import ActiveSpeakers
 from lkpy.server.rtc.announcements import Announcements
 from lkpy.server.rtc.connection_quality import ConnectionQuality
 from lkpy.server.rtc.ice_preference import IcePreferences
+from lkpy.server.rtc.leavers import Leavers
 from lkpy.server.rtc.options import NodeInfo, RoomOptions, RoomSettings
 from lkpy.server.rtc.participant import Participant, Reason, State
 from lkpy.server.rtc.room_api import RoomApi
@@ -141,10 +142,7 @@ class Room:
         self.api = RoomApi(self)
         self.whip = RoomWhip(self)
         self._sessions = RoomSessions(self, node, self._task.inbox)
-        self._gone: list[Participant] = []
-        """Who left, and is not forgotten yet."""
-        self._settled = 0
-        """How many of them had left when some were forgotten the last time."""
+        self._leavers = Leavers(self.timers, self.slices, clock)
 
     def start(self) -> None:
         """Begin the room's task."""
@@ -219,8 +217,7 @@ class Room:
         if participant.closed:
             return
         gone = participant.close(reason, action)
-        self._gone.append(participant)
-        self.timers.set_if_absent("gone", self.clock.now() + PARTICIPANT_FORGET_S, self._forget)
+        self._leavers.add(participant)
         data_tracks = participant.data_tracks.clear()
         if self._participants.get(participant.identity) is participant:
             del self._participants[participant.identity]
@@ -251,15 +248,6 @@ class Room:
                 reason=models.DisconnectReason.Name(reason),
             ),
         )
-
-    def _forget(self) -> None:
-        """Some of them left a moment ago, and what was on its way to them still comes."""
-        settled, self._gone = self._gone[: self._settled], self._gone[self._settled :]
-        self.slices.for_each(settled, Participant.forget)
-        self._settled = len(self._gone)
-        if self._gone:
-            at = self.clock.now() + PARTICIPANT_FORGET_S
-            self.timers.set("gone", at, self._forget)
 
     def media_lost(self, worker: int) -> None:
         """The media worker failed: everybody has to join afresh, on ``worker``."""
@@ -310,8 +298,7 @@ class Room:
     def _ended(self, reason: models.RoomEndReason) -> None:
         self.telemetry.tell(RoomEnded(self, reason))
         self._observer.room_closed(self)
-        self.slices.for_each(self._gone, Participant.forget)
-        self._gone = []
+        self._leavers.forget_all()
 
     # -- updates ----------------------------------------------------------------------------------
 
